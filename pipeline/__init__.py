@@ -1,0 +1,1 @@
+"""From raw pictures to a trained, exactly resumable image classifier."""

@@ -1,0 +1,337 @@
+"""Every setting of a run: its default, unit, range and meaning, and the presets.
+
+Standard library only: the command line must answer without importing TensorFlow.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.errors import UserError, unknown
+
+MODELS = ("resnet18",)
+"""Networks that `pipeline.models` builds."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given."""
+    rules = {"choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True)
+class Section:
+    """Settings that belong together; each is checked where it enters."""
+
+    def __post_init__(self) -> None:
+        for setting in dataclasses.fields(self):
+            value = _coerce(setting, getattr(self, setting.name))
+            object.__setattr__(self, setting.name, value)
+            _check(setting, value)
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def _coerce(setting: dataclasses.Field, value: Any) -> Any:
+    """Accept JSON's 1 for 1.0; refuse any other value that is not of the setting's type."""
+    if setting.type is float and type(value) is int:
+        return float(value)
+    if type(value) is not setting.type:
+        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        raise UserError(f"{flag(setting.name)} must be {kind[setting.type]}; received {value!r}")
+    return value
+
+
+def _check(setting: dataclasses.Field, value: Any) -> None:
+    """Raise `UserError` where `value` breaks the rules of `setting`."""
+    rules = setting.metadata
+    if rules["choices"] and value not in rules["choices"]:
+        raise unknown(flag(setting.name), value, rules["choices"])
+    bounds = []
+    if rules["minimum"] is not None:
+        bounds.append((value >= rules["minimum"], f"at least {rules['minimum']:g}"))
+    if rules["above"] is not None:
+        bounds.append((value > rules["above"], f"above {rules['above']:g}"))
+    if rules["maximum"] is not None:
+        bounds.append((value <= rules["maximum"], f"at most {rules['maximum']:g}"))
+    if not all(holds for holds, _ in bounds):
+        rule = " and ".join(text for _, text in bounds)
+        raise UserError(f"{flag(setting.name)} must be {rule}; received {value!r}")
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Where pictures come from and how they are split."""
+
+    data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
+    image_size: int = option(
+        0, "height and width of the model's input in pixels; 0: the source's own", minimum=0
+    )
+    validation_share: float = option(
+        0.1, "share of train that is carved out for validation", above=0, maximum=0.5
+    )
+    test_share: float = option(
+        0.15, "share kept for the test, where the source brings no test split", above=0, maximum=0.5
+    )
+    calibration_size: int = option(
+        500, "pictures of train that quantisation may look at", minimum=1
+    )
+    max_bad_share: float = option(
+        0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Section):
+    """How training pictures are varied; every strength of 0 is off."""
+
+    crop_padding: int = option(0, "random crop after padding by this many pixels", minimum=0)
+    crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
+    resized_crop_area: float = option(
+        0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
+    )
+    flip: str = option(
+        "none",
+        "random flips; alternating: every other epoch shows the mirror image",
+        choices=("none", "horizontal", "vertical", "both", "alternating"),
+    )
+    rotation: float = option(0.0, "rotation by up to +- degrees", minimum=0, maximum=180)
+    brightness: float = option(0.0, "brightness factor in 1 +- this", minimum=0, maximum=1)
+    contrast: float = option(0.0, "contrast factor in 1 +- this", minimum=0, maximum=1)
+    saturation: float = option(0.0, "saturation factor in 1 +- this", minimum=0, maximum=1)
+    hue: float = option(0.0, "hue shift of +- this share of the circle", minimum=0, maximum=0.5)
+    policy: str = option(
+        "none",
+        "an automatic augmentation policy",
+        choices=("none", "trivialaugment", "randaugment"),
+    )
+    randaugment_layers: int = option(2, "operations RandAugment applies to a picture", minimum=1)
+    randaugment_magnitude: int = option(
+        9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
+    )
+    cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0)
+    erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
+    mixup: float = option(0.0, "alpha of mixup's Beta(alpha, alpha)", minimum=0)
+    cutmix: float = option(0.0, "alpha of CutMix's Beta(alpha, alpha)", minimum=0)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """Which network."""
+
+    model: str = option("resnet18", "the network", choices=MODELS)
+    width: int = option(64, "channels of the first stage", minimum=1)
+    stem: str = option(
+        "auto",
+        "3x3 convolution (cifar) or 7x7/2 with max-pool (imagenet); auto: imagenet from 96 px",
+        choices=("auto", "cifar", "imagenet"),
+    )
+    dropout: float = option(
+        0.0, "share of features dropped before the head", minimum=0, maximum=0.9
+    )
+    zero_init: bool = option(False, "start each block as the identity (last norm's scale at zero)")
+
+
+@dataclass(frozen=True)
+class FitConfig(Section):
+    """Loss, optimizer, schedule and length of training."""
+
+    epochs: int = option(30, "passes over the training split", minimum=1)
+    batch_size: int = option(128, "pictures a step over all devices together", minimum=1)
+    optimizer: str = option(
+        "nesterov", "sgd, momentum, nesterov, rmsprop, adam, adamw or any name Keras knows"
+    )
+    momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
+    peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)
+    schedule: str = option(
+        "cosine",
+        "shape of the learning rate after warm-up",
+        choices=("constant", "step", "cosine", "triangular"),
+    )
+    warmup_share: float = option(
+        0.05, "share of all steps in which the rate rises linearly", minimum=0, maximum=0.9
+    )
+    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1)
+    step_factor: float = option(0.1, "schedule step: factor of each drop", above=0, maximum=1)
+    weight_decay: float = option(
+        0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0
+    )
+    clip_norm: float = option(0.0, "largest global norm of the gradient; 0: no clipping", minimum=0)
+    label_smoothing: float = option(
+        0.0, "share of the target spread over all classes", minimum=0, maximum=0.9
+    )
+    class_weights: str = option(
+        "none",
+        "balanced: weight each class by the inverse of its frequency",
+        choices=("none", "balanced"),
+    )
+    ema_decay: float = option(
+        0.0, "decay a step of the weights' moving average; 0: none", minimum=0, maximum=0.99999
+    )
+    early_stopping: int = option(
+        0, "epochs without a better validation accuracy before stopping; 0: never", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig(Section):
+    """Seed, hardware and safety."""
+
+    seed: int = option(0, "of everything random", minimum=0, maximum=2**31 - 1)
+    devices: str = option(
+        "auto", "auto (every GPU, else the CPU), cpu, cpu:N (N logical CPUs), gpu or gpu:N"
+    )
+    precision: str = option(
+        "auto",
+        "arithmetic of the layers; weights stay float32",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    deterministic: bool = option(True, "bit-identical runs; off is faster on some GPUs")
+    checkpoint_seconds: float = option(120.0, "longest time between two checkpoints", above=0)
+    checkpoint_steps: int = option(
+        0, "most steps between two checkpoints; 0: by time only", minimum=0
+    )
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "model": ModelConfig,
+    "fit": FitConfig,
+    "run": RunConfig,
+}
+SECTION_OF = {f.name: name for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+"""Name of each setting -> name of the section that holds it. Setting names are unique."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run's settings. A run is a function of this, the data's fingerprint and the code."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig()
+    run: RunConfig = RunConfig()
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with the named settings changed.
+
+        Raises:
+            UserError: unknown name, wrong type or a value out of range.
+        """
+        by_section: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name not in SECTION_OF:
+                raise unknown("setting", name, SECTION_OF)
+            by_section.setdefault(SECTION_OF[name], {})[name] = value
+        changed = {
+            section: dataclasses.replace(getattr(self, section), **settings)
+            for section, settings in by_section.items()
+        }
+        return dataclasses.replace(self, **changed)
+
+    def values(self) -> dict[str, Any]:
+        """Every setting by its flat name."""
+        return {name: getattr(getattr(self, section), name) for name, section in SECTION_OF.items()}
+
+    def differences(self, other: Self) -> list[str]:
+        """List the settings in which `other` differs, as `--width 64 -> 16`."""
+        theirs = other.values()
+        return [
+            f"{flag(name)} {value} -> {theirs[name]}"
+            for name, value in self.values().items()
+            if theirs[name] != value
+        ]
+
+    def to_json(self) -> str:
+        """Write the settings section by section."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def load_values(path: Path) -> dict[str, Any]:
+    """Read a JSON file of settings, all or some of them, into flat names.
+
+    Raises:
+        UserError: no such file, not JSON, or an unknown section.
+    """
+    try:
+        sections = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"a configuration file must be readable; {path}: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"a configuration file must be JSON; {path}: {error}") from None
+    if not isinstance(sections, dict):
+        raise UserError(f"a configuration file must hold an object of sections; received {path}")
+    values: dict[str, Any] = {}
+    for section, settings in sections.items():
+        if section not in SECTIONS:
+            raise unknown(f"section in {path}:", section, SECTIONS)
+        if not isinstance(settings, dict):
+            raise UserError(f"section {section!r} in {path} must be an object of settings")
+        values.update(settings)
+    return values
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {
+        "data": "cifar10", "crop_padding": 4, "flip": "horizontal", "cutout": 8,
+        "label_smoothing": 0.1,
+    },
+    "cifar10_small": {
+        "data": "cifar10", "width": 16, "epochs": 10, "crop_padding": 4, "flip": "horizontal",
+        "schedule": "triangular", "warmup_share": 0.25, "peak_learning_rate": 0.2,
+        "batch_size": 256, "label_smoothing": 0.1,
+    },
+    "cifar100": {
+        "data": "cifar100", "epochs": 100, "crop_padding": 4, "flip": "horizontal", "cutout": 8,
+        "label_smoothing": 0.1,
+    },
+    "imagenette": {
+        "data": "imagenette/160px-v2", "image_size": 160, "epochs": 40, "batch_size": 64,
+        "resized_crop_area": 0.35, "flip": "horizontal", "label_smoothing": 0.1,
+    },
+    "imagenet": {
+        "data": "imagenet2012", "image_size": 224, "epochs": 90, "batch_size": 256,
+        "resized_crop_area": 0.08, "flip": "horizontal", "warmup_epochs": 5.0,
+        "label_smoothing": 0.1, "weight_decay": 0.0001, "calibration_size": 1000,
+    },
+    "folder": {
+        "data": "folder:pictures", "image_size": 160, "width": 32, "epochs": 60, "batch_size": 32,
+        "resized_crop_area": 0.35, "flip": "horizontal", "brightness": 0.2, "contrast": 0.2,
+        "saturation": 0.2, "label_smoothing": 0.1, "class_weights": "balanced",
+        "peak_learning_rate": 0.05,
+    },
+    "digits": {
+        "data": "digits", "width": 16, "epochs": 30, "batch_size": 64, "crop_padding": 1,
+        "crop_mode": "zero", "label_smoothing": 0.1, "calibration_size": 200,
+    },
+}  # fmt: skip
+"""Named starting points; what a preset does not name keeps its default."""
+
+
+def preset(name: str) -> Config:
+    """Build the configuration of a preset.
+
+    Raises:
+        UserError: no preset has that name.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return Config().with_values(PRESETS[name])

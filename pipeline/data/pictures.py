@@ -1,0 +1,53 @@
+"""A table of labelled pictures, the one shape that every source of data takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class ArrayPictures:
+    """Pictures of one size, held in memory.
+
+    Attributes:
+        images: uint8 [pictures, height, width, 3], RGB.
+    """
+
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """Pictures of any size, left on disk and read one by one inside tf.data.
+
+    Attributes:
+        read: graph function from an int64 scalar, a row of the table, to a string scalar, the
+            encoded file (JPEG, PNG, GIF or BMP).
+    """
+
+    read: Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: row i of the table is picture i, its label and its digest.
+
+    Attributes:
+        name: what the user called it.
+        class_names: label -> name.
+        labels: int64 [pictures].
+        digests: uint8 [pictures, bytes]; equal for equal stored pictures, else different.
+        pictures: the pictures themselves.
+        provided: split name (train, validation, test) -> int64 rows. Always has train.
+        problems: (path, problem) of every file that was left out.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    digests: np.ndarray
+    pictures: ArrayPictures | EncodedPictures
+    provided: dict[str, np.ndarray]
+    problems: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,19 @@
+"""The one exception for input that the user can put right, and the wording of a near-miss."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """The user's input breaks a rule. The message is one line: the rule and the value received.
+
+    Command lines print it without a traceback and exit with code 2.
+    """
+
+
+def unknown(kind: str, received: str, known: Iterable[str]) -> UserError:
+    """Build the error for a name that is not among `known`, with the nearest name that is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(received, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {received!r}; {hint}known: {', '.join(known)}")
