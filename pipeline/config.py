@@ -5,6 +5,7 @@ Standard library only: the command line must answer without importing TensorFlow
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,13 @@ from pipeline.errors import UserError, unknown
 
 MODELS = ("resnet18",)
 """Networks that `pipeline.models` builds."""
+
+
+OPTIMIZERS = (
+    "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adadelta", "adafactor", "adagrad",
+    "adamax", "ftrl", "lamb", "lion", "muon", "nadam", "schedulefreeadamw",
+)  # fmt: skip
+"""Keras' optimizers by their lower-case names, with momentum and nesterov as kinds of sgd."""
 
 
 def option(
@@ -59,6 +67,8 @@ def _coerce(setting: dataclasses.Field, value: Any) -> Any:
 def _check(setting: dataclasses.Field, value: Any) -> None:
     """Raise `UserError` where `value` breaks the rules of `setting`."""
     rules = setting.metadata
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{flag(setting.name)} must be finite; received {value!r}")
     if rules["choices"] and value not in rules["choices"]:
         raise unknown(flag(setting.name), value, rules["choices"])
     bounds = []
@@ -152,9 +162,7 @@ class FitConfig(Section):
 
     epochs: int = option(30, "passes over the training split", minimum=1)
     batch_size: int = option(128, "pictures a step over all devices together", minimum=1)
-    optimizer: str = option(
-        "nesterov", "sgd, momentum, nesterov, rmsprop, adam, adamw or any name Keras knows"
-    )
+    optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
     momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
     peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)
     schedule: str = option(
@@ -206,6 +214,40 @@ class RunConfig(Section):
         0, "most steps between two checkpoints; 0: by time only", minimum=0
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_devices(self.devices)
+
+
+def parse_devices(devices: str) -> tuple[str, int]:
+    """Split `--devices` into its kind (auto, cpu, gpu) and number of devices (auto: 1).
+
+    Raises:
+        UserError: of another form.
+    """
+    kind, colon, count = devices.partition(":")
+    if devices == "auto" or (kind in ("cpu", "gpu") and not colon):
+        return kind, 1
+    if kind in ("cpu", "gpu") and count.isdecimal() and int(count) > 0:
+        return kind, int(count)
+    raise UserError(f"--devices must be auto, cpu, cpu:N, gpu or gpu:N; received {devices!r}")
+
+
+def per_replica_batch_size(global_batch_size: int, replicas: int) -> int:
+    """Divide the global batch over the devices.
+
+    Raises:
+        UserError: it does not divide; the nearest sizes that do are named.
+    """
+    if global_batch_size % replicas:
+        below = global_batch_size // replicas * replicas
+        nearest = [str(size) for size in (below, below + replicas) if size > 0]
+        raise UserError(
+            f"--batch-size must be a multiple of the {replicas} devices; received "
+            f"{global_batch_size} (nearest: {' or '.join(nearest)})"
+        )
+    return global_batch_size // replicas
+
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
@@ -227,6 +269,15 @@ class Config:
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
     run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        replicas = parse_devices(self.run.devices)[1]
+        per_replica_batch_size(self.fit.batch_size, replicas)
+        if replicas > 1 and self.fit.clip_norm:
+            raise UserError(
+                "--clip-norm needs a single device, because each would clip its own share of the "
+                f"gradient; received --devices {self.run.devices}"
+            )
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with the named settings changed.
@@ -320,7 +371,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "digits": {
         "data": "digits", "width": 16, "epochs": 30, "batch_size": 64, "crop_padding": 1,
-        "crop_mode": "zero", "label_smoothing": 0.1, "calibration_size": 200,
+        "crop_mode": "zero", "rotation": 10.0, "label_smoothing": 0.1, "calibration_size": 100,
     },
 }  # fmt: skip
 """Named starting points; what a preset does not name keeps its default."""

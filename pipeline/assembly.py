@@ -1,0 +1,76 @@
+"""From the settings to a network: as it is trained, and as it is deployed."""
+
+from functools import partial
+
+import keras
+
+from pipeline.config import Config
+from pipeline.data.prepare import PixelStatistics
+from pipeline.fused_norm import FusedBatchNormalization
+from pipeline.models import build_model
+from pipeline.optimization import SoftmaxCrossEntropy, WarmupSchedule, build_optimizer
+
+
+def build_training_network(
+    config: Config, classes: int, statistics: PixelStatistics, replicas: int
+) -> keras.Model:
+    """Build the network in the precision and with the batch norm that train it best.
+
+    Call it in the scope of the strategy. Its weights fit `build_deployed_network`'s one to one.
+    """
+    norm = FusedBatchNormalization
+    if replicas > 1:
+        # Each replica would otherwise normalise, and keep statistics, by its own share alone.
+        norm = partial(keras.layers.BatchNormalization, synchronized=True)
+    keras.config.set_dtype_policy(config.run.precision)
+    try:
+        return _build(config, classes, statistics, norm)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def build_deployed_network(
+    config: Config, classes: int, statistics: PixelStatistics
+) -> keras.Model:
+    """Build the network of stock Keras layers in float32, which any Keras can load."""
+    return _build(config, classes, statistics, keras.layers.BatchNormalization)
+
+
+def _build(
+    config: Config, classes: int, statistics: PixelStatistics, norm: type[keras.Layer] | partial
+) -> keras.Model:
+    size = config.data.image_size
+    return build_model(
+        config.model,
+        input_shape=(size, size, 3),
+        classes=classes,
+        pixel_mean=statistics.mean,
+        pixel_std=statistics.std,
+        seed=config.run.seed,
+        batch_normalization=norm,
+    )
+
+
+def compile_for_training(
+    model: keras.Model,
+    config: Config,
+    schedule: WarmupSchedule,
+    class_weights: list[float] | None,
+) -> None:
+    """Give the model its loss, optimizer and metrics, all their variables created."""
+    model.compile(
+        optimizer=build_optimizer(config.fit, schedule),
+        loss=SoftmaxCrossEntropy(config.fit.label_smoothing, class_weights),
+        weighted_metrics=build_metrics(),
+        # XLA halves the speed of convolutions on a CPU and fails under a mirrored strategy.
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def build_metrics() -> list[keras.metrics.Metric]:
+    """Build accuracy and cross-entropy in nats, without smoothing, each example by its weight."""
+    return [
+        keras.metrics.CategoricalAccuracy(name="accuracy"),
+        keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+    ]

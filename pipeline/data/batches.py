@@ -1,0 +1,210 @@
+"""The only place that orders shuffle / fetch / decode / augment / batch / prefetch.
+
+Batch `s` is a pure function of (seed, s): an epoch's order is a keyed permutation evaluated at
+the positions of the batch, and every random draw is keyed by the seed and the step. So a run may
+start at any step, at no cost, and sees what a run that never stopped would have seen.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.config import AugmentConfig
+from pipeline.data.augment import Keys, build_augmentation, resized_crop_boxes
+from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
+from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
+
+THREADS = os.cpu_count() or 1
+PREFETCHED_BATCHES = 4
+CACHE_LIMIT_BYTES = 1 << 30
+"""A split for evaluation that takes no more than this once decoded is decoded only once."""
+
+Reader = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
+"""Encoded picture, its int32 [2] key and a size -> uint8 [size, size, 3]."""
+
+fold_in = tf.random.experimental.stateless_fold_in
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pictures of one split, at the size the model takes.
+
+    Attributes:
+        source: the table they are rows of.
+        rows: int64 [pictures].
+        image_size: height and width, pixels.
+    """
+
+    source: Source
+    rows: np.ndarray
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which examples each step of the endless training stream holds.
+
+    Epoch e visits the rows in the e-th keyed permutation; what does not fill a batch is left
+    out of that epoch.
+
+    Attributes:
+        rows: int64 [pictures].
+        global_batch_size: pictures a step.
+        seed: the run's seed.
+    """
+
+    rows: np.ndarray
+    global_batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass."""
+        return len(self.rows) // self.global_batch_size
+
+    def keys(self, step: tf.Tensor) -> Keys:
+        """Return everything that the random draws of step `step` (int64 scalar) depend on."""
+        run = tf.constant([self.seed, 0], tf.int32)
+        draws = tf.constant([self.seed, 1], tf.int32)
+        epoch = step // self.steps_per_epoch
+        first = (step % self.steps_per_epoch) * self.global_batch_size
+        positions = first + tf.range(self.global_batch_size, dtype=tf.int64)
+        shuffled = tf.random.experimental.index_shuffle(
+            positions, seed=fold_in(run, epoch), max_index=len(self.rows) - 1
+        )
+        examples = tf.gather(tf.constant(self.rows), shuffled)
+        return Keys(batch=fold_in(draws, step), run=run, examples=examples, epoch=epoch)
+
+
+def build_training_batches(
+    examples: Examples,
+    augment: AugmentConfig,
+    *,
+    global_batch_size: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+) -> tf.data.Dataset:
+    """Build batches `first_step` to `last_step - 1` of the stream that `seed` defines.
+
+    Yields:
+        images [batch, size, size, 3] uint8 or float32 in [0, 255], and labels float32
+        [batch, classes], one-hot or mixed.
+    """
+    order = Order(examples.rows, global_batch_size, seed)
+    read = _whole_picture
+    if isinstance(examples.source.pictures, EncodedPictures) and augment.resized_crop_area:
+        # Cropping a picture before its resize keeps the full resolution.
+        read = functools.partial(_random_crop_of_picture, augment.resized_crop_area)
+        augment = dataclasses.replace(augment, resized_crop_area=0.0)
+    vary = build_augmentation(augment)
+    one_hot = _one_hot(examples.source)
+
+    def augment_batch(images: tf.Tensor, keys: Keys) -> tuple[tf.Tensor, tf.Tensor]:
+        return vary(images, one_hot(keys.examples), keys)
+
+    keys = _map(tf.data.Dataset.range(first_step, last_step), order.keys)
+    images = _fetch(keys, read, examples, global_batch_size)
+    # After batching, so that one vectorised call varies every picture; before prefetching, so
+    # that it overlaps with the training step.
+    return _finish(_map(tf.data.Dataset.zip(images, keys), augment_batch))
+
+
+def build_evaluation_batches(
+    examples: Examples, *, global_batch_size: int, replicas: int = 1
+) -> tf.data.Dataset:
+    """Build one pass over the split in table order, un-augmented, each picture once.
+
+    The last batch is filled up to a multiple of `replicas` with copies of weight 0, because a
+    replica cannot take an empty batch.
+
+    Yields:
+        images uint8 [batch, size, size, 3], labels float32 [batch, classes], one-hot, and
+        weights float32 [batch], 1 or 0.
+    """
+    padding = -len(examples) % replicas
+    rows = np.concatenate([examples.rows, np.repeat(examples.rows[-1:], padding)])
+    weights = np.repeat(np.float32([1, 0]), [len(examples), padding])
+    one_hot = _one_hot(examples.source)
+
+    batches = tf.data.Dataset.from_tensor_slices((rows, weights)).batch(global_batch_size)
+    no_key = tf.zeros([2], tf.int32)
+    keys = batches.map(lambda rows, _: Keys(no_key, no_key, rows, tf.constant(0, tf.int64)))
+    images = _fetch(keys, _whole_picture, examples, global_batch_size)
+    batches = tf.data.Dataset.zip(images, batches).map(
+        lambda images, batch: (images, one_hot(batch[0]), batch[1])
+    )
+    if len(rows) * examples.image_size**2 * 3 <= CACHE_LIMIT_BYTES:
+        batches = batches.cache()
+    return _finish(batches)
+
+
+def _fetch(
+    keys: tf.data.Dataset, read: Reader, examples: Examples, global_batch_size: int
+) -> tf.data.Dataset:
+    """Turn batches of keys into batches of pictures, uint8 [batch, size, size, 3]."""
+    pictures, size = examples.source.pictures, examples.image_size
+    if isinstance(pictures, ArrayPictures):
+        images_of = tf.constant(pictures.images)
+        return _map(keys, lambda key: _resize_batch(tf.gather(images_of, key.examples), size))
+
+    def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
+        slots = tf.range(tf.size(key.examples))
+        own = tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
+        return key.examples, own
+
+    # Pictures on disk differ in size, so each is decoded and resized alone, in parallel.
+    singles = _map(
+        keys.map(single_keys).unbatch(), lambda row, key: read(pictures.read(row), key, size)
+    )
+    return singles.batch(global_batch_size)
+
+
+def _whole_picture(content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
+    del key
+    return resize_picture(decode_picture(content), size)
+
+
+def _random_crop_of_picture(
+    min_area: float, content: tf.Tensor, key: tf.Tensor, size: int
+) -> tf.Tensor:
+    image = decode_picture(content)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    box = resized_crop_boxes(key, height, width, min_area, 1)[0]
+    return crop_and_resize_picture(image, box, size)
+
+
+def _resize_batch(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Resize uint8 [batch, h, w, 3] as `resize_picture` does one; nothing where it fits."""
+    if images.shape[1:3] == [size, size]:
+        return images
+    resized = tf.image.resize(images, [size, size], antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a graph function from rows int64 [batch] to float32 [batch, classes]."""
+    labels = tf.constant(source.labels)
+    return lambda rows: tf.one_hot(tf.gather(labels, rows), len(source.class_names))
+
+
+def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+    return dataset.map(function, num_parallel_calls=THREADS, deterministic=True)
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Prefetch, with the autotuner off: destroying an iterator waits for its sleeping thread.
+
+    That wait doubles with a run's length and made `fit` return up to a minute late.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(PREFETCHED_BATCHES).with_options(options)

@@ -1,0 +1,124 @@
+"""Encoded files into RGB pixels, and pixels into squares of the model's size."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+SIGNATURES = (JPEG, PNG, GIF, BMP)
+"""First bytes of every format that `decode_picture` reads."""
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def decode_picture(content: tf.Tensor) -> tf.Tensor:
+    """Decode a JPEG, PNG, GIF (its first frame) or BMP file, recognised by its first bytes.
+
+    Grey and palette pictures become RGB; 16-bit samples keep their high byte; transparent pixels
+    are composited over white, the paper that cut-out pictures are drawn for (their hidden colour
+    is arbitrary, often black). An EXIF orientation is not applied.
+
+    Args:
+        content: string scalar, the encoded file.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: another format, or truncated or corrupt content. Damage
+            that leaves a valid stream (a changed byte inside a JPEG or BMP) cannot be seen.
+    """
+
+    def jpeg() -> tf.Tensor:
+        # The default transform is a faster one that is up to 5 levels off.
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def png() -> tf.Tensor:
+        # Byte 24 is the bit depth; for 1, 2 and 4 TensorFlow gets the alpha of grey PNGs wrong.
+        depth = tf.io.decode_raw(tf.strings.substr(content, 0, 25), tf.uint8)[-1]
+        return tf.cond(depth < 8, other, deep_png)
+
+    def deep_png() -> tf.Tensor:
+        return _over_white(tf.io.decode_png(content, channels=4))
+
+    def other() -> tf.Tensor:
+        # TensorFlow ignores a BMP's palette and shows a GIF's transparent pixels black. Declared
+        # stateless: deterministic tf.data runs a map that holds a stateful op on one thread.
+        return tf.numpy_function(_decode_with_pillow, [content], tf.uint8, stateful=False)
+
+    formats = [(_starts_with(content, JPEG), jpeg), (_starts_with(content, PNG), png)]
+    return tf.ensure_shape(tf.case(formats, default=other), [None, None, 3])
+
+
+def resize_picture(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resize the whole picture to a square, whatever its shape: all that a device has to do.
+
+    Bilinear; when shrinking, the triangle kernel is widened by the scale (antialiasing).
+
+    Args:
+        image: uint8 [height, width, 3].
+        size: side of the square in pixels.
+
+    Returns:
+        uint8 [size, size, 3], rounded to the nearest level.
+    """
+    resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
+    return tf.cast(tf.round(resized), tf.uint8)
+
+
+def crop_and_resize_picture(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
+    """Cut out a box and resize it like `resize_picture`.
+
+    Args:
+        image: uint8 [height, width, 3].
+        box: float32 [4], (y1, x1, y2, x2) as shares of height and width in [0, 1]. Edges are
+            rounded to whole pixels; the cut is at least one pixel high and wide.
+        size: side of the square in pixels.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    extent = tf.shape(image)[:2]
+    corners = tf.reshape(box, [2, 2]) * tf.cast(extent, tf.float32)
+    first, last = tf.unstack(tf.cast(tf.round(corners), tf.int32))
+    first = tf.clip_by_value(first, 0, extent - 1)
+    last = tf.clip_by_value(last, first + 1, extent)
+    return resize_picture(image[first[0] : last[0], first[1] : last[1]], size)
+
+
+def _starts_with(content: tf.Tensor, signature: bytes) -> tf.Tensor:
+    # Of an empty string substr raises InvalidArgumentError, which is the answer for an empty file.
+    return tf.strings.substr(content, 0, len(signature)) == signature
+
+
+def _over_white(image: tf.Tensor) -> tf.Tensor:
+    """Composite uint8 RGBA over white: round(255 + (colour - 255) * alpha / 255)."""
+    colour, alpha = image[..., :3], image[..., 3:]
+
+    def blend() -> tf.Tensor:
+        opacity = tf.cast(alpha, tf.float32) / 255.0
+        blended = 255.0 + (tf.cast(colour, tf.float32) - 255.0) * opacity
+        return tf.cast(tf.round(blended), tf.uint8)
+
+    def keep() -> tf.Tensor:
+        return colour
+
+    # Most PNG pictures are opaque, and blending costs as much as decoding.
+    return tf.cond(tf.reduce_min(alpha) == 255, keep, blend)
+
+
+def _decode_with_pillow(content: bytes) -> np.ndarray:
+    """Decode a GIF, BMP or PNG; uint8 [height, width, 3].
+
+    Raises:
+        ValueError: not such a file, or a damaged one; TensorFlow turns it into
+            InvalidArgumentError.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("BMP", "GIF", "PNG")) as image:
+            picture = image.convert("RGBA")
+    except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
+        raise ValueError(f"not a readable JPEG, PNG, GIF or BMP picture: {error}") from None
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))

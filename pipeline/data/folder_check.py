@@ -1,0 +1,130 @@
+"""Every file of a picture folder is tried before training: damage and copies are found here."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.data.decode import SIGNATURES, decode_picture
+from pipeline.progress import Progress
+
+SPLITS = ("train", "validation", "test")
+"""Split names; a picture that is in several is kept in the last of them."""
+
+DIGEST_BYTES = 16
+CHUNK = 256
+
+
+def shown(path: bytes) -> str:
+    """A path as text that can always be printed and written, whatever its bytes are."""
+    return path.decode(errors="backslashreplace")
+
+
+def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[int, str]]:
+    """Read, hash and decode every file once, on one thread a core.
+
+    Decoding is `decode_picture` itself, so that what passes cannot fail in training.
+
+    Args:
+        root: folder that `paths` are relative to.
+        paths: files; row i of the result is about `paths[i]`.
+
+    Returns:
+        digests, uint8 [files, 16], the BLAKE2b hash of each content, zero where damaged; and
+        row -> what is wrong, for damaged files only.
+    """
+    digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
+    damage = {}
+    with (
+        Progress(len(paths), "checking pictures", "pictures") as progress,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        # In chunks, because `map` queues all that it is given: a million tasks would fill memory.
+        for start in range(0, len(paths), CHUNK):
+            chunk = [os.path.join(root, path) for path in paths[start : start + CHUNK]]
+            for row, (digest, problem) in enumerate(pool.map(_check_file, chunk), start):
+                if problem:
+                    damage[row] = problem
+                else:
+                    digests[row] = np.frombuffer(digest, np.uint8)
+            progress.update(len(chunk), f"{len(damage)} damaged" if damage else "")
+    return digests, damage
+
+
+def find_copies(
+    rows: np.ndarray,
+    digests: np.ndarray,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    paths: Sequence[bytes],
+) -> dict[int, str]:
+    """Choose which of several equal pictures to leave out.
+
+    Under two labels: all of them, for nobody knows which label is right. In two splits: kept in
+    test before validation before train, so that nothing tested was trained on. Within a split:
+    the first row is kept.
+
+    Args:
+        rows: int64 [readable], the rows to compare, ascending.
+        digests: uint8 [files, 16].
+        labels: int64 [files].
+        splits: int64 [files], index into `SPLITS`.
+        paths: files, for the wording.
+
+    Returns:
+        Row -> why it is left out.
+    """
+    problems = {}
+    for copies in _equal_rows(rows, digests):
+        if len(set(labels[copies])) > 1:
+            for row in copies:
+                other = copies[labels[copies] != labels[row]][0]
+                problems[int(row)] = f"same picture under another label: {shown(paths[other])}"
+            continue
+        kept = copies[np.argmax(splits[copies])]
+        for row in copies[copies != kept]:
+            same_split = splits[row] == splits[kept]
+            what = (
+                "exact duplicate of" if same_split else f"same picture in {SPLITS[splits[kept]]}:"
+            )
+            problems[int(row)] = f"{what} {shown(paths[kept])}"
+    return problems
+
+
+def _check_file(path: bytes) -> tuple[bytes, str]:
+    """Return (digest, "") of a picture, or (b"", what is wrong)."""
+    try:
+        # Before opening: a named pipe would block for ever.
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return b"", "not a regular file"
+        with open(path, "rb") as file:
+            head = file.read(max(map(len, SIGNATURES)))
+            if not head:
+                return b"", "empty file"
+            # Before reading on: the file may be a film of many gigabytes.
+            if not head.startswith(SIGNATURES):
+                return b"", "not a JPEG, PNG, GIF or BMP picture"
+            content = head + file.read()
+    except OSError as error:
+        return b"", f"unreadable: {error.strerror}"
+    try:
+        with tf.device("CPU"):  # where tf.data decodes; eager ops would move to a GPU
+            decode_picture(content)
+    except tf.errors.OpError:
+        return b"", "truncated or damaged"
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), ""
+
+
+def _equal_rows(rows: np.ndarray, digests: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of each digest that occurs more than once, ascending."""
+    keys = np.ascontiguousarray(digests[rows]).view(np.uint64)
+    order = np.lexsort(keys.T)  # stable: equal digests stay in row order
+    differs = np.any(keys[order[1:]] != keys[order[:-1]], axis=1)
+    starts = np.concatenate([[0], np.flatnonzero(differs) + 1])
+    ends = np.append(starts[1:], len(rows))
+    for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
+        yield rows[order[start:end]]

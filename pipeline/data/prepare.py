@@ -1,0 +1,89 @@
+"""From the settings to data that is ready to be batched: source, splits, size, statistics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.data.pictures import ArrayPictures, Source
+from pipeline.data.sources import load_source
+from pipeline.data.splits import Splits, split_source
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+STATISTICS_PICTURES = 10_000
+"""Pixel statistics are taken over at most this many pictures of train, evenly spread."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A source with its splits, at the size the model takes.
+
+    Attributes:
+        source: the table of pictures.
+        splits: which rows are for what.
+        image_size: height and width, pixels.
+    """
+
+    source: Source
+    splits: Splits
+    image_size: int
+
+    def examples(self, split: str) -> Examples:
+        """Return the pictures of a split: train, validation, calibration or test."""
+        return Examples(self.source, getattr(self.splits, split), self.image_size)
+
+
+def prepare_data(config: Config) -> PreparedData:
+    """Load, check and split the data.
+
+    Raises:
+        UserError: the data is missing, too damaged or too small, or needs an image size.
+    """
+    source = load_source(config.data)
+    splits = split_source(source, config.data, config.run.seed)
+    if len(splits.train) < config.fit.batch_size:
+        raise UserError(
+            f"--batch-size must be at most the {len(splits.train):,} pictures of train; "
+            f"received {config.fit.batch_size}"
+        )
+    return PreparedData(source, splits, config.data.image_size or _own_size(source))
+
+
+def _own_size(source: Source) -> int:
+    """Side of the pictures where they are squares of one size."""
+    if isinstance(source.pictures, ArrayPictures):
+        height, width = source.pictures.images.shape[1:3]
+        if height == width:
+            return height
+    raise UserError(
+        f"--image-size must be given for pictures that are not squares of one size, as in "
+        f"{source.name}; received 0"
+    )
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Mean and standard deviation of each colour channel, in units of [0, 255]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def pixel_statistics(examples: Examples) -> PixelStatistics:
+    """Measure the pixels of the un-augmented, resized pictures."""
+    spread = np.linspace(0, len(examples) - 1, min(len(examples), STATISTICS_PICTURES))
+    sample = Examples(examples.source, examples.rows[spread.astype(int)], examples.image_size)
+    pixels, total, squares = 0, np.zeros(3), np.zeros(3)
+    with Progress(len(sample), "measuring pixel statistics", "pictures") as progress:
+        for images, _, _ in build_evaluation_batches(sample, global_batch_size=256):
+            channels = images.numpy().reshape(-1, 3).astype(np.float64)
+            pixels += len(channels)
+            total += channels.sum(axis=0)
+            squares += (channels**2).sum(axis=0)
+            progress.update(len(images))
+    mean = total / pixels
+    # A channel that never varies has nothing to be divided by.
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    return PixelStatistics(tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))

@@ -1,0 +1,214 @@
+"""TFRecord files of labelled pictures: scan them once, then read any record in any order.
+
+A record is 8 bytes of length (little-endian), 4 of the length's masked CRC-32C, the data, and 4 of
+the data's masked CRC-32C (https://www.tensorflow.org/tutorials/load_data/tfrecord). The data is a
+`tf.train.Example` that holds the encoded picture and its label.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+HEADER_BYTES, FOOTER_BYTES = 12, 4
+OPEN_FILES = 256
+"""Most shards kept open at once; ImageNet has more shards than a process may open files."""
+SCAN_BATCH, DECODE_BATCH = 64, 1024
+
+
+@dataclass(frozen=True)
+class ExampleKeys:
+    """Names under which a `tf.train.Example` holds the encoded picture and its label."""
+
+    picture: str
+    label: str
+
+    def parse(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Split records (string [n]) into encoded pictures (string [n]) and labels (int64 [n])."""
+        example = tf.io.parse_example(
+            records,
+            {
+                self.picture: tf.io.FixedLenFeature([], tf.string),
+                self.label: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        return example[self.picture], example[self.label]
+
+
+@dataclass(frozen=True)
+class RecordIndex:
+    """Where each record's data lies.
+
+    Attributes:
+        files: paths of the shards.
+        file: int32 [records], position in `files`.
+        offset: int64 [records], byte of the file at which the data starts.
+        length: int64 [records], bytes of data.
+    """
+
+    files: tuple[str, ...]
+    file: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+
+
+def read_records(path: str) -> tf.data.Dataset:
+    """Stream the records of a file in order, each checked against its CRC."""
+    # tf.data's autotuner makes the end of an iteration wait for its sleeping thread.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.TFRecordDataset(path).with_options(options)
+
+
+def damaged(path: str, reason: str) -> UserError:
+    """Build the error for a file that TensorFlow could not read or parse."""
+    reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", reason.splitlines()[0])
+    return UserError(
+        f"a TFRecord file must be whole; {path}: {reason} (delete its folder and prepare it again)"
+    )
+
+
+def _check_count(path: str, found: int, expected: int) -> None:
+    """Raise `UserError` unless all records of a file were found."""
+    # TensorFlow takes a file that is cut within a header for one that ends before it.
+    if found != expected:
+        raise damaged(path, f"{expected:,} records are expected, {found:,} found")
+
+
+def is_labelled(path: str | os.PathLike, keys: ExampleKeys) -> bool:
+    """Whether the first record of a file has a label: TFDS writes -1 where there is none."""
+    try:
+        record = read_records(os.fspath(path)).take(1).get_single_element()
+        return int(keys.parse(record)[1]) >= 0
+    except tf.errors.OpError as error:
+        raise damaged(os.fspath(path), error.message) from None
+
+
+def scan_records(
+    shards: Mapping[str, int], keys: ExampleKeys, progress: Progress
+) -> tuple[RecordIndex, np.ndarray, np.ndarray]:
+    """Read every record once, several files at a time, and keep only what is small.
+
+    Args:
+        shards: path of each file, in order, and the number of its records.
+        keys: where an example holds picture and label.
+        progress: counts the records.
+
+    Returns:
+        The index; the labels, int64 [records]; the digests, uint8 [records, 8], FarmHash64 of each
+        encoded picture. Rows are in the order of the files and of the records in them.
+
+    Raises:
+        UserError: a file is missing, truncated or damaged; the message names it.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        columns = list(
+            pool.map(lambda path: _scan_file(path, shards[path], keys, progress), shards)
+        )
+    lengths, labels, digests = zip(*columns, strict=True)
+    index = RecordIndex(
+        files=tuple(shards),
+        file=np.repeat(np.arange(len(shards), dtype=np.int32), [len(part) for part in lengths]),
+        offset=np.concatenate([_offsets(part) for part in lengths]),
+        length=np.concatenate(lengths),
+    )
+    return index, np.concatenate(labels), np.concatenate(digests)
+
+
+def _scan_file(
+    path: str, expected: int, keys: ExampleKeys, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return length, label and digest of each record of one file."""
+    lengths, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    digests = [np.empty((0, 8), np.uint8)]
+    try:
+        for records in read_records(path).batch(SCAN_BATCH):
+            pictures, some_labels = keys.parse(records)
+            lengths.append(tf.strings.length(records).numpy().astype(np.int64))
+            labels.append(some_labels.numpy())
+            digests.append(tf.fingerprint(pictures).numpy())
+            progress.update(len(labels[-1]))
+    except tf.errors.OpError as error:
+        raise damaged(path, error.message) from None
+    columns = np.concatenate(lengths), np.concatenate(labels), np.concatenate(digests)
+    _check_count(path, len(columns[0]), expected)
+    return columns
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    """Turn the lengths of consecutive records into the positions of their data in the file."""
+    ends = np.cumsum(lengths + HEADER_BYTES + FOOTER_BYTES)
+    return ends - lengths - FOOTER_BYTES
+
+
+def decode_records(
+    shards: Mapping[str, int], shape: tuple[int, int], keys: ExampleKeys, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode all pictures, which have one size, into memory.
+
+    Args:
+        shards: path of each file, in order, and the number of its records.
+        shape: height and width of every picture.
+        keys: where an example holds picture and label.
+        progress: counts the pictures.
+
+    Returns:
+        Images, uint8 [pictures, height, width, 3], grey ones as RGB; labels, int64 [pictures].
+
+    Raises:
+        UserError: a file is missing, truncated or damaged; the message names it.
+    """
+
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        picture, label = keys.parse(record)
+        image = tf.io.decode_image(picture, channels=3, expand_animations=False)
+        return tf.ensure_shape(image, (*shape, 3)), label
+
+    images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
+    labels = np.empty(len(images), np.int64)
+    row = 0
+    for path, expected in shards.items():
+        first, pictures = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
+        try:
+            # One picture more than there should be is enough to see that the count is wrong.
+            for some_images, some_labels in pictures.take(expected + 1).batch(DECODE_BATCH):
+                stop = row + len(some_labels)
+                _check_count(path, max(stop - first, expected), expected)
+                images[row:stop], labels[row:stop] = some_images, some_labels
+                progress.update(stop - row)
+                row = stop
+        except tf.errors.OpError as error:
+            raise damaged(path, error.message) from None
+        _check_count(path, row - first, expected)
+    return images, labels
+
+
+def picture_reader(index: RecordIndex, keys: ExampleKeys) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Build the graph function from a row (int64 scalar) to its encoded picture (string scalar)."""
+
+    @functools.lru_cache(maxsize=OPEN_FILES)
+    def shard(number: int) -> BinaryIO:
+        # A shard that falls out of the cache is closed once the last read from it has returned.
+        return Path(index.files[number]).open("rb", buffering=0)
+
+    def read_record(row: np.int64) -> bytes:
+        file = shard(int(index.file[row]))
+        return os.pread(file.fileno(), int(index.length[row]), int(index.offset[row]))
+
+    def read(row: tf.Tensor) -> tf.Tensor:
+        # A stateful op would make tf.data run the whole pipeline one element at a time under
+        # enable_op_determinism; a read of a file that does not change has no state.
+        record = tf.numpy_function(read_record, [row], tf.string, stateful=False)
+        return keys.parse(tf.ensure_shape(record, []))[0]
+
+    return read

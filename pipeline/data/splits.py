@@ -1,0 +1,104 @@
+"""Stratified, disjoint train / validation / calibration / test, each with a fingerprint."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import DataConfig, flag
+from pipeline.data.pictures import Source
+from pipeline.errors import UserError
+
+MAX_CALIBRATION_SHARE = 0.1
+"""Calibration never takes more than this share of train: pictures are worth more in training."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows of the source's table; no row is in two splits.
+
+    Attributes:
+        train: int64 rows the weights are fitted on.
+        validation: int64 rows that choose the best weights and stop early.
+        calibration: int64 rows kept, un-augmented, for quantisation.
+        test: int64 rows looked at once, at the end.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+
+
+def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
+    """Take what the source provides and carve the rest from its train rows.
+
+    Raises:
+        UserError: a class is too small to have a picture in every split.
+    """
+    generator = np.random.default_rng(seed)
+    train = source.provided["train"]
+    carved = {}
+    for name, share in (("test", config.test_share), ("validation", config.validation_share)):
+        if name in source.provided:
+            carved[name] = source.provided[name]
+        else:
+            carved[name], train = _carve(source.labels, train, share, generator, at_least=1)
+    calibration_share = min(config.calibration_size / len(train), MAX_CALIBRATION_SHARE)
+    carved["calibration"], train = _carve(
+        source.labels, train, calibration_share, generator, at_least=0
+    )
+    _check_every_class_remains(source, train)
+    return Splits(train=train, **carved)
+
+
+def _carve(
+    labels: np.ndarray,
+    rows: np.ndarray,
+    share: float,
+    generator: np.random.Generator,
+    at_least: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw `share` of each class; return the drawn rows and the others, both in table order.
+
+    scikit-learn's `train_test_split(stratify=...)` refuses a share of fewer pictures than
+    classes and does not promise one of each class; small folders need both.
+    """
+    drawn = []
+    for label in np.unique(labels[rows]):
+        members = rows[labels[rows] == label]
+        count = max(at_least, int(share * len(members) + 0.5))
+        drawn.append(generator.permutation(members)[:count])
+    chosen = np.sort(np.concatenate(drawn))
+    return chosen, np.setdiff1d(rows, chosen, assume_unique=True)
+
+
+def _check_every_class_remains(source: Source, train: np.ndarray) -> None:
+    counts = np.bincount(source.labels[train], minlength=len(source.class_names))
+    if counts.min() == 0:
+        smallest = source.class_names[counts.argmin()]
+        raise UserError(
+            f"every class needs a picture to train on after the other splits took theirs; "
+            f"class {smallest!r} of {source.name} has none left (add pictures, or lower "
+            f"{flag('validation_share')} or {flag('test_share')})"
+        )
+
+
+def fingerprint(source: Source, rows: np.ndarray) -> str:
+    """SHA-256 over the rows' digests and labels: equal for equal pictures, labels and order."""
+    digest = hashlib.sha256(np.ascontiguousarray(source.digests[rows]).tobytes())
+    digest.update(source.labels[rows].astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def describe_splits(source: Source, splits: Splits) -> dict:
+    """Record of the splits for `splits.json`: size, pictures a class and fingerprint of each."""
+    described = {}
+    for name, rows in vars(splits).items():
+        counts = np.bincount(source.labels[rows], minlength=len(source.class_names))
+        described[name] = {
+            "pictures": len(rows),
+            "per_class": counts.tolist(),
+            "fingerprint": fingerprint(source, rows),
+        }
+    return {"source": source.name, "class_names": list(source.class_names), "splits": described}

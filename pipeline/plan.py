@@ -1,0 +1,99 @@
+"""What a run says before it starts and after it is done."""
+
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from pipeline.callbacks import LONG_RUN_SECONDS
+from pipeline.config import Config, per_replica_batch_size
+from pipeline.data.prepare import PreparedData
+from pipeline.models.cost import count_parameters, multiply_adds
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions and machine, for environment.json."""
+    return {
+        "python": sys.version.split()[0],
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def print_plan(
+    config: Config, data: PreparedData, model: keras.Model, replicas: int, precision_reason: str
+) -> None:
+    """Print what is about to be trained, on what, how."""
+    split_sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in vars(data.splits).items())
+    batch = config.fit.batch_size
+    steps = len(data.splits.train) // batch
+    macs = sum(multiply_adds(model).values())
+    size = data.image_size
+    rows = {
+        "data": f"{data.source.name}, {len(data.source.class_names)} classes, {size} x {size} px",
+        "splits": split_sizes,
+        "model": f"{config.model.model}, width {config.model.width}, {config.model.stem} stem, "
+        f"{count_parameters(model):,} parameters, {macs:,} multiply-adds",
+        "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
+        f"{config.fit.peak_learning_rate:g}",
+        "precision": f"{config.run.precision} ({precision_reason})",
+        "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
+        "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
+        "steps": f"{config.fit.epochs} epochs x {steps:,} steps = {config.fit.epochs * steps:,}",
+    }
+    if data.source.problems:
+        rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
+    for name, text in rows.items():
+        print(f"{name:>10}  {text}")
+    sys.stdout.flush()
+
+
+def shorter_run(config: Config, seconds_left: float) -> str:
+    """Name the flag or preset that would bring a run under an hour."""
+    epochs = int(config.fit.epochs * 0.9 * LONG_RUN_SECONDS / seconds_left)
+    if epochs >= 1:
+        return f"--epochs {epochs} would fit in an hour{_smaller(config)}"
+    return f"not even one epoch fits in an hour{_smaller(config)}"
+
+
+def _smaller(config: Config) -> str:
+    if config.model.width <= 16:
+        return ""
+    if config.data.data == "cifar10":
+        return ", and so should the preset cifar10_small (width 16)"
+    share = (config.model.width / 16) ** 2
+    return f"; --width 16 needs about 1/{share:.0f} of the multiply-adds"
+
+
+def resume_command(run_dir: Path) -> str:
+    """Return the line that goes on with a run."""
+    return f"python train.py --resume --run-dir {shlex.quote(str(run_dir))}"
+
+
+def print_summary(run_dir: Path, metrics: dict[str, Any]) -> None:
+    """Print the result, where everything lies and what comes next."""
+    test, validation = metrics["test"], metrics["validation"]
+    print(
+        f"\ntest accuracy {test['accuracy']:.2%} on {test['pictures']:,} pictures "
+        f"(validation {validation['accuracy']:.2%}, best epoch {validation['best_epoch']})"
+    )
+    print(f"everything lies in {run_dir}: model.keras, metrics.json, history.csv, plots/")
+    print(f"next: tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")

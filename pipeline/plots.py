@@ -1,0 +1,71 @@
+"""The pictures a run leaves: its first augmented batch and its learning curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.run_directory import write_whole
+
+SHEET_PICTURES = 32
+SHEET_COLUMNS = 8
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, in whole."""
+    FigureCanvasAgg(figure)
+    write_whole(path, lambda aside: figure.savefig(aside, format="png", dpi=120))
+
+
+def plot_contact_sheet(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path
+) -> None:
+    """Draw the first pictures of a batch with their labels; mixed labels with their shares.
+
+    Args:
+        images: [batch, height, width, 3] in [0, 255].
+        labels: float [batch, classes], rows that sum to 1.
+        class_names: label -> name.
+        path: where to.
+    """
+    count = min(len(images), SHEET_PICTURES)
+    rows = -(-count // SHEET_COLUMNS)
+    figure = Figure(figsize=(SHEET_COLUMNS * 1.25, rows * 1.5 + 0.4), layout="constrained")
+    figure.suptitle("The first augmented training batch", fontsize=10)
+    for place, axes in enumerate(figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat):
+        axes.axis("off")
+        if place < count:
+            axes.imshow(np.clip(images[place], 0, 255).astype(np.uint8), interpolation="nearest")
+            axes.set_title(_caption(labels[place], class_names), fontsize=6)
+    save_figure(figure, path)
+
+
+def _caption(label: np.ndarray, class_names: Sequence[str]) -> str:
+    classes = [k for k in np.argsort(-label, kind="stable") if label[k] > 0.005]
+    if len(classes) == 1:
+        return class_names[classes[0]]
+    return " + ".join(f"{label[k]:.0%} {class_names[k]}" for k in classes[:2])
+
+
+def plot_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw cross-entropy, accuracy and learning rate against the epoch."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = {
+        "cross-entropy, nats": {"train": "cross_entropy", "validation": "val_cross_entropy"},
+        "accuracy": {"train": "accuracy", "validation": "val_accuracy"},
+        "learning rate": {"at the epoch's end": "learning_rate"},
+    }
+    for axes, (title, curves) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for label, column in curves.items():
+            values = [row[column] for row in history]
+            axes.plot(epochs, values, marker="o", markersize=3, label=label)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    save_figure(figure, path)

@@ -1,0 +1,180 @@
+"""The run directory: what lies where, who may write in it, and writing files whole."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.config import Config, load_values
+from pipeline.errors import UserError
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a file beside `path`, flush it to the disk and move it into place.
+
+    Whoever reads `path` sees the old file or the new one, never a part, whatever kills the
+    writer. The file beside it has the same ending.
+
+    Raises:
+        UserError: the file could not be written, for example on a full disk.
+    """
+    aside = path.with_name(f".aside-{path.name}")
+    try:
+        write(aside)
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UserError(f"{path} must be writable; {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings, as resolved at the start."""
+        return self.path / "config.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """States to resume from, and the best weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        """Weights of the epoch with the best validation accuracy."""
+        return self.checkpoints / "best.npz"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Final figures; there once the run is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, plain Keras in float32."""
+        return self.path / "model.keras"
+
+    @property
+    def problems(self) -> Path:
+        """Files of a picture folder that were left out, and why."""
+        return self.path / "data_problems.csv"
+
+    @property
+    def splits(self) -> Path:
+        """Sizes and fingerprints of the splits."""
+        return self.path / "splits.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and devices."""
+        return self.path / "environment.json"
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Create the directory and hold its lock; a kill releases the lock.
+
+        Where the run fails before it has settings, the directory is as if it had never been.
+
+        Raises:
+            UserError: it cannot be written, or another process trains in it.
+        """
+        lock = FileLock(self.path / ".lock")
+        existed = self.path.exists()
+        try:
+            for folder in (self.path, self.checkpoints, self.plots):
+                folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"a run directory takes one process at a time; another one is using {self.path}"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"--run-dir must be writable; {self.path}: {error.strerror or error}"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if not self.config.exists():
+                self._remove_empty(keep_root=existed)
+
+    def _remove_empty(self, keep_root: bool) -> None:
+        (self.path / ".lock").unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.plots, *(() if keep_root else (self.path,))):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def check_is_new(self) -> None:
+        """Refuse to overwrite another run.
+
+        Raises:
+            UserError: the directory holds a run, finished or not.
+        """
+        if self.metrics.exists():
+            raise UserError(f"--run-dir must not hold a finished run; received {self.path}")
+        if self.config.exists():
+            raise UserError(
+                f"--run-dir must not hold an unfinished run; received {self.path} "
+                "(add --resume to go on with it)"
+            )
+
+    def load_config(self, asked: Mapping[str, Any]) -> Config:
+        """Read the settings of the run that is here.
+
+        Args:
+            asked: settings the user gave as well; they must be the run's own, or `auto`.
+
+        Raises:
+            UserError: there is no run here, it is of another version, or settings differ.
+        """
+        if not self.config.exists():
+            raise UserError(f"--resume needs a directory with a run in it; received {self.path}")
+        config = Config().with_values(load_values(self.config))
+        asked = {name: value for name, value in asked.items() if value != "auto"}
+        differences = config.differences(config.with_values(asked))
+        if differences:
+            raise UserError(
+                f"--resume must not change the settings of a run; received {', '.join(differences)}"
+            )
+        return config
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Write `content` to `path`, one of this directory's files."""
+        text = json.dumps(content, indent=2) + "\n"
+        write_whole(path, lambda aside: aside.write_text(text))

@@ -1,0 +1,202 @@
+"""One run: assemble data, model and callbacks; fit; test the best weights once."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline import plan, plots
+from pipeline.assembly import (
+    build_deployed_network,
+    build_metrics,
+    build_training_network,
+    compile_for_training,
+)
+from pipeline.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
+from pipeline.checkpoint import (
+    Checkpoints,
+    RestoreEpochMetrics,
+    SaveCheckpoints,
+    load_variables,
+)
+from pipeline.config import Config
+from pipeline.data.batches import Order, build_evaluation_batches, build_training_batches
+from pipeline.data.prepare import PixelStatistics, PreparedData
+from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.moving_average import MovingAverage
+from pipeline.optimization import SoftmaxCrossEntropy, balanced_class_weights, build_schedule
+from pipeline.run_directory import RunDirectory, write_whole
+
+
+class TrainingRun:
+    """One run, from its newest checkpoint to its end.
+
+    Attributes:
+        model: the network being trained, compiled.
+        progression: how far it is.
+        checkpoints: its states to resume from.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        data: PreparedData,
+        statistics: PixelStatistics,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        self.config, self.directory, self.data = config, directory, data
+        self.statistics, self.strategy = statistics, strategy
+        self.classes = len(data.source.class_names)
+        order = Order(data.splits.train, config.fit.batch_size, config.run.seed)
+        self.steps_per_epoch = order.steps_per_epoch
+        self.total_steps = config.fit.epochs * self.steps_per_epoch
+        self.schedule = build_schedule(config.fit, self.steps_per_epoch)
+        with strategy.scope():
+            self.model = self._build_model()
+            self.average = None
+            if config.fit.ema_decay:
+                self.average = MovingAverage(self.model.weights, config.fit.ema_decay)
+            self.epoch_metrics = self.model.metrics
+            self.checkpoints = Checkpoints(directory, self._variables())
+            self.progression = self.checkpoints.restore()
+
+    def _build_model(self) -> keras.Model:
+        model = build_training_network(
+            self.config, self.classes, self.statistics, self.strategy.num_replicas_in_sync
+        )
+        class_weights = None
+        if self.config.fit.class_weights == "balanced":
+            labels = self.data.source.labels[self.data.splits.train]
+            class_weights = balanced_class_weights(np.bincount(labels, minlength=self.classes))
+        compile_for_training(model, self.config, self.schedule, class_weights)
+        return model
+
+    def _variables(self) -> list[keras.Variable]:
+        """Everything that training changes."""
+        metrics = [variable for metric in self.epoch_metrics for variable in metric.variables]
+        average = self.average.variables if self.average else []
+        return [*self.model.variables, *self.model.optimizer.variables, *metrics, *average]
+
+    def fit(self) -> None:
+        """Train from the step that the progression is at to the end.
+
+        Raises:
+            Interrupted: a signal asked to stop; the state is saved.
+            NonFinite: the loss or a weight is no longer finite.
+        """
+        saver = SaveCheckpoints(
+            self.checkpoints,
+            self.progression,
+            steps_per_epoch=self.steps_per_epoch,
+            every_seconds=self.config.run.checkpoint_seconds,
+            every_steps=self.config.run.checkpoint_steps,
+        )
+        progress = ShowProgress(
+            self.progression,
+            epochs=self.config.fit.epochs,
+            total_steps=self.total_steps,
+            examples_per_step=self.config.fit.batch_size,
+            shorter=lambda seconds_left: plan.shorter_run(self.config, seconds_left),
+        )
+        callbacks = [*self._callbacks(), progress, saver]
+        validation = self._evaluation_batches("validation")
+        try:
+            with saver.listening():
+                while not self._is_done():
+                    self._fit_to_epoch_end_or_all(validation, callbacks)
+        finally:
+            progress.close()
+
+    def _is_done(self) -> bool:
+        return self.progression.stopped_early or self.progression.step >= self.total_steps
+
+    def _fit_to_epoch_end_or_all(
+        self, validation: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]
+    ) -> None:
+        """Fit the rest of a half-done epoch alone, since `fit` takes epochs of equal length."""
+        step = self.progression.step
+        epoch, done = divmod(step, self.steps_per_epoch)
+        batches = build_training_batches(
+            self.data.examples("train"),
+            self.config.augment,
+            global_batch_size=self.config.fit.batch_size,
+            seed=self.config.run.seed,
+            first_step=step,
+            last_step=self.total_steps,
+        )
+        self.model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1 if done else self.config.fit.epochs,
+            steps_per_epoch=self.steps_per_epoch - done,
+            shuffle=False,
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        fit, directory, progression = self.config.fit, self.directory, self.progression
+        deployed_weights = self.average.averages if self.average else self.model.weights
+        callbacks = [
+            RestoreEpochMetrics(self.epoch_metrics),
+            StopOnNonFinite(self.schedule, progression),
+            RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
+            KeepBest(deployed_weights, directory.best_weights, progression, fit.early_stopping),
+            keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),
+        ]
+        # Before whatever evaluates or saves, so that it finds this step's average.
+        return [self.average, *callbacks] if self.average else callbacks
+
+    def _evaluation_batches(self, split: str) -> tf.data.Dataset:
+        return build_evaluation_batches(
+            self.data.examples(split),
+            global_batch_size=self.config.fit.batch_size,
+            replicas=self.strategy.num_replicas_in_sync,
+        )
+
+    def draw_contact_sheet(self) -> None:
+        """Draw the first augmented batch."""
+        batches = build_training_batches(
+            self.data.examples("train"),
+            self.config.augment,
+            global_batch_size=self.config.fit.batch_size,
+            seed=self.config.run.seed,
+            first_step=0,
+            last_step=1,
+        )
+        images, labels = next(iter(batches.as_numpy_iterator()))
+        path = self.directory.plots / "augmented_batch.png"
+        plots.plot_contact_sheet(images, labels, self.data.source.class_names, path)
+
+    def finish(self) -> None:
+        """Test the deployed network with the best weights, once, and write what a run leaves."""
+        with self.strategy.scope():
+            deployed = build_deployed_network(self.config, self.classes, self.statistics)
+            load_variables(self.directory.best_weights, deployed.weights)
+            deployed.compile(
+                loss=SoftmaxCrossEntropy(), weighted_metrics=build_metrics(), jit_compile=False
+            )
+        test = deployed.evaluate(self._evaluation_batches("test"), return_dict=True, verbose=0)
+        history, best = self.progression.history, self.progression.best_epoch
+        plots.plot_learning_curves(history, self.directory.plots / "learning_curves.png")
+        write_whole(self.directory.model, deployed.save)
+        metrics = {
+            "test": {
+                "pictures": len(self.data.splits.test),
+                **{name: test[name] for name in ("accuracy", "cross_entropy")},
+            },
+            "validation": {
+                "pictures": len(self.data.splits.validation),
+                "best_epoch": best,
+                "accuracy": history[best - 1]["val_accuracy"],
+                "cross_entropy": history[best - 1]["val_cross_entropy"],
+            },
+            "epochs": len(history),
+            "steps": self.progression.step,
+            "parameters": count_parameters(deployed),
+            "multiply_adds": sum(multiply_adds(deployed).values()),
+        }
+        # Last: its presence says that the run is finished.
+        self.directory.write_json(self.directory.metrics, metrics)
+        plan.print_summary(self.directory.path, metrics)

@@ -1,0 +1,250 @@
+"""ResNets against a PyTorch implementation that was written from the paper, and their contracts."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config import ModelConfig
+from pipeline.errors import UserError
+from pipeline.models import build_model, resolve_stem
+from pipeline.models.resnet import build_resnet
+
+PIXEL_MEAN, PIXEL_STD = (125.0, 120.0, 110.0), (60.0, 62.0, 66.0)
+
+
+@pytest.fixture
+def dtype_policy():
+    """Let a test set the global dtype policy, and put the old one back."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def small_resnet(**settings: Any):
+    """ResNet-18's shape at an eighth of its width, on 16 px unless told otherwise."""
+    defaults = {
+        "input_shape": (16, 16, 3), "classes": 10, "width": 8, "stem": "cifar",
+        "pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD, "name": "small",
+    }  # fmt: skip
+    return build_resnet(**{**defaults, **settings})
+
+
+def random_pixels(batch, size):
+    return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+
+
+def randomise(model):
+    """Give every norm scales, offsets and statistics that no initial value hides behind."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.set_weights([
+                rng.uniform(0.5, 1.5, shape), rng.normal(0, 0.2, shape),
+                rng.normal(0, 0.2, shape), rng.uniform(0.5, 1.5, shape),
+            ])  # fmt: skip
+
+
+def torch_resnet(model, stem):
+    """ResNet-18 in PyTorch, from the paper's table 1 and section 4.2, with `model`'s weights."""
+    torch = pytest.importorskip("torch", reason="PyTorch is the independent reference")
+    nn = torch.nn
+
+    def conv(name, padding, strides=1):
+        kernel = torch.tensor(model.get_layer(name).kernel.numpy()).permute(3, 2, 0, 1)
+        out_channels, in_channels, size, _ = kernel.shape
+        layer = nn.Conv2d(in_channels, out_channels, size, strides, padding, bias=False)
+        layer.weight.data = kernel.contiguous()
+        return layer
+
+    def norm(name):
+        gamma, beta, mean, variance = map(torch.tensor, model.get_layer(name).get_weights())
+        layer = nn.BatchNorm2d(len(gamma))
+        layer.weight.data, layer.bias.data = gamma, beta
+        layer.running_mean, layer.running_var = mean, variance
+        return layer
+
+    class Block(nn.Module):
+        def __init__(self, name, strides, project) -> None:
+            super().__init__()
+            self.residual = nn.Sequential(
+                conv(f"{name}_conv1", 1, strides), norm(f"{name}_norm1"), nn.ReLU(),
+                conv(f"{name}_conv2", 1), norm(f"{name}_norm2"),
+            )  # fmt: skip
+            self.shortcut = nn.Identity()
+            if project:
+                projection = conv(f"{name}_projection", 0, strides)
+                self.shortcut = nn.Sequential(projection, norm(f"{name}_projection_norm"))
+
+        def forward(self, x):
+            return torch.relu(self.shortcut(x) + self.residual(x))
+
+    parts = [conv("stem_conv", *{"cifar": (1, 1), "imagenet": (3, 2)}[stem])]
+    parts += [norm("stem_norm"), nn.ReLU()]
+    parts += [nn.MaxPool2d(3, 2, padding=1)] if stem == "imagenet" else []
+    for stage in (1, 2, 3, 4):
+        for block in (1, 2):
+            halve = stage > 1 and block == 1
+            parts.append(Block(f"stage{stage}_block{block}", 2 if halve else 1, halve))
+    weight, bias = (torch.tensor(w) for w in model.get_layer("head").get_weights())
+    linear = nn.Linear(*weight.shape)
+    linear.weight.data, linear.bias.data = weight.T, bias
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+
+
+def torch_logits(network, pixels):
+    import torch
+
+    normalised = (pixels.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD
+    with torch.no_grad():
+        return network(torch.tensor(normalised, dtype=torch.float32).permute(0, 3, 1, 2)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("stem", "size"),
+    [("cifar", 32), ("cifar", 17), ("imagenet", 64), ("imagenet", 97), ("imagenet", 50)],
+)
+def test_inference_equals_pytorch(stem, size):
+    model = small_resnet(input_shape=(size, size, 3), stem=stem)
+    randomise(model)
+    pixels = random_pixels(2, size)
+    expected = torch_logits(torch_resnet(model, stem).eval(), pixels)
+    # Both sum in float32 in orders of their own; logits here are of order 1.
+    np.testing.assert_allclose(model(pixels, training=False), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_equals_pytorch():
+    model = small_resnet(input_shape=(32, 32, 3))
+    randomise(model)
+    network = torch_resnet(model, "cifar").train()
+    pixels = random_pixels(8, 32)
+    logits = model(pixels, training=True)
+    # As above; dividing by the batch's own deviation magnifies rounding a little.
+    np.testing.assert_allclose(logits, torch_logits(network, pixels), rtol=1e-4, atol=1e-4)
+    # The moving mean weighs the old value by 0.9 in both; the variances differ by n / (n - 1).
+    moving = model.get_layer("stem_norm").moving_mean
+    np.testing.assert_allclose(moving, network[1].running_mean, rtol=1e-5, atol=1e-6)
+
+
+def test_raw_pixels_are_normalised_by_the_first_layer():
+    model = small_resnet()
+    normalised = keras.Model(model.input, model.get_layer("normalization").output)
+    pixels = random_pixels(2, 16)
+    expected = (pixels.astype(np.float64) - PIXEL_MEAN) / PIXEL_STD
+    # One float32 subtraction and division.
+    np.testing.assert_allclose(normalised(pixels), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(model(pixels), model(pixels.astype(np.float32)))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_normalisation_and_logits_are_float32_under_any_policy(policy, dtype_policy):
+    dtype_policy(policy)
+    model = small_resnet(dropout=0.5)
+    normalised = keras.Model(model.input, model.get_layer("normalization").output)
+    assert model.input.dtype == "float32"
+    assert model.get_layer("stage4_block2_relu2").output.dtype == policy.removeprefix("mixed_")
+    assert keras.backend.standardize_dtype(model(random_pixels(1, 16)).dtype) == "float32"
+    # bfloat16 holds 8 bits, so 200.7 would become 201: an error of 0.3 / 60.
+    expected = (200.7 - np.array(PIXEL_MEAN)) / PIXEL_STD
+    pixel = normalised(np.full((1, 16, 16, 3), 200.7, np.float32))[0, 0, 0]
+    np.testing.assert_allclose(pixel, expected, rtol=1e-5)
+
+
+def test_weights_and_dropout_are_a_function_of_the_seed():
+    pixels = random_pixels(4, 16)
+    first, second, other = (small_resnet(seed=seed, dropout=0.5) for seed in (3, 3, 4))
+    for mine, same in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, same)
+    np.testing.assert_array_equal(first(pixels, training=True), second(pixels, training=True))
+    for layer in first.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel, others = layer.get_weights()[0], other.get_layer(layer.name).get_weights()[0]
+            assert not np.any(kernel == others), layer.name
+
+
+def test_layers_of_one_shape_start_with_different_weights():
+    model = small_resnet()
+    names = [f"stage1_block{block}_conv{conv}" for block in (1, 2) for conv in (1, 2)]
+    kernels = [model.get_layer(name).get_weights()[0] for name in names]
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+
+
+def test_initial_weights_follow_he_and_pytorch():
+    model = small_resnet(width=32)
+    kernel = model.get_layer("stage4_block1_conv1").get_weights()[0]
+    # n = 294,912 draws: the deviation's standard error is its 1 / sqrt(2 n) = 0.13 %; 5 sigma.
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 3 * 256)), rel=0.0065)
+    # A truncated normal would stop at about 2.27 of these deviations.
+    assert np.abs(kernel).max() > 3.5 * kernel.std()
+    kernel, bias = model.get_layer("head").get_weights()
+    bound = 1 / np.sqrt(256)
+    assert 0.99 * bound < np.abs(kernel).max() <= bound
+    assert not bias.any()
+
+
+def test_zero_init_makes_every_block_its_shortcut():
+    model = small_resnet(zero_init=True)
+    sums = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
+    assert len(sums) == 8
+    probe = keras.Model(model.input, [(layer.input[0], layer.output) for layer in sums])
+    for shortcut, output in probe(random_pixels(2, 16), training=True):
+        np.testing.assert_array_equal(shortcut, output)
+        assert np.any(output)
+
+
+def test_layer_names():
+    names = {layer.name for layer in small_resnet(stem="imagenet", input_shape=(32, 32, 3)).layers}
+    assert {"pixels", "normalization", "stem_conv", "stem_norm", "stem_pool", "head"} <= names
+    for stage in (1, 2, 3, 4):
+        for block in (1, 2):
+            prefix = f"stage{stage}_block{block}_"
+            assert {prefix + part for part in ("conv1", "norm1", "conv2", "norm2")} <= names
+            assert (prefix + "projection" in names) == (stage > 1 and block == 1)
+
+
+def test_a_saved_model_gives_the_same_logits(tmp_path):
+    model = small_resnet(dropout=0.5)
+    randomise(model)
+    model.save(tmp_path / "model.keras")
+    pixels = random_pixels(2, 16)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(pixels), model(pixels))
+
+
+def build(image_size=32, **settings: Any):
+    return build_model(
+        ModelConfig(**settings), input_shape=(image_size, image_size, 3), classes=10,
+        pixel_mean=PIXEL_MEAN, pixel_std=PIXEL_STD, seed=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stem", "image_size", "expected"),
+    [("auto", 95, "cifar"), ("auto", 96, "imagenet"), ("cifar", 224, "cifar"),
+     ("imagenet", 32, "imagenet")],
+)  # fmt: skip
+def test_resolve_stem(stem, image_size, expected):
+    assert resolve_stem(stem, image_size) == expected
+
+
+@pytest.mark.parametrize(("image_size", "kernel_size"), [(32, 3), (96, 7)])
+def test_build_model_follows_the_configuration(image_size, kernel_size):
+    model = build(image_size, width=4, dropout=0.25, zero_init=True)
+    assert model.name == "resnet18"
+    assert model.get_layer("stem_conv").kernel.shape == (kernel_size, kernel_size, 3, 4)
+    assert model.get_layer("dropout").rate == 0.25
+    assert not np.any(model.get_layer("stage1_block1_norm2").gamma)
+
+
+@pytest.mark.parametrize(("stem", "smallest"), [("cifar", 8), ("imagenet", 32)])
+def test_a_picture_too_small_for_the_stem_is_refused(stem, smallest):
+    build(smallest, width=1, stem=stem)
+    with pytest.raises(UserError, match=f"at least {smallest} .* received {smallest - 1} x"):
+        build(smallest - 1, width=1, stem=stem)
+
+
+def test_an_unknown_stem_is_refused():
+    with pytest.raises(UserError, match="did you mean 'cifar'"):
+        small_resnet(stem="cifra")

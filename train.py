@@ -1,0 +1,54 @@
+"""The main job: train an image classifier from the command line."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pipeline.command_line import parse_training_request, report_user_error
+from pipeline.config import preset
+from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory
+
+
+def new_run_dir(name: str) -> Path:
+    """Return the default run directory: preset and time."""
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run `train.py` with `arguments`; return its exit code."""
+    # Like Ctrl-C, until training begins and knows how to save itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        request = parse_training_request(arguments)
+        run_dir = request.run_dir or new_run_dir(request.preset_name())
+        if request.resume:
+            config = RunDirectory(run_dir).load_config(asked=request.explicit_values())
+        else:
+            config = request.config()
+            RunDirectory(run_dir).check_is_new()
+
+        # TensorFlow's start-up notices would bury the plan.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from pipeline import training
+        from pipeline.data.sources import UnavailableData
+
+        try:
+            return training.train(config, run_dir, resume=request.resume)
+        except UnavailableData:
+            if request.names_data or request.resume:
+                raise
+        print("CIFAR-10 is neither prepared nor downloadable here: training on digits instead")
+        config = preset("digits").with_values(request.values)
+        return training.train(config, request.run_dir or new_run_dir("digits"))
+    except UserError as error:
+        return report_user_error(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
