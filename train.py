@@ -1,6 +1,5 @@
 """The main job: train an image classifier from the command line."""
 
-import os
 import signal
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 from pipeline.command_line import parse_training_request, report_user_error
 from pipeline.config import preset
 from pipeline.errors import UserError
+from pipeline.quiet_start import load_tensorflow_quietly
 from pipeline.run_directory import RunDirectory
 
 
@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> int:
             config = request.config()
             RunDirectory(run_dir).check_is_new()
 
-        # TensorFlow's start-up notices would bury the plan.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        load_tensorflow_quietly()
         from pipeline import training
         from pipeline.data.sources import UnavailableData
 

@@ -48,14 +48,18 @@ class KeepBest(keras.callbacks.Callback):
     Better is a higher accuracy or, where a small validation split ties, a lower cross-entropy.
 
     Args:
-        weights: what to save: the model's, or their moving average.
+        weights: what to save, the model's or their moving average, by the model's names.
         path: where.
         progression: the run's; its history has this epoch's row already.
         patience: epochs without a better one before stopping; 0 never stops.
     """
 
     def __init__(
-        self, weights: list[keras.Variable], path: Path, progression: Progression, patience: int
+        self,
+        weights: dict[str, keras.Variable],
+        path: Path,
+        progression: Progression,
+        patience: int,
     ) -> None:
         super().__init__()
         self.weights, self.path = weights, path

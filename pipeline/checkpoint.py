@@ -46,18 +46,18 @@ class Progression:
     stopped_early: bool = False
 
 
-def named_variables(variables: list[keras.Variable]) -> dict[str, keras.Variable]:
+def name_variables(variables: list[keras.Variable]) -> dict[str, keras.Variable]:
     """Give each variable a unique name: its place and its path."""
     return {f"{place:04d} {variable.path}": variable for place, variable in enumerate(variables)}
 
 
-def save_variables(path: Path, variables: list[keras.Variable], **extra: np.ndarray) -> None:
-    """Write variables, and `extra` arrays, to an .npz file (a CRC-32 an array) in whole.
+def save_variables(path: Path, variables: dict[str, keras.Variable], **extra: np.ndarray) -> None:
+    """Write named variables, and `extra` arrays, to an .npz file (a CRC-32 an array) in whole.
 
     Raises:
         NonFinite: a variable holds an infinity or NaN; nothing is written.
     """
-    arrays = {name: _to_numpy(variable) for name, variable in named_variables(variables).items()}
+    arrays = {name: _to_numpy(variable) for name, variable in variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise NonFinite(f"variable {name} is no longer finite")
@@ -69,30 +69,30 @@ def save_variables(path: Path, variables: list[keras.Variable], **extra: np.ndar
     write_whole(path, write)
 
 
-def load_variables(path: Path, variables: list[keras.Variable]) -> dict[str, np.ndarray]:
-    """Assign the variables saved in `path`; return the arrays saved beside them.
+def load_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """Assign the named variables from `path`; return the arrays saved beside them.
 
     Raises:
         UserError: the file is of another model.
         OSError, ValueError, zipfile.BadZipFile: the file is damaged.
     """
-    targets = named_variables(variables)
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    for name, variable in targets.items():
+    for name, variable in variables.items():
         saved = arrays[name].shape if name in arrays else "nothing"
         if saved != tuple(variable.shape):
             raise UserError(
                 f"a checkpoint must come from the same model; {path} has {saved} "
-                f"for {variable.path}, which needs {tuple(variable.shape)}"
+                f"for {name}, which needs {tuple(variable.shape)}"
             )
-    for name, variable in targets.items():
+    for name, variable in variables.items():
         variable.assign(arrays.pop(name))
     return arrays
 
 
 def _to_numpy(variable: keras.Variable) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable.value))
+    # Not `keras.ops.convert_to_numpy`, which cannot read a metric under a mirrored strategy.
+    return np.asarray(variable.numpy())
 
 
 class Checkpoints:
@@ -105,7 +105,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: RunDirectory, variables: list[keras.Variable]) -> None:
-        self.directory, self.variables = directory, variables
+        self.directory, self.variables = directory, name_variables(variables)
 
     def save(self, progression: Progression) -> Path:
         """Write the state and forget all but the newest two."""

@@ -30,8 +30,9 @@ class Progress:
 
     def __init__(self, total: int, label: str, unit: str, done: int = 0) -> None:
         self.total, self.label, self.unit = total, label, unit
-        self.done = self._first = done
-        self._started = self._last_line = time.monotonic()
+        self.done = done
+        self._timed_from: tuple[int, float] | None = None
+        self._last_line = time.monotonic()
         self._bar = None
         if sys.stdout.isatty():
             self._bar = tqdm(
@@ -47,9 +48,13 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
-        if now - self._last_line >= PLAIN_LINE_SECONDS:
+        if self._timed_from is None:
+            # The first unit may load or compile what the others use: it tells no rate.
+            self._timed_from = self.done, now
+        elif now - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = now
-            rate = (self.done - self._first) / (now - self._started)
+            first, started = self._timed_from
+            rate = (self.done - first) / (now - started)
             left = duration((self.total - self.done) / max(rate, 1e-9))
             share = f"{self.done:,} of {self.total:,} {self.unit}"
             print(f"{self.label}: {share}, {left} left{', ' + note if note else ''}", flush=True)

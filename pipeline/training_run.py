@@ -17,6 +17,7 @@ from pipeline.checkpoint import (
     RestoreEpochMetrics,
     SaveCheckpoints,
     load_variables,
+    name_variables,
 )
 from pipeline.config import Config
 from pipeline.data.batches import Order, build_evaluation_batches, build_training_batches
@@ -137,12 +138,13 @@ class TrainingRun:
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         fit, directory, progression = self.config.fit, self.directory, self.progression
-        deployed_weights = self.average.averages if self.average else self.model.weights
+        weights = self.average.averages if self.average else self.model.weights
+        weights = dict(zip(name_variables(self.model.weights), weights, strict=True))
         callbacks = [
             RestoreEpochMetrics(self.epoch_metrics),
             StopOnNonFinite(self.schedule, progression),
             RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
-            KeepBest(deployed_weights, directory.best_weights, progression, fit.early_stopping),
+            KeepBest(weights, directory.best_weights, progression, fit.early_stopping),
             keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),
         ]
         # Before whatever evaluates or saves, so that it finds this step's average.
@@ -173,7 +175,7 @@ class TrainingRun:
         """Test the deployed network with the best weights, once, and write what a run leaves."""
         with self.strategy.scope():
             deployed = build_deployed_network(self.config, self.classes, self.statistics)
-            load_variables(self.directory.best_weights, deployed.weights)
+            load_variables(self.directory.best_weights, name_variables(deployed.weights))
             deployed.compile(
                 loss=SoftmaxCrossEntropy(), weighted_metrics=build_metrics(), jit_compile=False
             )

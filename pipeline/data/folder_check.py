@@ -99,7 +99,7 @@ def _check_file(path: bytes) -> tuple[bytes, str]:
     """Return (digest, "") of a picture, or (b"", what is wrong)."""
     try:
         # Before opening: a named pipe would block for ever.
-        if stat.S_ISDIR(os.stat(path).st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             return b"", "not a regular file"
         with open(path, "rb") as file:
             head = file.read(max(map(len, SIGNATURES)))

@@ -111,10 +111,11 @@ def scan_records(
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
     """
+    columns = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        columns = list(
-            pool.map(lambda path: _scan_file(path, shards[path], keys, progress), shards)
-        )
+        for column in pool.map(lambda path: _scan_file(path, shards[path], keys), shards):
+            columns.append(column)
+            progress.update(len(column[0]))
     lengths, labels, digests = zip(*columns, strict=True)
     index = RecordIndex(
         files=tuple(shards),
@@ -126,7 +127,7 @@ def scan_records(
 
 
 def _scan_file(
-    path: str, expected: int, keys: ExampleKeys, progress: Progress
+    path: str, expected: int, keys: ExampleKeys
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return length, label and digest of each record of one file."""
     lengths, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -137,7 +138,6 @@ def _scan_file(
             lengths.append(tf.strings.length(records).numpy().astype(np.int64))
             labels.append(some_labels.numpy())
             digests.append(tf.fingerprint(pictures).numpy())
-            progress.update(len(labels[-1]))
     except tf.errors.OpError as error:
         raise damaged(path, error.message) from None
     columns = np.concatenate(lengths), np.concatenate(labels), np.concatenate(digests)

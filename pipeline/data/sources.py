@@ -117,9 +117,10 @@ def load_tfds(name: str) -> Source:
             index, labels, digests = scan_records(shards, keys, progress)
             pictures = EncodedPictures(picture_reader(index, keys))
     class_names = tuple(builder.info.features[keys.label].names)
-    wrong = labels[(labels < 0) | (labels >= len(class_names))]
-    if len(wrong):
-        raise UserError(f"labels of {name} must be 0..{len(class_names) - 1}; received {wrong[0]}")
+    if wrong := set(np.unique(labels)) - set(range(len(class_names))):
+        raise UserError(
+            f"labels of {name} must be 0..{len(class_names) - 1}; received {min(wrong)}"
+        )
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
     return Source(name, class_names, labels, digests, pictures, provided)
@@ -179,10 +180,8 @@ def prepare(builder: "DatasetBuilder", name: str) -> None:
     if not builder.is_prepared():
         # TFDS would take any folder of that name for the finished set.
         if Path(builder.data_dir).exists():
-            raise UserError(
-                f"a prepared set must have dataset_info.json and features.json; {builder.data_dir} "
-                "is incomplete (delete the folder and run again)"
-            )
+            rule = "a prepared set must have dataset_info.json and features.json"
+            raise UserError(f"{rule}; {builder.data_dir} is incomplete (delete it and run again)")
         _download(builder, name)
     kind = builder.info.file_format.value
     if kind != "tfrecord":
@@ -236,9 +235,8 @@ def choose_splits(builder: "DatasetBuilder", keys: ExampleKeys) -> dict[str, str
     """
     splits = builder.info.splits
     if "train" not in splits:
-        raise UserError(
-            f"a data set must have a train split; {builder.info.full_name} has {', '.join(splits)}"
-        )
+        name = builder.info.full_name
+        raise UserError(f"a data set must have a train split; {name} has {', '.join(splits)}")
     chosen = {split: split for split in ("train", "validation", "test") if split in splits}
     for split in chosen:
         for path in splits[split].filepaths:

@@ -68,6 +68,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     (root / "stray.png").write_text("beside the class folders")
     forbidden = save(cat / "forbidden.png", 99)
     monkeypatch.setattr(folder_check, "open", refuse_to_open(forbidden), raising=False)
+    monkeypatch.setattr(folder_check, "CHUNK", 3)
     problems = {
         cat / "empty.png": "empty file",
         cat / "text.png": "not a JPEG, PNG, GIF or BMP picture",

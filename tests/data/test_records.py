@@ -63,11 +63,17 @@ def shards(tmp_path) -> dict[str, int]:
 
 
 def scan(shards):
-    return scan_records(shards, KEYS, Progress(sum(shards.values()), "scan", "records"))
+    progress = Progress(sum(shards.values()), "scan", "records")
+    table = scan_records(shards, KEYS, progress)
+    assert progress.done == progress.total
+    return table
 
 
 def decode(shards, shape=(4, 6)):
-    return decode_records(shards, shape, KEYS, Progress(1, "decode", "pictures"))
+    progress = Progress(sum(shards.values()), "decode", "pictures")
+    table = decode_records(shards, shape, KEYS, progress)
+    assert progress.done == progress.total
+    return table
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -187,7 +193,8 @@ def test_a_missing_file_and_one_without_records_are_refused_by_name(tmp_path, re
         reader({write(tmp_path / "empty", []): 1})
 
 
-def test_pictures_of_one_size_are_decoded_into_rgb(tmp_path):
+def test_pictures_of_one_size_are_decoded_into_rgb(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "DECODE_BATCH", 2)
     rng = np.random.default_rng(2)
     colour = rng.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
     grey = rng.integers(0, 256, (3, 4, 6), dtype=np.uint8)

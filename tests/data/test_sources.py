@@ -33,6 +33,13 @@ def data_dir(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def no_download(monkeypatch) -> None:
+    """Fail at once where TFDS would retry for minutes."""
+    download = lambda self: pytest.fail("tried to download")  # noqa: E731
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+
+
 def load(name: str):
     return load_source(DataConfig(data=name))
 
@@ -174,7 +181,7 @@ def refusal(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenette/160px-v2", "mnist"])
-def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, name):
+def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_download, name):
     started = time.monotonic()
     with pytest.raises(UnavailableData):
         load(name)
@@ -193,15 +200,14 @@ def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, name):
         ("mnist", "https://storage.googleapis.com"),
     ],
 )
-def test_the_host_that_holds_the_set_is_probed(data_dir, monkeypatch, name, host):
+def test_the_host_that_holds_the_set_is_probed(data_dir, no_download, monkeypatch, name, host):
     probed = []
     monkeypatch.setattr(sources, "reachable", lambda host: bool(probed.append(host)))
     assert host in refusal(name)
     assert probed == [host]
 
 
-def test_a_set_to_fetch_by_hand_names_the_folder(data_dir, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda host: True)
+def test_a_set_to_fetch_by_hand_names_the_folder(data_dir, no_download):
     with pytest.raises(UnavailableData, match=str(data_dir / "downloads" / "manual")) as error:
         load("imagenet2012")
     assert "ILSVRC2012_img_train.tar" in str(error.value)
@@ -247,7 +253,9 @@ def test_a_host_that_is_not_there_is_not_reachable(monkeypatch):
     monkeypatch.setattr(sources, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
+        started = time.monotonic()
         assert not sources.reachable(f"http://127.0.0.1:{port}")  # Takes the call, never answers.
+        assert time.monotonic() - started < 5
     assert not sources.reachable(f"http://127.0.0.1:{port}")  # Refuses the call.
     assert not sources.reachable("http://no-such-host.invalid")
 
