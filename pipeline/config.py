@@ -360,7 +360,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "imagenet": {
         "data": "imagenet2012", "image_size": 224, "epochs": 90, "batch_size": 256,
-        "resized_crop_area": 0.08, "flip": "horizontal", "warmup_epochs": 5.0,
+        "resized_crop_area": 0.08, "flip": "horizontal", "warmup_share": 0.05,
         "label_smoothing": 0.1, "weight_decay": 0.0001, "calibration_size": 1000,
     },
     "folder": {

@@ -40,10 +40,9 @@ def build_strategy(devices: str) -> tf.distribute.Strategy:
 def _split_cpu(count: int) -> None:
     """Present the CPU as `count` logical devices, so that mirroring can be tried without GPUs."""
     cpu = tf.config.list_physical_devices("CPU")[0]
-    if len(tf.config.get_logical_device_configuration(cpu) or [None]) != count:
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-        )
+    if len(tf.config.get_logical_device_configuration(cpu) or [None]) < count:
+        devices = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+        tf.config.set_logical_device_configuration(cpu, devices)
 
 
 def describe_devices(strategy: tf.distribute.Strategy) -> str:

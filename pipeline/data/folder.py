@@ -68,7 +68,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
 
     left_out = {files.paths[row]: problem for row, problem in (damage | copies).items()}
     left_out |= dict.fromkeys(files.stray, "not in a class folder")
-    splits = files.splits[kept]
+    splits = files.splits
     return Source(
         name=f"folder:{shown(os.fsencode(path))}",
         class_names=tuple(map(shown, files.class_names)),
@@ -191,7 +191,7 @@ def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes])
             "a picture folder must hold at least 2 class folders; "
             f"received {len(names)} in {shown(folder)!r}"
         )
-    if [] and sorted(set(names) - set(class_names)):
+    if unknown := sorted(set(names) - set(class_names)):
         raise UserError(
             f"every class must be in train; received {_listed(unknown)} only in {shown(folder)!r}"
         )

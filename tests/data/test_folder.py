@@ -183,6 +183,20 @@ def test_bad_class_folders_are_refused(case, root):
     assert str(root) in str(error.value)
 
 
+def test_a_folder_that_cannot_be_listed_is_refused(root, monkeypatch):
+    save(root / "cat" / "deep" / "8.png", 8)
+    scandir = os.scandir
+
+    def guarded(path):  # root may list whatever the permissions are
+        if os.path.basename(path) == b"deep":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(UserError, match=r"readable folder.*cat/deep': Permission denied"):
+        load_folder(root, max_bad_share=1.0)
+
+
 BAD_SPLIT_FOLDERS = {
     "class only in test": (
         lambda root: save(root / "test/bird/0.png", 77),

@@ -1,5 +1,6 @@
 """Checking a folder of pictures: damage, copies, and the memory that it takes."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -50,11 +51,15 @@ def expect_left_out(root: Path, problems: dict[Path, str]) -> None:
     """Check that just these files are left out, and that the table is right without them."""
     source = load_folder(root, max_bad_share=1.0)
     assert dict(source.problems) == {str(path): text for path, text in problems.items()}
-    left = [p for p in root.rglob("*.png") if p not in problems and not p.name.startswith(".")]
-    assert sorted(contents(source)) == sorted(path.read_bytes() for path in left)
-    for label, content in zip(source.labels, contents(source), strict=True):
-        (path,) = [path for path in left if path.read_bytes() == content]
-        assert source.class_names[label] in path.parts
+    assert list(source.problems) == sorted(source.problems)
+    left = {path.read_bytes(): path for path in root.rglob("*.png") if path not in problems}
+    assert sorted(contents(source)) == sorted(left)
+    split_of_row = {row: name for name, rows in source.provided.items() for row in rows}
+    for row, content in enumerate(contents(source)):
+        folders = left[content].relative_to(root).parts
+        assert source.class_names[source.labels[row]] in folders
+        assert split_of_row[row] == {"val": "validation", "test": "test"}.get(folders[0], "train")
+        assert source.digests[row].tobytes() == hashlib.blake2b(content, digest_size=16).digest()
 
 
 def test_every_kind_of_damage_is_listed(root, monkeypatch):
@@ -65,7 +70,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     (dog / "vanished.png").symlink_to(root / "nowhere.png")
     os.mkfifo(dog / "pipe.png")
     (dog / "loop.png").symlink_to(root)
-    (root / "stray.png").write_text("beside the class folders")
+    (root / "beside.png").write_text("not in a class folder")
     forbidden = save(cat / "forbidden.png", 99)
     monkeypatch.setattr(folder_check, "open", refuse_to_open(forbidden), raising=False)
     monkeypatch.setattr(folder_check, "CHUNK", 3)
@@ -77,7 +82,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
         dog / "vanished.png": "unreadable: No such file or directory",
         dog / "pipe.png": "not a regular file",
         dog / "loop.png": "not a regular file",
-        root / "stray.png": "not in a class folder",
+        root / "beside.png": "not in a class folder",
     }
     expect_left_out(root, problems)
 
