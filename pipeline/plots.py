@@ -51,7 +51,7 @@ def _caption(label: np.ndarray, class_names: Sequence[str]) -> str:
 
 
 def plot_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw cross-entropy, accuracy and learning rate against the epoch."""
+    """Draw cross-entropy (logarithmic), accuracy and learning rate against the epoch."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     panels = {
@@ -67,5 +67,7 @@ def plot_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
+        if "entropy" in title:
+            axes.set_yscale("log")
         axes.legend(fontsize=8)
     save_figure(figure, path)

@@ -27,3 +27,5 @@ def load_tensorflow_quietly() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+            # TensorFlow has read it, and a child process should find what the user set: nothing.
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]

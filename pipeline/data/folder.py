@@ -68,7 +68,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
 
     left_out = {files.paths[row]: problem for row, problem in (damage | copies).items()}
     left_out |= dict.fromkeys(files.stray, "not in a class folder")
-    splits = files.splits
+    splits = files.splits[kept]
     return Source(
         name=f"folder:{shown(os.fsencode(path))}",
         class_names=tuple(map(shown, files.class_names)),
