@@ -141,12 +141,13 @@ class TrainingRun:
         weights = self.average.averages if self.average else self.model.weights
         weights = dict(zip(name_variables(self.model.weights), weights, strict=True))
         callbacks = [
-            RestoreEpochMetrics(self.epoch_metrics),
             StopOnNonFinite(self.schedule, progression),
             RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
             KeepBest(weights, directory.best_weights, progression, fit.early_stopping),
             keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),
         ]
+        if progression.step % self.steps_per_epoch:
+            callbacks.append(RestoreEpochMetrics(self.epoch_metrics))
         # Before whatever evaluates or saves, so that it finds this step's average.
         return [self.average, *callbacks] if self.average else callbacks
 

@@ -1,0 +1,23 @@
+# Two commands on a fresh machine; they need Python 3.11 or newer with pip, and nothing else.
+PYTHON ?= python3
+
+.PHONY: train test lint
+
+train: .venv/trains
+	.venv/bin/python train.py
+
+test: .venv/tests
+	.venv/bin/python -m pytest
+
+lint: .venv/tests
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+
+.venv/trains: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/tests: .venv/trains requirements-dev.txt
+	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

@@ -1,0 +1,203 @@
+"""From flags to settings, who overrules whom, and the one line that bad input is answered with."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+import train
+from pipeline.command_line import parse_training_request
+from pipeline.config import PRESETS, SECTIONS, Config, flag, preset
+from pipeline.errors import UserError
+
+SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
+TEXTS = {"data": "digits", "devices": "cpu:2"}
+
+
+def another_value(setting: dataclasses.Field):
+    """A value that `setting` allows and that is not its default."""
+    if setting.type is bool:
+        return not setting.default
+    if setting.metadata["choices"]:
+        return (setting.metadata["choices"] + ("no other",))[setting.default == "auto"]
+    return {int: setting.default + 1, float: 0.125}[setting.type]
+
+
+def values_of(*arguments: str) -> dict:
+    return parse_training_request(list(arguments)).values
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_each_flag_reaches_its_setting(setting):
+    name = flag(setting.name)
+    value = TEXTS.get(setting.name) or another_value(setting)
+    if setting.type is bool:
+        assert values_of(name) == {setting.name: True}
+        assert values_of(name.replace("--", "--no-", 1)) == {setting.name: False}
+        return
+    for arguments in ([name, str(value)], [f"{name}={value}"]):
+        received = values_of(*arguments)
+        assert received == {setting.name: value}
+        assert type(received[setting.name]) is setting.type
+
+
+def test_nothing_asked_is_the_cifar10_preset():
+    request = parse_training_request([])
+    assert request.config() == preset("cifar10")
+    assert (request.run_dir, request.resume, request.names_data) == (None, False, False)
+
+
+def test_run_dir_and_resume():
+    request = parse_training_request(["--run-dir", "here", "--resume"])
+    assert (request.run_dir, request.resume, request.values) == (Path("here"), True, {})
+
+
+def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"fit": {"epochs": 2, "batch_size": 32}, "model": {"width": 8}}))
+    request = parse_training_request(
+        ["cifar10_small", "--config", str(path), "--epochs", "1", "--seed", "5"]
+    )
+    expected = {**PRESETS["cifar10_small"], "epochs": 1, "batch_size": 32, "width": 8, "seed": 5}
+    assert request.explicit_values() == expected
+    assert request.config() == Config().with_values(expected)
+    # Wherever the flag stands, even at its default.
+    arguments = ["--width", "64", "cifar10_small"]
+    assert parse_training_request(arguments).config().model.width == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", "cifar10"),
+        ("--data digits", "digits"),
+        ("--data cifar100", "cifar100"),
+        ("--data cifar10:3.0.2", "cifar10"),
+        ("--data imagenette/160px-v2", "imagenette"),
+        ("--data imagenet2012", "imagenet"),
+        ("--data folder:some/where", "folder"),
+        ("--data mnist", "cifar10"),
+        ("digits --data mnist", "digits"),
+        pytest.param(
+            "--config digits.json",
+            "digits",
+            marks=pytest.mark.xfail(
+                strict=True, reason="preset_name looks for the data among the flags alone"
+            ),
+        ),
+    ],
+)
+def test_the_preset_suits_the_data(arguments, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits.json").write_text('{"data": {"data": "digits"}}')
+    request = parse_training_request(arguments.split())
+    assert request.preset_name() == expected
+    base = {**preset(expected).values(), **request.explicit_values()}
+    assert request.config().values() == base
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [("", False), ("--width 8", False), ("digits", True), ("--data digits", True)],
+)
+def test_whether_the_user_chose_the_data(arguments, expected):
+    assert parse_training_request(arguments.split()).names_data is expected
+
+
+def test_help_names_every_flag_and_preset(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse_training_request(["--help"])
+    assert leaving.value.code == 0
+    words = set(capsys.readouterr().out.replace(",", " ").replace(".", " ").split())
+    assert {flag(setting.name) for setting in SETTINGS} <= words
+    assert PRESETS.keys() <= words
+
+
+@pytest.fixture
+def bad_things(tmp_path, monkeypatch):
+    """A folder with files and runs that are of no use, and no way on to TensorFlow."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "broken.json": "{", "list.json": "[]", "section.json": '{"fitt": {}}',
+        "setting.json": '{"fit": {"epoch": 1}}', "type.json": '{"fit": {"epochs": "1"}}',
+        "number.json": '{"fit": {"peak_learning_rate": NaN}}', "file": "",
+        "finished/config.json": preset("digits").to_json(), "finished/metrics.json": "{}",
+        "unfinished/config.json": preset("digits").to_json(), "empty/notes.txt": "",
+        "cut/config.json": "{",
+    }  # fmt: skip
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    needless = lambda: pytest.fail("went on to load TensorFlow")  # noqa: E731
+    monkeypatch.setattr(train, "load_tensorflow_quietly", needless)
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+LONG = "x" * 300
+BAD_INPUTS = [
+    ("--epoch 3", "unknown flag '--epoch'; did you mean '--epochs'? see --help"),
+    ("--zero-innit", "unknown flag '--zero-innit'; did you mean '--zero-init'? see --help"),
+    ("--qqqqq", "unknown flag '--qqqqq'; see --help"),
+    ("-e 3", "unknown flag '-e'"),
+    ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("digits again", "unexpected argument 'again'"),
+    ("--model resnet19", "unknown --model 'resnet19'; did you mean 'resnet18'? known: "),
+    ("--optimizer adamv", "unknown --optimizer 'adamv'; did you mean 'adam"),
+    ("--epochs 0", "--epochs must be at least 1; received 0"),
+    ("--epochs -3", "--epochs must be at least 1; received -3"),
+    ("--epochs 1.5", "argument --epochs: must be a whole number; received '1.5'"),
+    ("--momentum much", "argument --momentum: must be a number; received 'much'"),
+    ("--momentum nan", "--momentum must be finite; received nan"),
+    ("--peak-learning-rate=-inf", "--peak-learning-rate must be finite; received -inf"),
+    ("--epochs", "argument --epochs: expected one argument"),
+    ("--devices tpu", "--devices must be auto, cpu, cpu:N, gpu or gpu:N; received 'tpu'"),
+    ("--devices cpu:3", "--batch-size must be a multiple of the 3 devices; received 128"),
+    ("--devices cpu:2 --clip-norm 1", "--clip-norm needs a single device"),
+    ("--config missing.json", "a configuration file must be readable; missing.json: No such"),
+    ("--config finished", "a configuration file must be readable; finished: Is a directory"),
+    ("--config broken.json", "a configuration file must be JSON; broken.json: "),
+    ("--config list.json", "must hold an object of sections; received list.json"),
+    ("--config section.json", "unknown section in section.json: 'fitt'; did you mean 'fit'?"),
+    ("--config setting.json", "unknown setting 'epoch'; did you mean 'epochs'?"),
+    ("--config type.json", "--epochs must be a whole number; received '1'"),
+    ("--config number.json", "--peak-learning-rate must be finite; received nan"),
+    ("--resume", "--resume needs --run-dir DIR, the run to go on with; received none"),
+    ("--resume --run-dir empty", "--resume needs a directory with a run in it; received empty"),
+    ("--resume --run-dir missing", "needs a directory with a run in it; received missing"),
+    ("--resume --run-dir cut", "a configuration file must be JSON; cut/config.json"),
+    ("--resume --run-dir unfinished --width 8", "must not change the settings of a run; "
+     "received --width 16 -> 8"),
+    ("--resume --run-dir unfinished cifar10_small", "received --data digits -> cifar10, "),
+    ("--run-dir finished", "--run-dir must not hold a finished run; received finished"),
+    ("--run-dir unfinished", "must not hold an unfinished run; received unfinished (add --resume"),
+    pytest.param(f"--run-dir {LONG}", "--run-dir must be", marks=pytest.mark.xfail(
+        strict=True, raises=OSError, reason="check_is_new lets ENAMETOOLONG and EACCES through")),
+    pytest.param(f"--resume --run-dir {LONG}", LONG, marks=pytest.mark.xfail(
+        strict=True, raises=OSError, reason="load_config lets ENAMETOOLONG and EACCES through")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUTS)
+def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, capsys):
+    before = contents(bad_things)
+    assert train.main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert contents(bad_things) == before
+
+
+def test_every_complaint_of_the_parser_is_a_user_error():
+    with pytest.raises(UserError):
+        parse_training_request(["--zero-init=3"])

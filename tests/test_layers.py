@@ -1,0 +1,96 @@
+"""The architecture: which part may import which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OUTER = {"tuning", "export", "evaluation", "benchmarks", "train", "tests"}
+LIGHT = ("config", "errors", "command_line", "run_directory", "progress", "quiet_start")
+"""Modules that answer before TensorFlow is loaded."""
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of what a file imports at its top level."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", files("pipeline"), ids=str)
+def test_the_pipeline_imports_nothing_above_it(path):
+    assert not roots(path) & OUTER
+
+
+@pytest.mark.parametrize("path", files("pipeline"), ids=str)
+def test_only_training_assembles(path):
+    assembling = {"pipeline.training", "pipeline.training_run", "pipeline.assembly"}
+    if path.stem not in {"training", "training_run", "assembly"}:
+        assert not imports(path) & assembling
+
+
+@pytest.mark.parametrize(
+    "path", [*files("pipeline/models"), ROOT / "pipeline/optimization.py"], ids=str
+)
+def test_networks_and_optimization_are_backend_neutral(path):
+    assert "tensorflow" not in roots(path)
+    inside = {name for name in imports(path) if name.startswith("pipeline")}
+    assert all(
+        name.startswith(("pipeline.models", "pipeline.config", "pipeline.errors"))
+        for name in inside
+    )
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_answers_at_once_does_not_import_tensorflow(name):
+    heavy = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy"}
+    assert not roots(ROOT / f"pipeline/{name}.py") & heavy
+
+
+@pytest.mark.parametrize("path", files("pipeline/data"), ids=str)
+def test_data_knows_nothing_of_models_and_fit(path):
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
+    assert inside <= {"config", "data", "errors", "progress", "run_directory"}
+
+
+def test_every_requirement_is_imported_or_says_who_imports_it():
+    imported = set().union(
+        *(roots(p) for f in ("pipeline", "tests", "benchmarks") for p in files(f))
+    )
+    lazily = {
+        name.partition(".")[0]
+        for folder in ("pipeline",)
+        for path in files(folder)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        )
+    }
+    module = {
+        "scikit-learn": "sklearn",
+        "pillow": "PIL",
+        "tensorflow-datasets": "tensorflow_datasets",
+    }
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        requirement, _, reason = line.partition("#")
+        if requirement.strip():
+            name = requirement.strip().partition(">")[0]
+            assert reason.strip(), name
+            assert module.get(name, name) in imported | lazily or "imported by" in reason, name
