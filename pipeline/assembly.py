@@ -56,16 +56,22 @@ def compile_for_training(
     config: Config,
     schedule: WarmupSchedule,
     class_weights: list[float] | None,
-) -> None:
-    """Give the model its loss, optimizer and metrics, all their variables created."""
+) -> list[keras.metrics.Metric]:
+    """Give the model its loss, optimizer and metrics; return the epoch's running means.
+
+    The variables of all of them exist afterwards, so that a checkpoint can hold them.
+    """
+    metrics = build_metrics()
     model.compile(
         optimizer=build_optimizer(config.fit, schedule),
         loss=SoftmaxCrossEntropy(config.fit.label_smoothing, class_weights),
-        weighted_metrics=build_metrics(),
+        weighted_metrics=metrics,
         # XLA halves the speed of convolutions on a CPU and fails under a mirrored strategy.
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
+    mean_loss = model.metrics[0]
+    return [mean_loss, *metrics]
 
 
 def build_metrics() -> list[keras.metrics.Metric]:

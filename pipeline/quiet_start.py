@@ -1,5 +1,6 @@
 """Load TensorFlow without the notices that would bury a command's own output."""
 
+import logging
 import os
 import tempfile
 
@@ -13,6 +14,7 @@ def load_tensorflow_quietly() -> None:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    logging.getLogger("absl").setLevel(logging.ERROR)
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)

@@ -40,6 +40,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
 
 def _run(config: Config, directory: RunDirectory) -> int:
     """Prepare everything, train from the newest checkpoint on, test; return the exit code."""
+    # Names of variables count up within a process, and a checkpoint goes by names.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(config.run.seed)
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()

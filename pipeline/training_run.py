@@ -53,15 +53,14 @@ class TrainingRun:
         self.total_steps = config.fit.epochs * self.steps_per_epoch
         self.schedule = build_schedule(config.fit, self.steps_per_epoch)
         with strategy.scope():
-            self.model = self._build_model()
+            self.model, self.epoch_metrics = self._build_model()
             self.average = None
             if config.fit.ema_decay:
                 self.average = MovingAverage(self.model.weights, config.fit.ema_decay)
-            self.epoch_metrics = self.model.metrics
             self.checkpoints = Checkpoints(directory, self._variables())
             self.progression = self.checkpoints.restore()
 
-    def _build_model(self) -> keras.Model:
+    def _build_model(self) -> tuple[keras.Model, list[keras.metrics.Metric]]:
         model = build_training_network(
             self.config, self.classes, self.statistics, self.strategy.num_replicas_in_sync
         )
@@ -69,8 +68,7 @@ class TrainingRun:
         if self.config.fit.class_weights == "balanced":
             labels = self.data.source.labels[self.data.splits.train]
             class_weights = balanced_class_weights(np.bincount(labels, minlength=self.classes))
-        compile_for_training(model, self.config, self.schedule, class_weights)
-        return model
+        return model, compile_for_training(model, self.config, self.schedule, class_weights)
 
     def _variables(self) -> list[keras.Variable]:
         """Everything that training changes."""

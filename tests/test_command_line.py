@@ -13,16 +13,15 @@ from pipeline.config import PRESETS, SECTIONS, Config, flag, preset
 from pipeline.errors import UserError
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
-TEXTS = {"data": "digits", "devices": "cpu:2"}
+OTHERS = {"data": ["digits"], "devices": ["cpu:2"]}
 
 
 def another_value(setting: dataclasses.Field):
-    """A value that `setting` allows and that is not its default."""
-    if setting.type is bool:
-        return not setting.default
-    if setting.metadata["choices"]:
-        return (setting.metadata["choices"] + ("no other",))[setting.default == "auto"]
-    return {int: setting.default + 1, float: 0.125}[setting.type]
+    """A value that `setting` allows, and not its default where it allows another."""
+    if setting.type is str:
+        choices = setting.metadata["choices"] or OTHERS[setting.name]
+        return next((choice for choice in choices if choice != setting.default), choices[0])
+    return setting.default + 1 if setting.type is int else 0.125
 
 
 def values_of(*arguments: str) -> dict:
@@ -32,11 +31,11 @@ def values_of(*arguments: str) -> dict:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_each_flag_reaches_its_setting(setting):
     name = flag(setting.name)
-    value = TEXTS.get(setting.name) or another_value(setting)
     if setting.type is bool:
         assert values_of(name) == {setting.name: True}
         assert values_of(name.replace("--", "--no-", 1)) == {setting.name: False}
         return
+    value = another_value(setting)
     for arguments in ([name, str(value)], [f"{name}={value}"]):
         received = values_of(*arguments)
         assert received == {setting.name: value}

@@ -23,21 +23,31 @@ SETTINGS = (
 )  # fmt: skip
 """Everything that carries state: Dropout's generator, the average, slots, the epoch's parity."""
 
-KILLED_WHILE_WRITING = """
+DRIVER = """
 import os, signal, sys, numpy as np
-saves = []
-def half_a_file(file, **arrays):
-    saves.append(1)
-    if len(saves) < 5:
+from pathlib import Path
+
+def savez_half(file, **arrays):
+    if not file.name.endswith("step_{step:09d}.npz"):
         return savez(file, **arrays)
     file.write(b"PK" * 2000)
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
-savez, np.savez = np.savez, half_a_file
+
+def replace_and_die(self, target):
+    replace(self, target)
+    if str(target).endswith("step_{step:09d}.npz"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+savez, replace = np.savez, Path.replace
+if {while_writing}:
+    np.savez = savez_half
+else:
+    Path.replace = replace_and_die
 import train
 sys.exit(train.main(sys.argv[1:]))
 """
-"""A driver that dies by SIGKILL half-way through its fifth checkpoint."""
+"""A driver of train.py that dies by SIGKILL at the checkpoint of a step, or while writing it."""
 
 
 def start(*arguments: str, limit_bytes: int | None = None, driver: str = "") -> subprocess.Popen:
@@ -106,20 +116,19 @@ def test_killed_stopped_and_starved_runs_end_the_same(reference: Path, tmp_path:
     run_dir = tmp_path / "run"
     resume = ("--resume", "--run-dir", str(run_dir))
 
-    # SIGKILL in the middle of the first epoch.
-    process = start(*SETTINGS, "--run-dir", str(run_dir))
-    wait_until(process, lambda: last_step(run_dir) >= 5)
-    process.kill()
-    process.communicate()
-    killed_at = last_step(run_dir)
-    assert 5 <= killed_at < EPOCHS * STEPS_PER_EPOCH
-
-    # SIGKILL while a checkpoint is being written: the one before it serves.
-    process = start(*resume, driver=KILLED_WHILE_WRITING)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert list(run_dir.glob("checkpoints/.aside-*"))
-    assert last_step(run_dir) > killed_at
+    # SIGKILL in the middle of an epoch and at its end, and while a checkpoint is being written:
+    # then the one before it serves.
+    new = (*SETTINGS, "--run-dir", str(run_dir))
+    for arguments, step, while_writing in (
+        (new, 5, False),
+        (resume, STEPS_PER_EPOCH, False),
+        (resume, STEPS_PER_EPOCH + 8, True),
+    ):
+        process = start(*arguments, driver=DRIVER.format(step=step, while_writing=while_writing))
+        out, error = process.communicate()
+        assert process.returncode == -signal.SIGKILL, out + error
+        assert last_step(run_dir) == step - while_writing
+        assert bool(list(run_dir.glob("checkpoints/.aside-*"))) == while_writing
 
     # SIGTERM and Ctrl-C: the state is saved and the line to go on is printed.
     for number in (signal.SIGTERM, signal.SIGINT):

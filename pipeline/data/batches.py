@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config import AugmentConfig
-from pipeline.data.augment import Keys, build_augmentation, resized_crop_boxes
+from pipeline.data.augment import Keys, build_augmentation
+from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
 from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
 
@@ -115,7 +116,8 @@ def build_training_batches(
     images = _fetch(keys, read, examples, global_batch_size)
     # After batching, so that one vectorised call varies every picture; before prefetching, so
     # that it overlaps with the training step.
-    return _finish(_map(tf.data.Dataset.zip(images, keys), augment_batch))
+    batches = _map(tf.data.Dataset.zip(images, keys), augment_batch)
+    return _finish(batches, count=last_step - first_step)
 
 
 def build_evaluation_batches(
@@ -144,7 +146,7 @@ def build_evaluation_batches(
     )
     if len(rows) * examples.image_size**2 * 3 <= CACHE_LIMIT_BYTES:
         batches = batches.cache()
-    return _finish(batches)
+    return _finish(batches, count=-(-len(rows) // global_batch_size))
 
 
 def _fetch(
@@ -200,11 +202,13 @@ def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=THREADS, deterministic=True)
 
 
-def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Prefetch, with the autotuner off: destroying an iterator waits for its sleeping thread.
+def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """Prefetch and tell Keras how many batches there are, which it cannot see through `unbatch`.
 
-    That wait doubles with a run's length and made `fit` return up to a minute late.
+    The autotuner is off, because destroying an iterator waits for its sleeping thread, up to a
+    minute at the end of `fit`.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
+    batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(PREFETCHED_BATCHES).with_options(options)

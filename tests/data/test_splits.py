@@ -28,7 +28,7 @@ def make_source(per_class: list[int], **provided: np.ndarray) -> Source:
     )
 
 
-def split(source: Source, seed: int = 0, **settings) -> dict[str, np.ndarray]:
+def split(source: Source, seed: int = 0, **settings: float) -> dict[str, np.ndarray]:
     return vars(split_source(source, DataConfig(**settings), seed))
 
 
@@ -88,15 +88,15 @@ def test_provided_splits_are_taken_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("per_class", "size", "at_most"),
+    ("per_class", "size", "expected"),
     [
-        ([1000, 1000], 500, 153),  # a tenth of train's 2000 x 0.85 x 0.9 = 1530
-        ([1000, 1000], 100, 100),
+        ([2000, 2000], 500, 306),  # a tenth of train's 4000 x 0.85 x 0.9 = 3060
+        ([2000, 2000], 100, 100),
     ],
 )
-def test_calibration_is_capped(per_class, size, at_most):
-    taken = len(split(make_source(per_class), calibration_size=size)["calibration"])
-    assert at_most - 2 <= taken <= at_most  # each class rounds
+def test_calibration_is_capped(per_class, size, expected):
+    splits = split(make_source(per_class), calibration_size=size)
+    assert len(splits["calibration"]) == expected
 
 
 @pytest.mark.xfail(
@@ -127,7 +127,7 @@ def test_a_class_too_small_for_every_split():
 @pytest.mark.xfail(
     strict=True,
     raises=ZeroDivisionError,
-    reason="train is empty before calibration's share of it is taken and before classes are checked",
+    reason="calibration takes its share of an empty train before the classes are checked",
 )
 def test_classes_that_are_all_too_small():
     with pytest.raises(UserError, match="class 'a' of made up has none left"):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipeline.data import policies
+from pipeline.data.augment import policies
 
 SEED = tf.constant([3, 14])
 

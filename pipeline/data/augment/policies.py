@@ -5,10 +5,13 @@ rotations are one projective transform with a matrix a picture; operations on si
 one lookup with a table a picture; colour and sharpness are blends. Results equal Pillow's.
 """
 
-import math
 from collections.abc import Mapping
 
 import tensorflow as tf
+
+from pipeline.data.augment.keys import fold_in
+from pipeline.data.augment.patches import MID_GREY
+from pipeline.data.augment.resampling import project, rotations
 
 WARPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 LOOKUPS = (
@@ -23,12 +26,6 @@ NEUTRAL = {
     "brightness": 1, "contrast": 1, "color": 1, "sharpness": 1, "posterize": 8, "solarize": 256,
 }  # fmt: skip
 ONE_SIDED = ("posterize", "solarize")
-
-# Corners that a warp leaves empty: mid grey is near the mean of natural pictures, so that after
-# normalisation they excite the network least. AutoAugment's own code fills with it too.
-MID_GREY = 128
-
-fold_in = tf.random.experimental.stateless_fold_in
 
 
 def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -97,50 +94,15 @@ def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) ->
     return images
 
 
-def project(
-    images: tf.Tensor,
-    matrices: tf.Tensor,
-    *,
-    interpolation: str,
-    fill_mode: str,
-    fill_value: float = 0.0,
-) -> tf.Tensor:
-    """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its picture.
-
-    Args:
-        images: uint8 [batch, height, width, 3], as is the result.
-        matrices: float32 [batch, 6], rows (a, b, c, d, e, f); a pixel's centre is a whole number.
-        interpolation: NEAREST or BILINEAR.
-        fill_mode: what lies beyond the border: CONSTANT, NEAREST (its last pixel) or REFLECT
-            (the mirror image, last pixel repeated).
-        fill_value: of CONSTANT.
-    """
-    # In float32, because in uint8 the kernel truncates: every picture would darken by half a level.
-    read = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=tf.pad(matrices, [[0, 0], [0, 2]]),
-        output_shape=tf.shape(images)[1:3],
-        fill_value=fill_value,
-        interpolation=interpolation,
-        fill_mode=fill_mode,
-    )
-    return tf.ensure_shape(tf.cast(tf.round(read), tf.uint8), images.shape)
-
-
-def rotations(degrees: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Build `project`'s matrices, float32 [batch, 6], that turn counter-clockwise by `degrees`."""
-    cos, sin = tf.cos(degrees * (math.pi / 180)), tf.sin(degrees * (math.pi / 180))
-    middle = tf.cast(shape - 1, tf.float32) / 2
-    y, x = middle[1], middle[2]
-    return tf.stack([cos, -sin, x - x * cos + y * sin, sin, cos, y - x * sin - y * cos], axis=1)
-
-
 def _random_operation(
     images: tf.Tensor, seed: tf.Tensor, strength: tf.Tensor | float, spans: Mapping[str, float]
 ) -> tf.Tensor:
     """Apply a uniformly drawn operation to each picture; `strength` is a share of its span."""
-    draw = tf.random.stateless_uniform([2, tf.shape(images)[0]], seed, 0, 2 * 7 * 128, tf.int32)
-    kinds, sides = draw[0] % len(OPERATIONS), tf.cast(draw[1] % 2 * 2 - 1, tf.float32)
+    shape = [2, tf.shape(images)[0]]
+    kinds, coins = tf.unstack(
+        tf.random.stateless_uniform(shape, seed, 0, len(OPERATIONS), tf.int32)
+    )
+    sides = tf.cast(coins % 2 * 2 - 1, tf.float32)
     one_sided = tf.constant([name in ONE_SIDED for name in OPERATIONS])
     neutral = tf.constant([float(NEUTRAL.get(name, 0)) for name in OPERATIONS])
     span = tf.stack([tf.cast(spans.get(name, 0.0), tf.float32) for name in OPERATIONS])
@@ -158,6 +120,7 @@ def _warp(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
     # Half a shear more: the corner lies half a pixel before the first pixel's centre.
     slides = tf.stack([none, shear_x, shear_x / 2 + x, shear_y, none, shear_y / 2 + y], axis=1)
     matrices = rotations(degrees, tf.shape(images)) + slides
+    # AutoAugment's own code leaves the same grey in the corners.
     return project(
         images, matrices, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=MID_GREY
     )
@@ -172,7 +135,7 @@ def _look_up(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tens
     mean = tf.cast(mean, tf.float32)[..., None]
     lost_bits = 8 - tf.cast(tf.round(amount), tf.int32)
     counts = _histograms(images)
-    tables = (
+    tables = (  # in the order of LOOKUPS
         values,
         _blend(tf.zeros_like(amount), values, amount),
         _blend(mean, values, amount),

@@ -1,0 +1,1 @@
+"""Side-by-side measurements against peers; each runs as `python -m benchmarks.NAME`."""

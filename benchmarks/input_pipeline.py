@@ -1,0 +1,147 @@
+"""Images a second of the input pipeline beside Keras' layers and plain PyTorch.
+
+    python -m benchmarks.input_pipeline
+
+CIFAR-10's shape, batches of 128, the preset's augmentation: crop after padding by 4, horizontal
+flip, cutout of 8. Each contender has all cores, in a process of its own.
+"""
+
+import argparse
+import itertools
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.measure import (
+    CORES,
+    Comparison,
+    Measure,
+    count,
+    fastest,
+    has_torch,
+    measure_in_turns,
+    ratios,
+    report,
+)
+from pipeline.quiet_start import load_tensorflow_quietly
+
+PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
+CROP_PADDING, CUTOUT = 4, 8
+BUFFERED_BATCHES = 32
+"""More than any contender can have in stock when its turn comes; they are not counted."""
+
+BAR_KERAS, BAR_TORCH = 5.0, 1.0
+
+
+def random_pictures() -> tuple[np.ndarray, np.ndarray]:
+    """Draw images, uint8 [50000, 32, 32, 3], and labels, int64 [50000]."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
+    return images, rng.integers(0, CLASSES, PICTURES)
+
+
+def _measure_batches(batches: Iterator, seconds: float) -> Measure:
+    """Warm up, and return what counts for `seconds`."""
+
+    def measure() -> float:
+        for _ in itertools.islice(batches, BUFFERED_BATCHES):
+            pass
+        taken, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            next(batches)
+            taken += 1
+        return taken * BATCH_SIZE / (time.perf_counter() - start)
+
+    next(batches)
+    return measure
+
+
+def ours(seconds: float) -> Measure:
+    """Build the training batches as train.py does."""
+    load_tensorflow_quietly()
+    import tensorflow as tf
+
+    from pipeline.config import AugmentConfig
+    from pipeline.data.batches import Examples, build_training_batches
+    from pipeline.data.pictures import ArrayPictures, Source
+
+    tf.config.experimental.enable_op_determinism()
+    images, labels = random_pictures()
+    names = tuple(str(label) for label in range(CLASSES))
+    no_digests = np.zeros((PICTURES, 0), np.uint8)
+    source = Source("random", names, labels, no_digests, ArrayPictures(images), provided={})
+    batches = build_training_batches(
+        Examples(source, np.arange(PICTURES), image_size=32),
+        AugmentConfig(crop_padding=CROP_PADDING, flip="horizontal", cutout=CUTOUT),
+        global_batch_size=BATCH_SIZE,
+        seed=0,
+        first_step=0,
+        last_step=2**62,
+    )
+    return _measure_batches(iter(batches), seconds)
+
+
+def keras(seconds: float, variant: str) -> Measure:
+    """Build Keras' layers in tf.data."""
+    load_tensorflow_quietly()
+    from benchmarks.keras_batches import keras_batches
+
+    batches = keras_batches(
+        *random_pictures(),
+        variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT,
+    )  # fmt: skip
+    return _measure_batches(iter(batches), seconds)
+
+
+def torch(seconds: float, threads: int, workers: int) -> Measure:
+    """Build PyTorch's tensor code, in this process alone or in `workers` more of one thread."""
+    import torch
+
+    from benchmarks.torch_batches import AugmentedBatches, load_in_workers
+
+    torch.set_num_threads(threads)
+    images, labels = (torch.from_numpy(array) for array in random_pictures())
+    batches = AugmentedBatches(
+        images, labels, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
+    )
+    return _measure_batches(
+        load_in_workers(batches, workers) if workers else iter(batches), seconds
+    )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=count, default=9, help="how often each is measured (9)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (3)")
+    arguments = parser.parse_args()
+
+    load_before = os.getloadavg()[0]
+    contenders = {
+        "ours": (ours, (arguments.seconds,)),
+        "Keras, crop by picture": (keras, (arguments.seconds, "image")),
+        "Keras, translation by batch": (keras, (arguments.seconds, "translation")),
+        "Keras, one crop a batch (less work)": (keras, (arguments.seconds, "batch")),
+    }
+    if has_torch():
+        for threads in sorted({1, CORES}):
+            contenders[f"PyTorch, threads: {threads}"] = (torch, (arguments.seconds, threads, 0))
+        contenders[f"PyTorch, DataLoader workers: {CORES}"] = (torch, (arguments.seconds, 1, CORES))
+    rates = measure_in_turns(contenders, arguments.rounds)
+
+    comparisons = []
+    for peer, bar in (("Keras", BAR_KERAS), ("PyTorch", BAR_TORCH)):
+        equal_work = [n for n in rates if n.startswith(peer) and "less work" not in n]
+        if equal_work:
+            best = fastest(rates, equal_work)
+            comparisons.append(
+                Comparison(f"ours / {best}", ratios(rates["ours"], rates[best]), bar)
+            )
+    settings = {"pictures": PICTURES, "pixels": 32, "batch_size": BATCH_SIZE, **vars(arguments)}
+    report("input_pipeline", settings, rates, comparisons, load_before)
+
+
+if __name__ == "__main__":
+    main()

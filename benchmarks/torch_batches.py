@@ -1,0 +1,93 @@
+"""The input pipeline's peer in PyTorch: plain tensor code on uint8 batches."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+MID_GREY = 128
+
+
+class AugmentedBatches(IterableDataset):
+    """Shuffle, crop after padding, flip and cut out, without end.
+
+    Args:
+        images: uint8 [pictures, size, size, 3].
+        labels: int64 [pictures].
+        batch_size: pictures a batch.
+        padding: pixels on each side, mirrored.
+        cutout: side in pixels of the grey square.
+
+    Yields:
+        uint8 [batch, size, size, 3], which permuted is PyTorch's channels-last, and labels.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        batch_size: int,
+        padding: int,
+        cutout: int,
+    ) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self.padding, self.cutout = padding, cutout
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        batch, size = self.batch_size, self.images.shape[1]
+        while True:
+            for rows in torch.randperm(len(self.images)).split(batch):
+                if len(rows) < batch:
+                    continue
+                shifts = torch.randint(-self.padding, self.padding + 1, (2, batch))
+                mirrored = torch.rand(batch) < 0.5
+                centres = torch.randint(size, (2, batch))
+                images = crop_and_flip(self.images, rows, shifts, mirrored)
+                yield cut_out(images, centres, self.cutout), self.labels[rows]
+
+
+def crop_and_flip(
+    images: torch.Tensor, rows: torch.Tensor, shifts: torch.Tensor, mirrored: torch.Tensor
+) -> torch.Tensor:
+    """Shift pictures `rows` over a mirrored border, then mirror some.
+
+    Whole lines first, then the bytes of each line: on one thread 1.5 times as fast as one gather
+    of pixels, 2.5 times as fast as windows of a padded batch (as_strided).
+
+    Args:
+        images: uint8 [pictures, size, size, 3].
+        rows: int64 [batch].
+        shifts: int64 [2, batch], down and to the right, in pixels.
+        mirrored: bool [batch].
+    """
+    batch, size = len(rows), images.shape[1]
+    across = torch.arange(size)
+    lines = _reflect(across + shifts[0][:, None], size) + rows[:, None] * size
+    taken = images.view(-1, size * 3).index_select(0, lines.view(-1)).view(batch, size, size * 3)
+    columns = torch.where(mirrored[:, None], size - 1 - across, across) + shifts[1][:, None]
+    columns = _reflect(columns, size)
+    places = (columns[:, :, None] * 3 + torch.arange(3)).view(batch, 1, size * 3)
+    return taken.gather(2, places.expand_as(taken)).view(batch, size, size, 3)
+
+
+def _reflect(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Fold places less than `size` beyond the border back in, without repeating the border."""
+    return size - 1 - (size - 1 - places.abs()).abs()
+
+
+def cut_out(images: torch.Tensor, centres: torch.Tensor, side: int) -> torch.Tensor:
+    """Fill, in place, the square around each centre (int64 [2, batch]) with grey."""
+    batch, size = images.shape[:2]
+    # Places beyond the border are moved onto the square's own edge, which clips it.
+    square = (centres[:, :, None] - side // 2 + torch.arange(side)).clamp_(0, size - 1)
+    images[torch.arange(batch)[:, None, None], square[0][:, :, None], square[1][:, None]] = MID_GREY
+    return images
+
+
+def load_in_workers(
+    batches: AugmentedBatches, workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Let `workers` processes make the batches; each thread of theirs has a core of its own."""
+    # Not pinned: the batches stay on the CPU.
+    return iter(DataLoader(batches, batch_size=None, num_workers=workers))

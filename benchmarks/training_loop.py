@@ -1,0 +1,144 @@
+"""A run as train.py sets it up, on random pictures, and what its loop adds to its steps."""
+
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.config import Config, preset
+from pipeline.data.batches import build_training_batches
+from pipeline.data.pictures import ArrayPictures, Source
+from pipeline.data.prepare import PixelStatistics, PreparedData
+from pipeline.data.splits import Splits
+from pipeline.distribution import build_strategy
+from pipeline.run_directory import RunDirectory
+from pipeline.training_run import TrainingRun
+
+PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
+NEVER_SECONDS = 1e9
+
+
+class Alternation:
+    """Stands in for a model's train function: a block of the loop's steps, a block in memory.
+
+    The loop's block lasts from the end of a block in memory to the end of its own last step, so
+    it holds as many callbacks as steps. The pipeline makes up for a batch within the step that
+    takes it, because its buffers are full and a step takes far longer than a batch; so no work
+    of the loop moves into a block in memory.
+
+    Args:
+        model: a compiled model; `fit` will call this in place of its train function.
+        batch: the batch in memory, images and labels.
+        steps: of a block.
+
+    Attributes:
+        seconds: name of the block -> its duration in each round.
+    """
+
+    def __init__(self, model: keras.Model, batch: tuple[Any, Any], steps: int) -> None:
+        model.make_train_function()
+        self._step = model.train_function
+        model.train_function = self
+        self._memory = in_memory(batch)
+        self._steps, self._done = steps, 0
+        self._start = 0.0
+        self.seconds: dict[str, list[float]] = {"loop": [], "memory": []}
+
+    def __call__(self, batches: Iterator) -> dict[str, Any]:
+        """Take one step of the loop and, at a block's end, the block in memory."""
+        logs = self._step(batches)
+        if self._done == 0:
+            # Either iterator's first step traces and compiles.
+            self._step(self._memory)
+            self._start = time.perf_counter()
+        elif self._done % self._steps == 0:
+            middle = time.perf_counter()
+            for _ in range(self._steps):
+                self._step(self._memory)
+            end = time.perf_counter()
+            self.seconds["loop"].append(middle - self._start)
+            self.seconds["memory"].append(end - middle)
+            self._start = end
+        self._done += 1
+        return logs
+
+
+def _config(width: int, precision: str) -> Config:
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+    return preset("cifar10").with_values(
+        {
+            "width": width, "precision": policy, "batch_size": BATCH_SIZE, "image_size": 32,
+            "epochs": 1, "devices": "cpu", "checkpoint_seconds": NEVER_SECONDS,
+        }
+    )  # fmt: skip
+
+
+def _random_data(steps: int) -> PreparedData:
+    """Draw 50,000 pictures; an epoch of `steps` steps, and one batch to validate with."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
+    labels = rng.integers(0, CLASSES, PICTURES)
+    names = tuple(str(label) for label in range(CLASSES))
+    no_digests = np.zeros((PICTURES, 0), np.uint8)
+    source = Source("random", names, labels, no_digests, ArrayPictures(images), provided={})
+    few = np.arange(BATCH_SIZE)
+    train = np.resize(np.arange(PICTURES), steps * BATCH_SIZE)
+    return PreparedData(source, Splits(train, validation=few, calibration=few, test=few), 32)
+
+
+@contextlib.contextmanager
+def training_run(width: int, precision: str, steps: int) -> Iterator[TrainingRun]:
+    """Set up a run of `steps` steps as pipeline.training does."""
+    config = _config(width, precision)
+    keras.utils.set_random_seed(config.run.seed)
+    tf.config.experimental.enable_op_determinism()
+    strategy = build_strategy(config.run.devices)
+    statistics = PixelStatistics(mean=(127.5,) * 3, std=(73.9,) * 3)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = RunDirectory(Path(folder) / "run")
+        with directory.open():
+            yield TrainingRun(config, directory, _random_data(steps), statistics, strategy)
+
+
+def first_batch(run: TrainingRun) -> tuple[Any, Any]:
+    """Take the first batch of a run."""
+    config = run.config
+    batches = build_training_batches(
+        run.data.examples("train"), config.augment, global_batch_size=BATCH_SIZE,
+        seed=config.run.seed, first_step=0, last_step=1,
+    )  # fmt: skip
+    return next(iter(batches))
+
+
+def measure_loop(
+    width: int, precision: str, rounds: int, steps: int
+) -> tuple[dict[str, list[float]], float]:
+    """Train with the whole loop, interrupted by blocks in memory.
+
+    Returns:
+        The blocks' seconds in each round (`Alternation.seconds`), and the median seconds that
+        saving a checkpoint takes.
+    """
+    with training_run(width, precision, 1 + rounds * steps) as run:
+        alternation = Alternation(run.model, first_batch(run), steps)
+        with contextlib.redirect_stdout(io.StringIO()):
+            run.fit()
+        saves = []
+        for _ in range(3):
+            start = time.perf_counter()
+            run.checkpoints.save(run.progression)
+            saves.append(time.perf_counter() - start)
+        return alternation.seconds, statistics.median(saves)
+
+
+def in_memory(batch: tuple[Any, Any]) -> Iterator:
+    """Repeat a batch without end, as a train function takes it."""
+    return iter(tf.data.Dataset.from_tensors(batch).repeat())
