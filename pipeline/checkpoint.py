@@ -133,7 +133,9 @@ class Checkpoints:
 
 
 class RestoreEpochMetrics(keras.callbacks.Callback):
-    """Give the running means of a half-done epoch back to it, after `fit` has reset them.
+    """Give the running means of a half-done epoch back to it, after `fit` has reset some of them.
+
+    (Keras resets its own mean of the loss, but not metrics that no step has used yet.)
 
     Args:
         metrics: the running means; what they hold now is what is given back, once.

@@ -59,6 +59,10 @@ class TrainingRun:
                 self.average = MovingAverage(self.model.weights, config.fit.ema_decay)
             self.checkpoints = Checkpoints(directory, self._variables())
             self.progression = self.checkpoints.restore()
+        if self.progression.step % self.steps_per_epoch == 0:
+            # What they hold is the validation that ended an epoch.
+            for metric in self.epoch_metrics:
+                metric.reset_state()
 
     def _build_model(self) -> tuple[keras.Model, list[keras.metrics.Metric]]:
         model = build_training_network(
@@ -139,13 +143,12 @@ class TrainingRun:
         weights = self.average.averages if self.average else self.model.weights
         weights = dict(zip(name_variables(self.model.weights), weights, strict=True))
         callbacks = [
+            RestoreEpochMetrics(self.epoch_metrics),
             StopOnNonFinite(self.schedule, progression),
             RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
             KeepBest(weights, directory.best_weights, progression, fit.early_stopping),
             keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),
         ]
-        if progression.step % self.steps_per_epoch:
-            callbacks.append(RestoreEpochMetrics(self.epoch_metrics))
         # Before whatever evaluates or saves, so that it finds this step's average.
         return [self.average, *callbacks] if self.average else callbacks
 

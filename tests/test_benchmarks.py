@@ -202,7 +202,7 @@ def test_blocks_of_the_loop_hold_its_callbacks_and_none_of_the_memory(monkeypatc
     assert alternation.seconds == {"loop": [4 * 3.5] * 2, "memory": [4 * 2.0] * 2}
 
 
-def run(name, *arguments):
+def run(name, arguments):
     """Run a benchmark as one does; return its output without the last line, and that as JSON."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
@@ -215,7 +215,7 @@ KEYS = {"benchmark", "settings", "images_per_second", "comparisons", "environmen
 
 
 def test_input_pipeline_runs():
-    table, told = run("input_pipeline", "--rounds", "1", "--seconds", "0.05")
+    table, told = run("input_pipeline", ["--rounds", "1", "--seconds", "0.05"])
     assert set(told) == KEYS
     assert told["benchmark"] == "input_pipeline"
     peers = {name.split(",")[0] for name in told["images_per_second"]}
@@ -228,8 +228,8 @@ def test_input_pipeline_runs():
 
 
 def test_training_step_runs():
-    settings = ("--rounds", "2", "--steps", "1", "--width", "1", "--precision", "float32")
-    table, told = run("training_step", *settings)
+    settings = ["--rounds", "2", "--steps", "1", "--width", "1", "--precision", "float32"]
+    table, told = run("training_step", settings)
     assert set(told) == KEYS
     rates = told["images_per_second"]
     assert {"float32, loop", "float32, batch in memory"} <= set(rates)

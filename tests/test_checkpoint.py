@@ -264,7 +264,7 @@ class Saver:
     ],
 )
 def test_when_a_state_is_saved(monkeypatch, settings, expected):
-    saver = Saver(monkeypatch, **settings: float)
+    saver = Saver(monkeypatch, **settings)
     assert saver.run(20) == expected
     assert saver.progression.step == settings.get("step", 0) + 20
 

@@ -160,7 +160,9 @@ def _fetch(
 
     def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
         slots = tf.range(tf.size(key.examples))
-        own = tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
+        # Set apart from the keys of the batch's own operations, which count from 0 as well.
+        apart = fold_in(key.batch, -1)
+        own = tf.vectorized_map(lambda slot: fold_in(apart, slot), slots)
         return key.examples, own
 
     # Pictures on disk differ in size, so each is decoded and resized alone, in parallel.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
 from pipeline.data.pictures import EncodedPictures, Source
 from pipeline.errors import UserError
+from pipeline.run_directory import write_whole
 
 SPLIT_FOLDERS = {b"train": 0, b"validation": 1, b"val": 1, b"test": 2}
 """Folder name -> index into `SPLITS`."""
@@ -83,13 +84,15 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
 
 
 def write_problems(problems: Iterable[tuple[str, str]], path: Path) -> None:
-    """Write `path,problem` rows as CSV; a reader sees the old file or the new one, never half."""
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "problem"])
-        writer.writerows(problems)
-    os.replace(aside, path)
+    """Write `path,problem` rows as CSV, in whole."""
+
+    def write(aside: Path) -> None:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "problem"])
+            writer.writerows(problems)
+
+    write_whole(path, write)
 
 
 def list_files(root: bytes) -> Files:

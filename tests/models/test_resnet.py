@@ -1,5 +1,6 @@
 """ResNets against a PyTorch implementation that was written from the paper, and their contracts."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -48,50 +49,26 @@ def randomise(model):
 
 
 def torch_resnet(model, stem):
-    """ResNet-18 in PyTorch, from the paper's table 1 and section 4.2, with `model`'s weights."""
+    """PyTorch's ResNet-18 with `model`'s weights, layer by layer in the order of the forward pass."""
     torch = pytest.importorskip("torch", reason="PyTorch is the independent reference")
-    nn = torch.nn
+    from benchmarks.torch_resnet import build_torch_resnet18
 
-    def conv(name, padding, strides=1):
-        kernel = torch.tensor(model.get_layer(name).kernel.numpy()).permute(3, 2, 0, 1)
-        out_channels, in_channels, size, _ = kernel.shape
-        layer = nn.Conv2d(in_channels, out_channels, size, strides, padding, bias=False)
-        layer.weight.data = kernel.contiguous()
-        return layer
-
-    def norm(name):
-        gamma, beta, mean, variance = map(torch.tensor, model.get_layer(name).get_weights())
-        layer = nn.BatchNorm2d(len(gamma))
-        layer.weight.data, layer.bias.data = gamma, beta
-        layer.running_mean, layer.running_var = mean, variance
-        return layer
-
-    class Block(nn.Module):
-        def __init__(self, name, strides, project) -> None:
-            super().__init__()
-            self.residual = nn.Sequential(
-                conv(f"{name}_conv1", 1, strides), norm(f"{name}_norm1"), nn.ReLU(),
-                conv(f"{name}_conv2", 1), norm(f"{name}_norm2"),
-            )  # fmt: skip
-            self.shortcut = nn.Identity()
-            if project:
-                projection = conv(f"{name}_projection", 0, strides)
-                self.shortcut = nn.Sequential(projection, norm(f"{name}_projection_norm"))
-
-        def forward(self, x):
-            return torch.relu(self.shortcut(x) + self.residual(x))
-
-    parts = [conv("stem_conv", *{"cifar": (1, 1), "imagenet": (3, 2)}[stem])]
-    parts += [norm("stem_norm"), nn.ReLU()]
-    parts += [nn.MaxPool2d(3, 2, padding=1)] if stem == "imagenet" else []
-    for stage in (1, 2, 3, 4):
-        for block in (1, 2):
-            halve = stage > 1 and block == 1
-            parts.append(Block(f"stage{stage}_block{block}", 2 if halve else 1, halve))
-    weight, bias = (torch.tensor(w) for w in model.get_layer("head").get_weights())
-    linear = nn.Linear(*weight.shape)
-    linear.weight.data, linear.bias.data = weight.T, bias
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    network = build_torch_resnet18(model.get_layer("stem_conv").filters, classes=10, stem=stem)
+    names = ["stem_conv", "stem_norm"]
+    for stage, block in itertools.product((1, 2, 3, 4), (1, 2)):
+        parts = ["conv1", "norm1", "conv2", "norm2"]
+        parts += ["projection", "projection_norm"] if stage > 1 and block == 1 else []
+        names += [f"stage{stage}_block{block}_{part}" for part in parts]
+    layers = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
+    for name, layer in zip([*names, "head"], layers, strict=True):
+        first, *others = map(torch.tensor, model.get_layer(name).get_weights())
+        if first.ndim > 1:
+            first = first.permute(*((3, 2, 0, 1) if first.ndim == 4 else (1, 0)))
+        assert layer.weight.shape == first.shape, name
+        layer.weight.data = first.contiguous()
+        for place, values in zip(("bias", "running_mean", "running_var"), others, strict=False):
+            getattr(layer, place).data = values
+    return network
 
 
 def torch_logits(network, pixels):

@@ -15,17 +15,17 @@ def mix(
     cutmix_alpha: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply what is on, alpha above 0; where both are, a fair coin an example chooses one."""
+    mixup_seed, cutmix_seed, coin_seed = (fold_in(seed, number) for number in range(3))
+    blended, cut = (images, labels), (images, labels)
+    if mixup_alpha > 0:
+        blended = mixup(images, labels, mixup_seed, alpha=mixup_alpha)
+    if cutmix_alpha > 0:
+        cut = cutmix(images, labels, cutmix_seed, alpha=cutmix_alpha)
     if mixup_alpha > 0 and cutmix_alpha > 0:
-        blended = mixup(images, labels, fold_in(seed, 0), alpha=mixup_alpha)
-        cut = cutmix(images, labels, seed, alpha=cutmix_alpha)
-        chosen = fair_coins(fold_in(seed, 1), tf.shape(images)[0])
+        chosen = fair_coins(coin_seed, tf.shape(images)[0])
         pixels = tf.where(chosen[:, None, None, None], blended[0], tf.cast(cut[0], tf.float32))
         return pixels, tf.where(chosen[:, None], blended[1], cut[1])
-    if mixup_alpha > 0:
-        return mixup(images, labels, seed, alpha=mixup_alpha)
-    if cutmix_alpha > 0:
-        return cutmix(images, labels, seed, alpha=cutmix_alpha)
-    return images, labels
+    return blended if mixup_alpha > 0 else cut
 
 
 def mixup(
