@@ -160,33 +160,41 @@ class ShowProgress(keras.callbacks.Callback):
         self.examples_per_step, self.shorter = examples_per_step, shorter
         self._progress: Progress | None = None
         self._steps = 0
-        self._after_first_step = 0.0
+        self._training_seconds = 0.0
+        self._last_step_at = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Open the bar once."""
+        """Open the bar once; start the clock again, which stands still in validation."""
         if self._progress is None:
             step = self.progression.step
             self._progress = Progress(self.total_steps, "training", "steps", done=step)
+        self._last_step_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Advance; after the first steps, estimate how long the run will take."""
         self._steps += 1
-        if self._steps == 1:
+        now = time.monotonic()
+        if self._steps > 1:
             # The first step traces and compiles: it says nothing about the others.
-            self._after_first_step = time.monotonic()
+            self._training_seconds += now - self._last_step_at
+        self._last_step_at = now
+        if self._steps == 1:
             self._progress.update(1)
             return
-        step_seconds = (time.monotonic() - self._after_first_step) / (self._steps - 1)
+        step_seconds = max(self._training_seconds / (self._steps - 1), 1e-9)
         rate = self.examples_per_step / step_seconds
         self._progress.update(
             1, f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}, {rate:,.0f} images/s"
         )
         if self._steps == ESTIMATE_AFTER_STEPS:
-            left = (self.total_steps - self.progression.step - 1) * step_seconds
-            hint = f"; {self.shorter(left)}" if left > LONG_RUN_SECONDS else ""
-            self._progress.line(
-                f"about {duration(left)} of training left at {rate:,.0f} images/s{hint}"
-            )
+            self._print_estimate(step_seconds, rate)
+
+    def _print_estimate(self, step_seconds: float, rate: float) -> None:
+        left = (self.total_steps - self.progression.step - 1) * step_seconds
+        hint = f"; {self.shorter(left)}" if left > LONG_RUN_SECONDS else ""
+        self._progress.line(
+            f"about {duration(left)} of training left at {rate:,.0f} images/s{hint}"
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Leave a line."""

@@ -175,6 +175,7 @@ BAD_INPUTS = [
     ("--resume --run-dir unfinished --width 8", "must not change the settings of a run; "
      "received --width 16 -> 8"),
     ("--resume --run-dir unfinished cifar10_small", "received --data digits -> cifar10, "),
+    ("--resume --run-dir unfinished cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
     ("--run-dir finished", "--run-dir must not hold a finished run; received finished"),
     ("--run-dir unfinished", "must not hold an unfinished run; received unfinished (add --resume"),
     pytest.param(f"--run-dir {LONG}", "--run-dir must be", marks=pytest.mark.xfail(
