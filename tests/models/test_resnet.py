@@ -49,7 +49,7 @@ def randomise(model):
 
 
 def torch_resnet(model, stem):
-    """PyTorch's ResNet-18 with `model`'s weights, layer by layer in the order of the forward pass."""
+    """PyTorch's ResNet-18 with `model`'s weights, copied in the order of the forward pass."""
     torch = pytest.importorskip("torch", reason="PyTorch is the independent reference")
     from benchmarks.torch_resnet import build_torch_resnet18
 
