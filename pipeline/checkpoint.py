@@ -21,6 +21,12 @@ KEPT_CHECKPOINTS = 2
 """The newest, and one before it in case the newest cannot be read."""
 
 
+DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading a damaged .npz file may raise: every byte of its headers can be wrong."""
+
+
 class Interrupted(Exception):
     """A signal stopped the run; its state is saved."""
 
@@ -121,14 +127,17 @@ class Checkpoints:
         return sorted(self.directory.checkpoints.glob("step_*.npz"))
 
     def restore(self) -> Progression:
-        """Load the newest state that can be read; a fresh progression where there is none."""
+        """Load the newest state that can be read; a fresh progression where there is none.
+
+        Files that cannot be read are set aside under another name.
+        """
         for path in reversed(self.saved()):
             try:
                 extra = load_variables(path, self.variables)
-            except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+                return Progression(**json.loads(extra["progression"].tobytes()))
+            except DAMAGE as error:
                 print(f"checkpoint {path} cannot be read ({error}); going back to the one before")
-                continue
-            return Progression(**json.loads(extra["progression"].tobytes()))
+                path.rename(path.with_name(f"damaged_{path.name}"))
         return Progression()
 
 

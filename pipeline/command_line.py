@@ -104,7 +104,8 @@ class Request:
         """Return the named preset, else the one that suits the data, else `cifar10`."""
         if self.preset:
             return self.preset
-        kind = self.values.get("data", "cifar10").partition(":")[0].partition("/")[0]
+        data = str(self.explicit_values().get("data", "cifar10"))
+        kind = data.partition(":")[0].partition("/")[0]
         return {"imagenet2012": "imagenet"}.get(kind, kind if kind in PRESETS else "cifar10")
 
     def explicit_values(self) -> dict[str, Any]:

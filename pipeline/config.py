@@ -19,9 +19,12 @@ MODELS = ("resnet18",)
 
 OPTIMIZERS = (
     "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adadelta", "adafactor", "adagrad",
-    "adamax", "ftrl", "lamb", "lion", "muon", "nadam", "schedulefreeadamw",
+    "adamax", "ftrl", "lamb", "lion", "muon", "nadam",
 )  # fmt: skip
-"""Keras' optimizers by their lower-case names, with momentum and nesterov as kinds of sgd."""
+"""Keras' optimizers by their lower-case names, with momentum and nesterov as kinds of sgd.
+
+All but ScheduleFreeAdamW, whose weight decay Keras 3.15 computes and then overwrites.
+"""
 
 
 def option(
@@ -56,7 +59,7 @@ def flag(name: str) -> str:
 
 def _coerce(setting: dataclasses.Field, value: Any) -> Any:
     """Accept JSON's 1 for 1.0; refuse any other value that is not of the setting's type."""
-    if setting.type is float and type(value) is int:
+    if setting.type is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not setting.type:
         kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -216,7 +219,10 @@ class RunConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parse_devices(self.devices)
+        kind, count = parse_devices(self.devices)
+        if kind != "auto":
+            # One spelling, so that `cpu` and `cpu:1` are the same setting.
+            object.__setattr__(self, "devices", f"{kind}:{count}")
 
 
 def parse_devices(devices: str) -> tuple[str, int]:
@@ -336,6 +342,12 @@ def load_values(path: Path) -> dict[str, Any]:
             raise unknown(f"section in {path}:", section, SECTIONS)
         if not isinstance(settings, dict):
             raise UserError(f"section {section!r} in {path} must be an object of settings")
+        for name in settings:
+            if SECTION_OF.get(name, section) != section:
+                raise UserError(
+                    f"setting {name!r} must be in section {SECTION_OF[name]!r}; "
+                    f"{path} has it in {section!r}"
+                )
         values.update(settings)
     return values
 

@@ -86,22 +86,27 @@ def build_optimizer(config: FitConfig, schedule: WarmupSchedule) -> keras.optimi
     section 3.1). Decoupled: Loshchilov & Hutter 2019, algorithms 1 and 2.
     """
     own: dict[str, dict[str, Any]] = {
-        "sgd": {},
         "momentum": {"momentum": config.momentum},
         "nesterov": {"momentum": config.momentum, "nesterov": True},
         "rmsprop": {"momentum": config.momentum},
+        # Muon updates convolutions by its own Adam, which has a decay of its own.
+        "muon": {"adam_weight_decay": config.weight_decay},
     }
-    name = "sgd" if config.optimizer in ("momentum", "nesterov") else config.optimizer
-    settings = {
-        "learning_rate": schedule,
-        "weight_decay": config.weight_decay or None,
-        "global_clipnorm": config.clip_norm or None,
+    optimizer = _optimizer_class(config.optimizer)(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm or None,
         **own.get(config.optimizer, {}),
-    }
-    optimizer = keras.optimizers.get({"class_name": name, "config": settings})
-    if config.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
+    """Find Keras' class by its lower-case name; momentum and nesterov are kinds of SGD."""
+    if name in ("momentum", "nesterov"):
+        return keras.optimizers.SGD
+    return next(kind for key, kind in vars(keras.optimizers).items() if key.lower() == name)
 
 
 class SoftmaxCrossEntropy(keras.losses.Loss):

@@ -39,7 +39,8 @@ def plot_contact_sheet(
         axes.axis("off")
         if place < count:
             axes.imshow(np.clip(images[place], 0, 255).astype(np.uint8), interpolation="nearest")
-            axes.set_title(_caption(labels[place], class_names), fontsize=6)
+            caption = _caption(labels[place], class_names)
+            axes.set_title(caption, fontsize=6, parse_math=False)
     save_figure(figure, path)
 
 

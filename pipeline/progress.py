@@ -54,7 +54,7 @@ class Progress:
         elif now - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = now
             first, started = self._timed_from
-            rate = (self.done - first) / (now - started)
+            rate = (self.done - first) / max(now - started, 1e-9)
             left = duration((self.total - self.done) / max(rate, 1e-9))
             share = f"{self.done:,} of {self.total:,} {self.unit}"
             print(f"{self.label}: {share}, {left} left{', ' + note if note else ''}", flush=True)

@@ -35,7 +35,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise UserError(f"{path} must be writable; {error.strerror or error}") from error
 
 
@@ -114,7 +115,7 @@ class RunDirectory:
             UserError: it cannot be written, or another process trains in it.
         """
         lock = FileLock(self.path / ".lock")
-        existed = self.path.exists()
+        existed = self._has(self.path)
         try:
             for folder in (self.path, self.checkpoints, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -140,15 +141,21 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
+    def _has(self, path: Path) -> bool:
+        try:
+            return path.exists()
+        except OSError as error:
+            raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror}") from None
+
     def check_is_new(self) -> None:
         """Refuse to overwrite another run.
 
         Raises:
             UserError: the directory holds a run, finished or not.
         """
-        if self.metrics.exists():
+        if self._has(self.metrics):
             raise UserError(f"--run-dir must not hold a finished run; received {self.path}")
-        if self.config.exists():
+        if self._has(self.config):
             raise UserError(
                 f"--run-dir must not hold an unfinished run; received {self.path} "
                 "(add --resume to go on with it)"
@@ -163,10 +170,14 @@ class RunDirectory:
         Raises:
             UserError: there is no run here, it is of another version, or settings differ.
         """
-        if not self.config.exists():
+        if not self._has(self.config):
             raise UserError(f"--resume needs a directory with a run in it; received {self.path}")
         config = Config().with_values(load_values(self.config))
-        asked = {name: value for name, value in asked.items() if value != "auto"}
+        # What the run chose for itself is no difference from having left the choice open.
+        left_open = {"image_size": 0}
+        asked = {
+            name: value for name, value in asked.items() if value != left_open.get(name, "auto")
+        }
         differences = config.differences(config.with_values(asked))
         if differences:
             raise UserError(

@@ -89,9 +89,6 @@ def test_a_whole_number_becomes_a_float_where_one_is_wanted():
     assert (rate, type(rate)) == (1.0, float)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=OverflowError, reason="_coerce: float() of an integer beyond 1.8e308"
-)
 def test_a_whole_number_too_large_for_a_float_is_refused():
     with pytest.raises(UserError, match="--momentum must be"):
         FitConfig(momentum=10**400)
@@ -135,6 +132,7 @@ def test_names_are_unique_over_all_sections_and_each_has_its_help():
 def test_optimizers_are_those_of_keras():
     classes = {name for name, value in vars(keras.optimizers).items() if inspect.isclass(value)}
     classes -= {"Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap"}  # wrappers
+    classes -= {"ScheduleFreeAdamW"}  # its weight decay is overwritten
     assert set(OPTIMIZERS) == {name.lower() for name in classes} | {"momentum", "nesterov"}
     assert len(OPTIMIZERS) == len(set(OPTIMIZERS))
 

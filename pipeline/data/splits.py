@@ -43,11 +43,11 @@ def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
         if name in source.provided:
             carved[name] = source.provided[name]
         else:
-            carved[name], train = _carve(source.labels, train, share, generator, at_least=1)
-    calibration_share = min(config.calibration_size / len(train), MAX_CALIBRATION_SHARE)
-    carved["calibration"], train = _carve(
-        source.labels, train, calibration_share, generator, at_least=0
-    )
+            count = round(share * len(train))
+            carved[name], train = _carve(source.labels, train, count, generator, at_least=1)
+            _check_every_class_remains(source, train)
+    count = min(config.calibration_size, int(MAX_CALIBRATION_SHARE * len(train)))
+    carved["calibration"], train = _carve(source.labels, train, count, generator, at_least=0)
     _check_every_class_remains(source, train)
     return Splits(train=train, **carved)
 
@@ -55,20 +55,25 @@ def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
 def _carve(
     labels: np.ndarray,
     rows: np.ndarray,
-    share: float,
+    count: int,
     generator: np.random.Generator,
     at_least: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `share` of each class; return the drawn rows and the others, both in table order.
+    """Draw `count` of the rows; return the drawn rows and the others, both in table order.
 
-    scikit-learn's `train_test_split(stratify=...)` refuses a share of fewer pictures than
-    classes and does not promise one of each class; small folders need both.
+    Each class gives its share of `count`, by largest remainders, and `at_least` so many.
+    scikit-learn's `train_test_split(stratify=...)` refuses fewer pictures than classes and does
+    not promise one of each class; small folders need both.
     """
-    drawn = []
-    for label in np.unique(labels[rows]):
-        members = rows[labels[rows] == label]
-        count = max(at_least, int(share * len(members) + 0.5))
-        drawn.append(generator.permutation(members)[:count])
+    present, sizes = np.unique(labels[rows], return_counts=True)
+    quotas = count * sizes / len(rows)
+    counts = np.floor(quotas).astype(int)
+    largest_remainders = np.argsort(counts - quotas, kind="stable")
+    counts[largest_remainders[: count - counts.sum()]] += 1
+    drawn = [
+        generator.permutation(rows[labels[rows] == label])[: max(at_least, taken)]
+        for label, taken in zip(present, counts, strict=True)
+    ]
     chosen = np.sort(np.concatenate(drawn))
     return chosen, np.setdiff1d(rows, chosen, assume_unique=True)
 
