@@ -96,4 +96,6 @@ def print_summary(run_dir: Path, metrics: dict[str, Any]) -> None:
         f"(validation {validation['accuracy']:.2%}, best epoch {validation['best_epoch']})"
     )
     print(f"everything lies in {run_dir}: model.keras, metrics.json, history.csv, plots/")
-    print(f"next: tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
+    print("next:")
+    print(f"  tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
+    print(f"  python train.py --config {shlex.quote(str(run_dir / 'config.json'))} --seed 1")
