@@ -303,6 +303,7 @@ def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path
         (["--data", "imdb_reviews"], ["imdb_reviews", "picture"]),
         (["--data", "folder:nowhere"], ["nowhere"]),
         (["digits", "--batch-size", "5000"], ["--batch-size", "at most the 1,274", "5000"]),
+        (["digits", "--crop-padding", "8"], ["--crop-padding must be less", "8 pixels"]),
         (["digits", "--stem", "imagenet"], ["at least 32 x 32", "8 x 8"]),
         (["digits", "--devices", "gpu:64"], ["--devices", "no more GPUs", "gpu:64"]),
         (["digits", "--run-dir", "a_file/run"], ["--run-dir must be writable", "a_file/run"]),

@@ -48,7 +48,13 @@ def prepare_data(config: Config) -> PreparedData:
             f"--batch-size must be at most the {len(splits.train):,} pictures of train; "
             f"received {config.fit.batch_size}"
         )
-    return PreparedData(source, splits, config.data.image_size or _own_size(source))
+    image_size = config.data.image_size or _own_size(source)
+    if config.augment.crop_padding >= image_size:
+        raise UserError(
+            f"--crop-padding must be less than the pictures' {image_size} pixels; "
+            f"received {config.augment.crop_padding}"
+        )
+    return PreparedData(source, splits, image_size)
 
 
 def _own_size(source: Source) -> int:

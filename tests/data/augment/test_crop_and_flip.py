@@ -18,7 +18,7 @@ def offsets_of_windows(crops: np.ndarray, padded: np.ndarray) -> list[tuple[int,
     return [tuple(np.argwhere(each)[0]) for each in equal]
 
 
-@pytest.mark.parametrize("padding", [1, 2, 20])
+@pytest.mark.parametrize("padding", [1, 2, 5])
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("zero", "constant")])
 def test_a_crop_is_a_window_of_the_padded_picture(mode, numpy_mode, padding):
     images = pictures(400, 6, 8)
