@@ -1,30 +1,38 @@
 """From the settings to a network: as it is trained, and as it is deployed."""
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
 
 from pipeline.config import Config
 from pipeline.data.prepare import PixelStatistics
+from pipeline.fast_gradient import FastGradientConv2D
 from pipeline.fused_norm import FusedBatchNormalization
 from pipeline.models import build_model
 from pipeline.optimization import SoftmaxCrossEntropy, WarmupSchedule, build_optimizer
+
+LayerClass = Callable[..., keras.Layer]
 
 
 def build_training_network(
     config: Config, classes: int, statistics: PixelStatistics, replicas: int
 ) -> keras.Model:
-    """Build the network in the precision and with the batch norm that train it best.
+    """Build the network in the precision and of the layers that train it fastest.
 
     Call it in the scope of the strategy. Its weights fit `build_deployed_network`'s one to one.
     """
-    norm = FusedBatchNormalization
+    norm: LayerClass = FusedBatchNormalization
     if replicas > 1:
         # Each replica would otherwise normalise, and keep statistics, by its own share alone.
         norm = partial(keras.layers.BatchNormalization, synchronized=True)
+    bfloat16_on_cpu = config.run.precision == "mixed_bfloat16" and config.run.devices.startswith(
+        "cpu"
+    )
+    convolution = FastGradientConv2D if bfloat16_on_cpu else keras.layers.Conv2D
     keras.config.set_dtype_policy(config.run.precision)
     try:
-        return _build(config, classes, statistics, norm)
+        return _build(config, classes, statistics, convolution, norm)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -33,11 +41,15 @@ def build_deployed_network(
     config: Config, classes: int, statistics: PixelStatistics
 ) -> keras.Model:
     """Build the network of stock Keras layers in float32, which any Keras can load."""
-    return _build(config, classes, statistics, keras.layers.BatchNormalization)
+    return _build(config, classes, statistics, keras.layers.Conv2D, keras.layers.BatchNormalization)
 
 
 def _build(
-    config: Config, classes: int, statistics: PixelStatistics, norm: type[keras.Layer] | partial
+    config: Config,
+    classes: int,
+    statistics: PixelStatistics,
+    convolution: LayerClass,
+    norm: LayerClass,
 ) -> keras.Model:
     size = config.data.image_size
     return build_model(
@@ -47,6 +59,7 @@ def _build(
         pixel_mean=statistics.mean,
         pixel_std=statistics.std,
         seed=config.run.seed,
+        convolution_layer=convolution,
         batch_normalization=norm,
     )
 

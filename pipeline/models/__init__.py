@@ -35,6 +35,7 @@ def build_model(
     pixel_mean: Sequence[float],
     pixel_std: Sequence[float],
     seed: int,
+    convolution_layer: Callable[..., keras.Layer] = keras.layers.Conv2D,
     batch_normalization: Callable[..., keras.Layer] = keras.layers.BatchNormalization,
 ) -> keras.Model:
     """Build the network that `model` describes; see `build_resnet` for the arguments.
@@ -55,6 +56,7 @@ def build_model(
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,
         seed=seed,
+        convolution_layer=convolution_layer,
         batch_normalization=batch_normalization,
         name=model.model,
     )

@@ -23,7 +23,14 @@ def layer_seed(seed: int, name: str) -> int:
 
 
 def convolution(
-    x: KerasTensor, filters: int, kernel_size: int, strides: int = 1, *, seed: int, name: str
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    layer: Callable[..., keras.Layer],
+    seed: int,
+    name: str,
 ) -> KerasTensor:
     """Convolve without bias, padding `kernel_size // 2` zeros on every side (`kernel_size` odd).
 
@@ -38,7 +45,7 @@ def convolution(
     he_normal = keras.initializers.VarianceScaling(
         2.0, mode="fan_out", distribution="untruncated_normal", seed=layer_seed(seed, name)
     )
-    return layers.Conv2D(
+    return layer(
         filters, kernel_size, strides, padding, use_bias=False, kernel_initializer=he_normal,
         name=name,
     )(x)  # fmt: skip
@@ -90,7 +97,7 @@ def basic_block(
         x: [batch, height, width, channels].
         filters: output channels of both convolutions.
         strides: of the first convolution and of the projection.
-        conv: `convolution` with its seed bound.
+        conv: `convolution` with its layer and seed bound.
         norm: builds a batch-norm layer.
         zero_init: start norm2's scale at 0, so that the block starts as its shortcut (Goyal et
             al. 2017, arXiv:1706.02677, section 5.1).
@@ -163,6 +170,7 @@ def build_resnet(
     pixel_mean: Sequence[float],
     pixel_std: Sequence[float],
     seed: int = 0,
+    convolution_layer: Callable[..., keras.Layer] = layers.Conv2D,
     batch_normalization: Callable[..., keras.Layer] = layers.BatchNormalization,
     name: str,
 ) -> keras.Model:
@@ -179,6 +187,7 @@ def build_resnet(
         pixel_mean: mean of each channel, in units of [0, 255].
         pixel_std: standard deviation of each channel, in units of [0, 255].
         seed: the initial weights and dropout are a function of it.
+        convolution_layer: called with the arguments of `keras.layers.Conv2D`.
         batch_normalization: called with the arguments of `keras.layers.BatchNormalization`.
         name: of the model.
 
@@ -190,7 +199,7 @@ def build_resnet(
         UserError: unknown stem, or a picture so small that a stage would no longer halve it.
     """
     check_stem(stem, input_shape, stages=len(blocks))
-    conv = partial(convolution, seed=seed)
+    conv = partial(convolution, layer=convolution_layer, seed=seed)
     # PyTorch's defaults; its momentum of 0.1 weighs the new value, Keras' weighs the old.
     norm = partial(batch_normalization, momentum=0.9, epsilon=1e-5)
     block = partial(basic_block, conv=conv, norm=norm, zero_init=zero_init)
