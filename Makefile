@@ -1,4 +1,4 @@
-# Two commands on a fresh machine; they need Python 3.11 or newer with pip, and nothing else.
+# Two commands on a fresh machine; they need Python 3.11 to 3.13 with pip, and nothing else.
 PYTHON ?= python3
 
 .PHONY: train test lint

@@ -23,23 +23,18 @@ class StopOnNonFinite(keras.callbacks.Callback):
     The running mean that Keras reports is not finite from the first such loss on.
 
     Args:
-        schedule: step -> learning rate.
         progression: the run's.
     """
 
-    def __init__(self, schedule: Any, progression: Progression) -> None:
+    def __init__(self, progression: Progression) -> None:
         super().__init__()
-        self.schedule, self.progression = schedule, progression
+        self.progression = progression
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Check the loss."""
         loss = logs["loss"]
         if not math.isfinite(loss):
-            step = self.progression.step
-            raise NonFinite(
-                f"the loss became {loss} at step {step + 1:,}, "
-                f"learning rate {float(self.schedule(step)):.4g}"
-            )
+            raise NonFinite(f"the loss became {loss} at step {self.progression.step + 1:,}")
 
 
 class KeepBest(keras.callbacks.Callback):

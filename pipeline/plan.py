@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from pipeline.callbacks import LONG_RUN_SECONDS
-from pipeline.config import Config, per_replica_batch_size
+from pipeline.config import AugmentConfig, Config, per_replica_batch_size
 from pipeline.data.prepare import PreparedData
 from pipeline.models.cost import count_parameters, multiply_adds
 
@@ -52,6 +52,7 @@ def print_plan(
         "splits": split_sizes,
         "model": f"{config.model.model}, width {config.model.width}, {config.model.stem} stem, "
         f"{count_parameters(model):,} parameters, {macs:,} multiply-adds",
+        "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}",
         "precision": f"{config.run.precision} ({precision_reason})",
@@ -64,6 +65,17 @@ def print_plan(
     for name, text in rows.items():
         print(f"{name:>10}  {text}")
     sys.stdout.flush()
+
+
+def _augmentations(config: Config) -> str:
+    """List the augmentation settings that are not at their defaults."""
+    default = AugmentConfig()
+    changed = {
+        name: value
+        for name, value in vars(config.augment).items()
+        if value != getattr(default, name)
+    }
+    return ", ".join(f"{name} {value}" for name, value in changed.items()) or "none"
 
 
 def shorter_run(config: Config, seconds_left: float) -> str:

@@ -102,7 +102,7 @@ class RunDirectory:
 
     @property
     def environment(self) -> Path:
-        """Versions, machine and devices."""
+        """Versions and machine."""
         return self.path / "environment.json"
 
     @contextlib.contextmanager

@@ -61,18 +61,30 @@ def _run(config: Config, directory: RunDirectory) -> int:
     run = TrainingRun(config, directory, data, statistics, strategy)
     _record(config, directory, data)
     plan.print_plan(config, data, run.model, strategy.num_replicas_in_sync, reason)
-    run.draw_contact_sheet()
     try:
+        run.draw_contact_sheet()
         run.fit()
+        run.finish()
     except (Interrupted, KeyboardInterrupt):
         print(f"interrupted at step {run.progression.step:,}; to go on:")
         print(f"  {plan.resume_command(directory.path)}")
         return EXIT_INTERRUPTED
     except NonFinite as error:
         saved = run.checkpoints.saved()
-        print(f"stopped: {error}; last good checkpoint: {saved[-1] if saved else 'none yet'}")
+        rate = float(run.schedule(run.progression.step))
+        print(f"stopped: {error}, after {run.progression.step:,} steps, learning rate {rate:.4g}")
+        print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return EXIT_FAILED
-    run.finish()
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            f"a step must fit in the devices' memory; --batch-size {config.fit.batch_size} at "
+            f"{config.data.image_size} pixels and width {config.model.width} does not"
+        ) from error
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"pictures must stay where they are while a run reads them; {error.message} "
+            f"(to go on: {plan.resume_command(directory.path)})"
+        ) from error
     return EXIT_DONE
 
 

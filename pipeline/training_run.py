@@ -14,6 +14,7 @@ from pipeline.assembly import (
 from pipeline.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
 from pipeline.checkpoint import (
     Checkpoints,
+    Interrupted,
     RestoreEpochMetrics,
     SaveCheckpoints,
     load_variables,
@@ -107,6 +108,8 @@ class TrainingRun:
             with saver.listening():
                 while not self._is_done():
                     self._fit_to_epoch_end_or_all(validation, callbacks)
+            if saver.signal is not None:
+                raise Interrupted
         finally:
             progress.close()
 
@@ -144,7 +147,7 @@ class TrainingRun:
         weights = dict(zip(name_variables(self.model.weights), weights, strict=True))
         callbacks = [
             RestoreEpochMetrics(self.epoch_metrics),
-            StopOnNonFinite(self.schedule, progression),
+            StopOnNonFinite(progression),
             RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
             KeepBest(weights, directory.best_weights, progression, fit.early_stopping),
             keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),

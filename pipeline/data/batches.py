@@ -17,6 +17,7 @@ import tensorflow as tf
 from pipeline.config import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
 from pipeline.data.augment.boxes import resized_crop_boxes
+from pipeline.data.augment.keys import fold_in
 from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
 from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
 
@@ -27,8 +28,6 @@ CACHE_LIMIT_BYTES = 1 << 30
 
 Reader = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
 """Encoded picture, its int32 [2] key and a size -> uint8 [size, size, 3]."""
-
-fold_in = tf.random.experimental.stateless_fold_in
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class Order:
 
     def keys(self, step: tf.Tensor) -> Keys:
         """Return everything that the random draws of step `step` (int64 scalar) depend on."""
-        run = tf.constant([self.seed, 0], tf.int32)
-        draws = tf.constant([self.seed, 1], tf.int32)
+        run = tf.constant([self.seed, -1], tf.int32)
+        # Stateless draws scramble their seed, so that of the batch need not be scrambled before.
+        batch = tf.stack([self.seed, tf.cast(step, tf.int32)])
         epoch = step // self.steps_per_epoch
         first = (step % self.steps_per_epoch) * self.global_batch_size
         positions = first + tf.range(self.global_batch_size, dtype=tf.int64)
@@ -82,7 +82,7 @@ class Order:
             positions, seed=fold_in(run, epoch), max_index=len(self.rows) - 1
         )
         examples = tf.gather(tf.constant(self.rows), shuffled)
-        return Keys(batch=fold_in(draws, step), run=run, examples=examples, epoch=epoch)
+        return Keys(batch=batch, run=run, examples=examples, epoch=epoch)
 
 
 def build_training_batches(
@@ -165,8 +165,10 @@ def build_evaluation_batches(
 
 def _array_taker(examples: Examples) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a graph function from rows int64 [batch] to uint8 [batch, size, size, 3]."""
-    images_of = tf.constant(examples.source.pictures.images)
-    return lambda rows: _resize_batch(tf.gather(images_of, rows), examples.image_size)
+    images, size = examples.source.pictures.tensor, examples.image_size
+    if images.shape[1:3] == [size, size]:
+        return lambda rows: tf.gather(images, rows)
+    return lambda rows: resize_picture(tf.gather(images, rows), size)
 
 
 def _read_batches(
@@ -177,10 +179,7 @@ def _read_batches(
 
     def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
         slots = tf.range(tf.size(key.examples))
-        # Set apart from the keys of the batch's own operations, which count from 0 as well.
-        apart = fold_in(key.batch, -1)
-        own = tf.vectorized_map(lambda slot: fold_in(apart, slot), slots)
-        return key.examples, own
+        return key.examples, tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
 
     # Pictures on disk differ in size, so each is decoded and resized alone, in parallel.
     singles = _map(
@@ -201,14 +200,6 @@ def _random_crop_of_picture(
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     box = resized_crop_boxes(key, height, width, min_area, 1)[0]
     return crop_and_resize_picture(image, box, size)
-
-
-def _resize_batch(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Resize uint8 [batch, h, w, 3] as `resize_picture` does one; nothing where it fits."""
-    if images.shape[1:3] == [size, size]:
-        return images
-    resized = tf.image.resize(images, [size, size], antialias=True)
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
 def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -57,11 +57,11 @@ def resize_picture(image: tf.Tensor, size: int) -> tf.Tensor:
     Bilinear; when shrinking, the triangle kernel is widened by the scale (antialiasing).
 
     Args:
-        image: uint8 [height, width, 3].
+        image: uint8 [height, width, 3], or a batch of such.
         size: side of the square in pixels.
 
     Returns:
-        uint8 [size, size, 3], rounded to the nearest level.
+        uint8 [size, size, 3], or a batch of such, rounded to the nearest level.
     """
     resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
     return tf.cast(tf.round(resized), tf.uint8)

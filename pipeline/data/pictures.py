@@ -1,5 +1,6 @@
 """A table of labelled pictures, the one shape that every source of data takes."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,12 @@ class ArrayPictures:
     """
 
     images: np.ndarray
+
+    @functools.cached_property
+    def tensor(self) -> tf.Tensor:
+        """The images as one tensor in the CPU's memory, made once for all splits."""
+        with tf.device("CPU"):
+            return tf.constant(self.images)
 
 
 @dataclass(frozen=True)

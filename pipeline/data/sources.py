@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import os
 import textwrap
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -141,9 +142,15 @@ def open_builder(name: str) -> "DatasetBuilder":
         known, base = tfds.list_builders(with_community_datasets=False), name.split("/")[0]
         if base in known and base != name:
             known = [f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs]
-        near = difflib.get_close_matches(name, known, 1)
+        near = difflib.get_close_matches(name, [*known, "digits"], 1)
         hint = f"; did you mean {near[0]!r}?" if near and near != [name] else ""
-        reason = str(error).splitlines()[0].rpartition('}": ')[2].split(". ")[0].rstrip(".")
+        reason = (
+            (str(error) or repr(error))
+            .splitlines()[0]
+            .rpartition('}": ')[2]
+            .split(". ")[0]
+            .rstrip(".")
+        )
         raise UserError(
             f"--data must be folder:PATH, digits or what TFDS can open in {folder}; "
             f"received {name!r}: {reason}{hint}"
@@ -223,7 +230,7 @@ def reachable(host: str) -> bool:
             return True
     except HTTPError:
         return True  # An answer all the same.
-    except OSError:
+    except (OSError, HTTPException):
         return False
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.config import AugmentConfig
 from pipeline.data.augment.crop_and_flip import crop_and_flip
-from pipeline.data.augment.keys import Keys, fold_in
+from pipeline.data.augment.keys import Keys
 from pipeline.data.augment.mixing import mix
 from pipeline.data.augment.patches import cutout, random_erasing
 from pipeline.data.augment.photometric import (
@@ -42,14 +42,16 @@ def build_augmentation(config: AugmentConfig) -> Augmentation:
 
     def augment(images: tf.Tensor, labels: tf.Tensor, keys: Keys) -> tuple[tf.Tensor, tf.Tensor]:
         operations = _operations(config, keys)
-        # An operation's seed is its place in the list, not its rank among those that are on:
+        # An operation's seed goes by its place in the list, not its rank among those that are on:
         # switching one off leaves the draws of the others as they were.
+        seeds = tf.random.stateless_uniform(
+            [len(operations) + 1, 2], keys.batch, None, None, tf.int32
+        )
         for number, (is_on, operation) in enumerate(operations):
             if is_on:
-                images = operation(images, fold_in(keys.batch, number))
+                images = operation(images, seeds[number])
         # Last, because it mixes finished pictures, and their labels with them.
-        seed = fold_in(keys.batch, len(operations))
-        return mix(images, labels, seed, mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
+        return mix(images, labels, seeds[-1], mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
 
     return augment
 
