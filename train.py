@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from pipeline.command_line import parse_training_request, report_user_error
-from pipeline.config import preset
 from pipeline.errors import UserError
+from pipeline.presets import preset
 from pipeline.quiet_start import load_tensorflow_quietly
 from pipeline.run_directory import RunDirectory
 

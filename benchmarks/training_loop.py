@@ -13,12 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import Config, preset
+from pipeline.config import Config
 from pipeline.data.batches import build_training_batches
 from pipeline.data.pictures import ArrayPictures, Source
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.data.splits import Splits
 from pipeline.distribution import build_strategy
+from pipeline.presets import preset
 from pipeline.run_directory import RunDirectory
 from pipeline.training_run import TrainingRun
 

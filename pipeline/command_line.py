@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.config import PRESETS, SECTIONS, Config, flag, load_values, preset
+from pipeline.config import SECTIONS, Config, load_values
 from pipeline.errors import UserError, unknown
+from pipeline.presets import PRESETS, preset
+from pipeline.settings import flag
 
 KINDS = {int: "a whole number", float: "a number"}
 

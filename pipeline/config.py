@@ -1,17 +1,17 @@
-"""Every setting of a run: its default, unit, range and meaning, and the presets.
+"""Every setting of a run: its default, unit, range and meaning.
 
 Standard library only: the command line must answer without importing TensorFlow.
 """
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import UserError, unknown
+from pipeline.settings import Section, flag, option
 
 MODELS = ("resnet18",)
 """Networks that `pipeline.models` builds."""
@@ -25,65 +25,6 @@ OPTIMIZERS = (
 
 All but ScheduleFreeAdamW, whose weight decay Keras 3.15 computes and then overwrites.
 """
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given."""
-    rules = {"choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
-    return field(default=default, metadata={"help": help, **rules})
-
-
-@dataclass(frozen=True)
-class Section:
-    """Settings that belong together; each is checked where it enters."""
-
-    def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):
-            value = _coerce(setting, getattr(self, setting.name))
-            object.__setattr__(self, setting.name, value)
-            _check(setting, value)
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of a setting."""
-    return "--" + name.replace("_", "-")
-
-
-def _coerce(setting: dataclasses.Field, value: Any) -> Any:
-    """Accept JSON's 1 for 1.0; refuse any other value that is not of the setting's type."""
-    if setting.type is float and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    if type(value) is not setting.type:
-        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        raise UserError(f"{flag(setting.name)} must be {kind[setting.type]}; received {value!r}")
-    return value
-
-
-def _check(setting: dataclasses.Field, value: Any) -> None:
-    """Raise `UserError` where `value` breaks the rules of `setting`."""
-    rules = setting.metadata
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{flag(setting.name)} must be finite; received {value!r}")
-    if rules["choices"] and value not in rules["choices"]:
-        raise unknown(flag(setting.name), value, rules["choices"])
-    bounds = []
-    if rules["minimum"] is not None:
-        bounds.append((value >= rules["minimum"], f"at least {rules['minimum']:g}"))
-    if rules["above"] is not None:
-        bounds.append((value > rules["above"], f"above {rules['above']:g}"))
-    if rules["maximum"] is not None:
-        bounds.append((value <= rules["maximum"], f"at most {rules['maximum']:g}"))
-    if not all(holds for holds, _ in bounds):
-        rule = " and ".join(text for _, text in bounds)
-        raise UserError(f"{flag(setting.name)} must be {rule}; received {value!r}")
 
 
 @dataclass(frozen=True)
@@ -350,51 +291,3 @@ def load_values(path: Path) -> dict[str, Any]:
                 )
         values.update(settings)
     return values
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "cifar10": {
-        "data": "cifar10", "crop_padding": 4, "flip": "horizontal", "cutout": 8,
-        "label_smoothing": 0.1,
-    },
-    "cifar10_small": {
-        "data": "cifar10", "width": 16, "epochs": 10, "crop_padding": 4, "flip": "horizontal",
-        "schedule": "triangular", "warmup_share": 0.25, "peak_learning_rate": 0.2,
-        "batch_size": 256, "label_smoothing": 0.1,
-    },
-    "cifar100": {
-        "data": "cifar100", "epochs": 100, "crop_padding": 4, "flip": "horizontal", "cutout": 8,
-        "label_smoothing": 0.1,
-    },
-    "imagenette": {
-        "data": "imagenette/160px-v2", "image_size": 160, "epochs": 40, "batch_size": 64,
-        "resized_crop_area": 0.35, "flip": "horizontal", "label_smoothing": 0.1,
-    },
-    "imagenet": {
-        "data": "imagenet2012", "image_size": 224, "epochs": 90, "batch_size": 256,
-        "resized_crop_area": 0.08, "flip": "horizontal", "warmup_share": 0.05,
-        "label_smoothing": 0.1, "weight_decay": 0.0001, "calibration_size": 1000,
-    },
-    "folder": {
-        "data": "folder:pictures", "image_size": 160, "width": 32, "epochs": 60, "batch_size": 32,
-        "resized_crop_area": 0.35, "flip": "horizontal", "brightness": 0.2, "contrast": 0.2,
-        "saturation": 0.2, "label_smoothing": 0.1, "class_weights": "balanced",
-        "peak_learning_rate": 0.05,
-    },
-    "digits": {
-        "data": "digits", "width": 16, "epochs": 30, "batch_size": 64, "crop_padding": 1,
-        "crop_mode": "zero", "rotation": 10.0, "label_smoothing": 0.1, "calibration_size": 100,
-    },
-}  # fmt: skip
-"""Named starting points; what a preset does not name keeps its default."""
-
-
-def preset(name: str) -> Config:
-    """Build the configuration of a preset.
-
-    Raises:
-        UserError: no preset has that name.
-    """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return Config().with_values(PRESETS[name])

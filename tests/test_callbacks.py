@@ -11,8 +11,8 @@ import pytest
 from pipeline import callbacks, progress
 from pipeline.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
 from pipeline.checkpoint import NonFinite, Progression
-from pipeline.config import preset
 from pipeline.plan import shorter_run
+from pipeline.presets import preset
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import pytest
 
 import train
 from pipeline.command_line import parse_training_request
-from pipeline.config import PRESETS, SECTIONS, Config, flag, preset
+from pipeline.config import SECTIONS, Config
 from pipeline.errors import UserError
+from pipeline.presets import PRESETS, preset
+from pipeline.settings import flag
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
 OTHERS = {"data": ["digits"], "devices": ["cpu:2"]}

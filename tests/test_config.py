@@ -12,7 +12,6 @@ import pytest
 
 from pipeline.config import (
     OPTIMIZERS,
-    PRESETS,
     SECTION_OF,
     SECTIONS,
     AugmentConfig,
@@ -21,13 +20,13 @@ from pipeline.config import (
     FitConfig,
     ModelConfig,
     RunConfig,
-    flag,
     load_values,
     parse_devices,
     per_replica_batch_size,
-    preset,
 )
 from pipeline.errors import UserError, unknown
+from pipeline.presets import PRESETS, preset
+from pipeline.settings import flag
 
 SETTINGS = [(kind, s) for kind in SECTIONS.values() for s in dataclasses.fields(kind)]
 FLOATS = [pytest.param(kind, s.name, id=s.name) for kind, s in SETTINGS if s.type is float]

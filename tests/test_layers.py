@@ -7,7 +7,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OUTER = {"tuning", "export", "evaluation", "benchmarks", "train", "tests"}
-LIGHT = ("config", "errors", "command_line", "run_directory", "progress", "quiet_start")
+LIGHT = (
+    "config",
+    "settings",
+    "presets",
+    "errors",
+    "command_line",
+    "run_directory",
+    "progress",
+    "quiet_start",
+)
 """Modules that answer before TensorFlow is loaded."""
 
 
@@ -66,7 +75,7 @@ def test_what_answers_at_once_does_not_import_tensorflow(name):
 @pytest.mark.parametrize("path", files("pipeline/data"), ids=str)
 def test_data_knows_nothing_of_models_and_fit(path):
     inside = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
-    assert inside <= {"config", "data", "errors", "progress", "run_directory"}
+    assert inside <= {"config", "settings", "data", "errors", "progress", "run_directory"}
 
 
 def test_every_requirement_is_imported_or_says_who_imports_it():

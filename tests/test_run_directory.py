@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import preset
 from pipeline.errors import UserError
+from pipeline.presets import preset
 from pipeline.run_directory import RunDirectory, write_whole
 
 REPOSITORY = Path(__file__).parents[1]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import DataConfig, flag
+from pipeline.config import DataConfig
 from pipeline.data.pictures import Source
 from pipeline.errors import UserError
+from pipeline.settings import flag
 
 MAX_CALIBRATION_SHARE = 0.1
 """Calibration never takes more than this share of train: pictures are worth more in training."""
