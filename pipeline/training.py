@@ -35,7 +35,18 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             print(f"{run_dir} is finished already")
             plan.print_summary(run_dir, json.loads(directory.metrics.read_text()))
             return EXIT_DONE
-        return _run(config, directory)
+        try:
+            return _run(config, directory)
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                "a step must fit in the devices' memory; received --batch-size "
+                f"{config.fit.batch_size} and --width {config.model.width}"
+            ) from error
+        except tf.errors.NotFoundError as error:
+            reason = error.message.splitlines()[0]
+            raise UserError(
+                f"pictures must stay where they are while a run reads them; {reason}"
+            ) from error
 
 
 def _run(config: Config, directory: RunDirectory) -> int:
@@ -75,16 +86,6 @@ def _run(config: Config, directory: RunDirectory) -> int:
         print(f"stopped: {error}, after {run.progression.step:,} steps, learning rate {rate:.4g}")
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return EXIT_FAILED
-    except tf.errors.ResourceExhaustedError as error:
-        raise UserError(
-            f"a step must fit in the devices' memory; --batch-size {config.fit.batch_size} at "
-            f"{config.data.image_size} pixels and width {config.model.width} does not"
-        ) from error
-    except tf.errors.NotFoundError as error:
-        raise UserError(
-            f"pictures must stay where they are while a run reads them; {error.message} "
-            f"(to go on: {plan.resume_command(directory.path)})"
-        ) from error
     return EXIT_DONE
 
 

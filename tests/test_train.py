@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import train
+from pipeline import training
 
 ROOT = Path(__file__).parents[1]
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared/tensorflow_datasets"))
@@ -196,6 +197,24 @@ def test_a_folder_of_pictures_is_checked_split_and_trained(capsys, tmp_path):
     (folder / "red" / "5.png").unlink()
     error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
     assert "--resume needs the pictures that the run began with" in error
+
+
+def test_a_picture_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path, monkeypatch):
+    folder = picture_folder(tmp_path / "pictures")
+    measure = training.pixel_statistics
+
+    def measure_and_remove(examples):
+        statistics = measure(examples)
+        shutil.rmtree(folder / "red")
+        return statistics
+
+    monkeypatch.setattr(training, "pixel_statistics", measure_and_remove)
+    error = error_of(
+        capsys, "folder", "--data", f"folder:{folder}", "--image-size", "16", "--width", "2",
+        "--batch-size", "8", "--devices", "cpu", "--run-dir", "run",
+    )  # fmt: skip
+    assert "pictures must stay where they are" in error
+    assert f"{folder}/red" in error
 
 
 def test_cifar10_is_trained_where_it_is_prepared(capsys, monkeypatch, tmp_path):
