@@ -1,5 +1,6 @@
 """Which devices train, with which tf.distribute strategy and in which precision."""
 
+import functools
 import platform
 from pathlib import Path
 
@@ -34,7 +35,17 @@ def build_strategy(devices: str) -> tf.distribute.Strategy:
         _split_cpu(count)
     if count == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([f"/{kind}:{index}" for index in range(count)])
+    return _mirrored(tuple(f"/{kind}:{index}" for index in range(count)))
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """Mirror over `devices`, by one strategy a process.
+
+    A second one would number its collective operations from the start again, and TensorFlow
+    takes operations of one number for the same.
+    """
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _split_cpu(count: int) -> None:
