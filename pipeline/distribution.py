@@ -45,7 +45,7 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     A second one would number its collective operations from the start again, and TensorFlow
     takes operations of one number for the same.
     """
-    return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def _split_cpu(count: int) -> None:

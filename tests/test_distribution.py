@@ -45,6 +45,8 @@ def hardware(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", visible)
     monkeypatch.setattr(tf.config.experimental, "get_device_details", details["get_device_details"])
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", mirror)
+    # Made-up strategies must not stay in the cache for other tests.
+    monkeypatch.setattr(distribution, "_mirrored", distribution._mirrored.__wrapped__)
 
     def make(gpus: int = 0, capability=(8, 0), cpu_bfloat16: bool = False):
         made.gpus, made.capability = [f"GPU {index}" for index in range(gpus)], capability
