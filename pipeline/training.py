@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipeline import plan
 from pipeline.checkpoint import Interrupted, NonFinite
-from pipeline.config import Config, per_replica_batch_size
+from pipeline.config import Config
 from pipeline.data.folder import write_problems
 from pipeline.data.prepare import PreparedData, pixel_statistics, prepare_data
 from pipeline.data.splits import describe_splits
@@ -57,17 +57,12 @@ def _run(config: Config, directory: RunDirectory) -> int:
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = build_strategy(config.run.devices)
-    per_replica_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
     precision, reason = choose_precision(config, strategy)
+    # Before the data is read: the settings check themselves against the devices there are.
+    config = config.with_values({"devices": describe_devices(strategy), "precision": precision})
     data = prepare_data(config)
-    config = config.with_values(
-        {
-            "devices": describe_devices(strategy),
-            "precision": precision,
-            "image_size": data.image_size,
-            "stem": resolve_stem(config.model.stem, data.image_size),
-        }
-    )
+    stem = resolve_stem(config.model.stem, data.image_size)
+    config = config.with_values({"image_size": data.image_size, "stem": stem})
     statistics = pixel_statistics(data.examples("train"))
     run = TrainingRun(config, directory, data, statistics, strategy)
     _record(config, directory, data)
