@@ -166,6 +166,7 @@ def test_steps_within_one_tick_of_the_clock(clock):
     shown.on_epoch_begin(0)
     for step in range(2):  # without a division by zero
         shown.on_train_batch_end(step, LOGS)
+    assert shown._progress.done == 2
     shown.close()
 
 

@@ -111,3 +111,4 @@ def test_files_are_png(tmp_path, draw, size):
 def test_any_class_name_can_be_drawn(tmp_path, name):
     images, labels = random_batch(1)
     plot_contact_sheet(images, labels, [name, "b", "c"], tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").exists()

@@ -7,42 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.data.folder import load_folder, write_problems
 from pipeline.errors import UserError
-
-
-def save(path: Path, number: int, kind: str = "PNG") -> Path:
-    """Write a small picture that no other number gives."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    colours = np.random.default_rng(number).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    Image.fromarray(colours).save(path, kind)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    """Two classes of four pictures each."""
-    for number in range(8):
-        save(tmp_path / "in" / ("cat" if number < 4 else "dog") / f"{number}.png", number)
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def split_root(tmp_path) -> Path:
-    """Two classes of three pictures in train, one each in val and test."""
-    number = 0
-    for split, count in {"train": 3, "val": 1, "test": 1}.items():
-        for name in ["cat", "dog"]:
-            for _ in range(count):
-                save(tmp_path / "in" / split / name / f"{number}.png", number)
-                number += 1
-    return tmp_path / "in"
-
-
-def contents(source) -> list[bytes]:
-    return [source.pictures.read(row).numpy() for row in range(len(source.labels))]
+from tests.data.folder_samples import contents, save
 
 
 def test_class_folders_provide_train_alone(root):
