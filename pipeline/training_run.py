@@ -25,7 +25,7 @@ from pipeline.data.batches import Order, build_evaluation_batches, build_trainin
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.moving_average import MovingAverage
-from pipeline.optimization import SoftmaxCrossEntropy, balanced_class_weights, build_schedule
+from pipeline.optimization import balanced_class_weights, build_schedule
 from pipeline.run_directory import RunDirectory, write_whole
 
 
@@ -182,7 +182,10 @@ class TrainingRun:
             deployed = build_deployed_network(self.config, self.classes, self.statistics)
             load_variables(self.directory.best_weights, name_variables(deployed.weights))
             deployed.compile(
-                loss=SoftmaxCrossEntropy(), weighted_metrics=build_metrics(), jit_compile=False
+                # Keras' own, so that the saved model loads where this package is not.
+                loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+                weighted_metrics=build_metrics(),
+                jit_compile=False,
             )
         test = deployed.evaluate(self._evaluation_batches("test"), return_dict=True, verbose=0)
         history, best = self.progression.history, self.progression.best_epoch
