@@ -1,0 +1,1 @@
+"""From a finished run to verified files that a device can run."""

@@ -1,0 +1,8 @@
+"""The one exception for a run that was read rightly but must not be shipped."""
+
+
+class ExportFailed(Exception):
+    """A check of the exported files failed. The message is one line: what, where and how far.
+
+    The command line prints it without a traceback and exits with code 1; no bundle is written.
+    """

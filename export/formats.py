@@ -1,0 +1,42 @@
+"""What a run can be exported as: each format, its file and what it is for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write the network.
+
+    Attributes:
+        name: what `--formats` calls it.
+        file: its name in the bundle.
+        purpose: who takes it, and how numbers are held in it.
+        exact: held to the float network within float tolerance; the others answer to the gate.
+    """
+
+    name: str
+    file: str
+    purpose: str
+    exact: bool = False
+
+
+FORMATS = {
+    kind.name: kind
+    for kind in (
+        Format("saved_model", "saved_model", "TensorFlow and TF Serving, any batch size", True),
+        Format("float32", "model_float32.tflite", "TFLite as trained; the reference", True),
+        Format("float16", "model_float16.tflite", "half the size; GPUs compute in it"),
+        Format("dynamic", "model_dynamic.tflite", "int8 weights, float activations"),
+        Format("int8", "model_int8.tflite", "int8 weights and activations; CPUs, NPUs, MCUs"),
+        Format("int16", "model_int16.tflite", "int8 weights, int16 activations; slow, accurate"),
+    )
+}
+"""Every format by name."""
+
+DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
+
+OUTPUTS = ("logits", "probabilities")
+"""What the exported network may return."""
+
+INPUT_TYPES = ("int8", "uint8")
+"""How the int8 file may take pixels and return scores."""

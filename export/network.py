@@ -1,0 +1,52 @@
+"""The network that is exported: float32, for inference only, raw pixels in, scores out."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+
+def build_inference_network(trained: keras.Model, output: str) -> keras.Model:
+    """Return `trained`, with a softmax behind its logits where `output` is `probabilities`.
+
+    Args:
+        trained: the model of a finished run: stock layers in float32, pixels to logits.
+        output: `logits` or `probabilities`.
+    """
+    trained.trainable = False
+    if output == "logits":
+        return trained
+    probabilities = keras.layers.Softmax(name="probabilities")(trained.output)
+    return keras.Model(trained.input, probabilities, name=trained.name)
+
+
+def export_saved_model(network: keras.Model, path: Path) -> None:
+    """Write a SavedModel with one signature, `serve`, as TensorFlow Serving takes it.
+
+    From `pixels`, uint8 [batch, height, width, 3], to `scores`, float32 [batch, classes].
+    """
+
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": network(tf.cast(pixels, tf.float32), training=False)}
+
+    _write(network, serve, tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8), path)
+
+
+def write_single_picture_graph(network: keras.Model, path: Path) -> None:
+    """Write the SavedModel that the TFLite converter reads: float32 pixels, a batch of one.
+
+    Of uint8 pixels the converter would leave a conversion to floating point in an int8 file.
+    """
+
+    def serve(pixels: tf.Tensor) -> tf.Tensor:
+        return network(pixels, training=False)
+
+    _write(network, serve, tf.TensorSpec([1, *network.input_shape[1:]], tf.float32), path)
+
+
+def _write(network: keras.Model, serve, pixels: tf.TensorSpec, path: Path) -> None:  # noqa: ANN001
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    signature = [tf.TensorSpec(pixels.shape, pixels.dtype, name="pixels")]
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.write_out(str(path), verbose=False)
