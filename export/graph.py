@@ -161,15 +161,23 @@ def verify_built_in(graph: Graph) -> None:
             )
 
 
-def verify_integer_only(graph: Graph) -> None:
+def verify_integer_only(graph: Graph, kept_float: Collection[str] = ()) -> None:
     """Check that a full-int8 file computes in integers from its input to its output.
 
     A QUANTIZE may stand first and last, where it turns uint8 into int8 and back.
+
+    Args:
+        graph: of the file.
+        kept_float: Keras layers that were left in floating point on purpose; only where there
+            are any may values be converted in the middle.
 
     Raises:
         ExportFailed: a tensor in floating point, or a conversion in the middle.
     """
     for place, operation in enumerate(graph.operations):
+        converts = operation.name in ("QUANTIZE", "DEQUANTIZE")
+        if operation.layer in kept_float or (converts and kept_float):
+            continue
         for tensor in (*operation.inputs, operation.output):
             if tensor.dtype.startswith("float"):
                 raise ExportFailed(
@@ -177,7 +185,7 @@ def verify_integer_only(graph: Graph) -> None:
                     f"{operation.layer!r} works on {tensor.dtype}"
                 )
         at_the_edge = place in (0, len(graph.operations) - 1)
-        if operation.name in ("QUANTIZE", "DEQUANTIZE") and not at_the_edge:
+        if converts and not at_the_edge:
             raise ExportFailed(
                 "a full-int8 file must keep one scale from a layer to the next; "
                 f"{operation.name} stands after layer {operation.layer!r}"

@@ -1,6 +1,7 @@
 """The network that is exported: float32, for inference only, raw pixels in, scores out."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -37,11 +38,39 @@ def write_single_picture_graph(network: keras.Model, path: Path) -> None:
 
     Of uint8 pixels the converter would leave a conversion to floating point in an int8 file.
     """
+    network = with_convolutions_for_dense(network)
 
     def serve(pixels: tf.Tensor) -> tf.Tensor:
         return network(pixels, training=False)
 
     _write(network, serve, tf.TensorSpec([1, *network.input_shape[1:]], tf.float32), path)
+
+
+def with_convolutions_for_dense(network: keras.Model) -> keras.Model:
+    """Return the same function with a 1x1 convolution in place of each dense layer on vectors.
+
+    It bears the layer's name. LiteRT rounds the int8 results of FULLY_CONNECTED in floating point,
+    TensorFlow Lite Micro twice in integers (github.com/google-ai-edge/LiteRT/issues/8567), so that
+    some scores would differ by a level; of CONV_2D both compute the same bits.
+    """
+
+    def call(layer: keras.Layer, *inputs: keras.KerasTensor, **settings: Any) -> keras.KerasTensor:
+        if isinstance(layer, keras.layers.Dense) and len(inputs[0].shape) == 2:
+            return _call_as_convolution(layer, *inputs)
+        return layer(*inputs, **settings)
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
+def _call_as_convolution(dense: keras.layers.Dense, features: keras.KerasTensor) -> Any:
+    convolution = keras.layers.Conv2D(
+        dense.units, 1, activation=dense.activation, use_bias=dense.use_bias, name=dense.name
+    )
+    maps = keras.layers.Reshape((1, 1, features.shape[-1]))(features)
+    scores = keras.layers.Reshape((dense.units,))(convolution(maps))
+    kernel, *bias = dense.get_weights()
+    convolution.set_weights([kernel[None, None], *bias])
+    return scores
 
 
 def _write(network: keras.Model, serve, pixels: tf.TensorSpec, path: Path) -> None:  # noqa: ANN001

@@ -1,0 +1,37 @@
+"""`python -m export`: turn a finished run into a verified bundle for devices."""
+
+import signal
+import sys
+
+from export.command_line import parse_export_request
+from export.errors import ExportFailed
+from pipeline.command_line import report_user_error
+from pipeline.errors import UserError
+from pipeline.quiet_start import load_tensorflow_quietly
+
+
+def main(arguments: list[str]) -> int:
+    """Run `python -m export` with `arguments`; return its exit code."""
+    # Like Ctrl-C, so that what was written aside is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        request = parse_export_request(arguments)
+        request.run.load_finished()
+        load_tensorflow_quietly()
+        # Not before the command line is understood: TensorFlow takes seconds to load.
+        from export.exporter import export_run
+
+        export_run(request)
+    except UserError as error:
+        return report_user_error(error)
+    except ExportFailed as error:
+        print(f"export failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; no bundle was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""Everything a bundle holds, written into its folder."""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from export.c_source import write_c_source
+from export.command_line import Request
+from export.findings import Findings
+from export.finished_run import FinishedRun
+from export.formats import FORMATS
+from export.golden import verify_golden, write_golden
+from export.graph import read_graph
+from export.micro import MicroResult
+from export.model_card import write_card
+from export.plots import plot_files
+from export.preprocessing import describe_preprocessing
+from export.report import to_json
+
+GOLDEN_PICTURES = 4
+
+RUN_ON_DEVICE = Path(__file__).parent / "device" / "run.py"
+
+
+def write_bundle(
+    folder: Path, request: Request, run: FinishedRun, found: Findings, report: dict[str, Any]
+) -> None:
+    """Write the files that were verified, and what a device and its owner need beside them.
+
+    Args:
+        folder: of the bundle; holds the SavedModel already, where that was asked for.
+        request: what was asked for.
+        run: the finished run.
+        found: the files and what is known of them.
+        report: the content of `report.json`.
+    """
+    for name, content in found.files.items():
+        (folder / FORMATS[name].file).write_bytes(content)
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in run.class_names))
+    graphs = {
+        FORMATS[name].file: read_graph(content, run.layers) for name, content in found.files.items()
+    }
+    if graphs:
+        preprocessing = describe_preprocessing(graphs, request.output)
+        (folder / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
+        shutil.copyfile(RUN_ON_DEVICE, folder / "run.py")
+        plot_files(report, folder / "files.png")
+        # Those who port a network to a board port the int8 file, where there is one.
+        ported = found.files.get("int8") or next(iter(found.files.values()))
+        write_golden(ported, found.calibration.images[:GOLDEN_PICTURES], folder / "golden")
+        verify_golden(ported, folder / "golden")
+    runs_on_micro = isinstance(found.micro, MicroResult)
+    if "int8" in found.files and (runs_on_micro or not find_spec("tflite_micro")):
+        arena = found.micro.arena_bytes if runs_on_micro else None
+        write_c_source(found.files["int8"], graphs[FORMATS["int8"].file], arena, folder)
+    (folder / "report.json").write_text(to_json(report))
+    (folder / "model_card.md").write_text(write_card(report, run.class_names))

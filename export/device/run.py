@@ -1,0 +1,249 @@
+"""Classify pictures with a network of this folder: python run.py PICTURE_OR_FOLDER ...
+
+Needs the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else. To port it,
+follow the five steps, which preprocessing.json has in words:
+
+    decode -> resize -> encode -> run the network -> probabilities
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+try:
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+    from PIL import Image, UnidentifiedImageError
+except ImportError as missing:
+    print(f"error: {missing}; pip install ai-edge-litert numpy pillow", file=sys.stderr)
+    sys.exit(2)
+
+FOLDER = Path(__file__).resolve().parent
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+
+class UsageError(Exception):
+    """The command line or this folder is wrong; the message is one line."""
+
+
+def decode(path: Path) -> Image.Image:
+    """Decode a picture, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
+    with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
+        if image.mode.startswith("I"):
+            # 16-bit grey keeps its high byte; Pillow itself would cut off all above 255.
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        picture = image.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def resize(picture: Image.Image, height: int, width: int) -> np.ndarray:
+    """Resize the whole picture, whatever its shape; uint8 [height, width, 3].
+
+    When it shrinks, Pillow averages over all the pixels that fall into one (antialiasing), and so
+    did training. Bilinear resizing that always looks at 2 x 2 pixels will not do.
+    """
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def encode(pixels: np.ndarray, takes: dict[str, Any]) -> np.ndarray:
+    """Turn pixels in [0, 255] into what the input takes: round(pixel / scale) + zero_point.
+
+    With int8, scale 1 and zero_point -128 that is pixel - 128. A float input takes the pixel.
+    """
+    if takes["scale"] is None:
+        return pixels.astype(takes["dtype"])
+    levels = np.rint(pixels / np.float32(takes["scale"])) + takes["zero_point"]
+    limits = np.iinfo(takes["dtype"])
+    return np.clip(levels, limits.min, limits.max).astype(takes["dtype"])
+
+
+def probabilities(values: np.ndarray, gives: dict[str, Any]) -> np.ndarray:
+    """Turn what the output gives, [classes], into probabilities, float32.
+
+    score = (value - zero_point) * scale; probability_i = exp(score_i) / sum_j exp(score_j).
+    """
+    scores = values.astype(np.float32)
+    if gives["scale"] is not None:
+        scores = (scores - gives["zero_point"]) * np.float32(gives["scale"])
+    if gives["scores"] == "probabilities":
+        return scores
+    powers = np.exp(scores - scores.max())  # the shift cancels out, and nothing overflows
+    return powers / powers.sum()
+
+
+class Network:
+    """A TFLite file and what preprocessing.json says of its input and output."""
+
+    def __init__(self, path: Path, description: dict[str, Any], threads: int) -> None:
+        try:
+            with _hold_back_notices():
+                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError):
+            raise UsageError(f"the model must be a readable TFLite file; received {path}") from None
+        (self._input,) = self._interpreter.get_input_details()
+        (self._output,) = self._interpreter.get_output_details()
+        if not self._fits(description):
+            raise UsageError(f"preprocessing.json must describe the model; it does not fit {path}")
+        self._takes, self._gives = description["input"], description["output"]
+        self.classes = int(self._output["shape"][-1])
+
+    def _fits(self, description: dict[str, Any]) -> bool:
+        """Tell whether the file is the one described: another scale gives wrong classes unseen."""
+        takes, gives = description["input"], description["output"]
+        return (
+            list(self._input["shape"]) == [1, takes["height"], takes["width"], 3]
+            and (takes["channels"], takes["layout"]) == ("RGB", "NHWC")
+            and gives["scores"] in ("logits", "probabilities")
+            and _numbers(self._input) == (takes["dtype"], takes["scale"], takes["zero_point"])
+            and _numbers(self._output) == (gives["dtype"], gives["scale"], gives["zero_point"])
+        )
+
+    def classify(self, picture: Image.Image) -> np.ndarray:
+        """Return the probability of each class, float32 [classes]; the picture is RGB."""
+        pixels = resize(picture, self._takes["height"], self._takes["width"])
+        batch = encode(pixels, self._takes)[np.newaxis]
+        self._interpreter.set_tensor(self._input["index"], batch)
+        self._interpreter.invoke()
+        values = self._interpreter.get_tensor(self._output["index"])[0]
+        return probabilities(values, self._gives)
+
+
+def _numbers(tensor: dict[str, Any]) -> tuple[str, float | None, int | None]:
+    scale, zero_point = tensor["quantization"]  # of a float tensor 0 and 0
+    quantised = (scale, zero_point) if scale else (None, None)
+    return np.dtype(tensor["dtype"]).name, *quantised
+
+
+@contextlib.contextmanager
+def _hold_back_notices() -> Iterator[None]:
+    """Keep what LiteRT's native code reports of its set-up off stderr, which is for errors."""
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
+    """Load the network asked for, or else the default one, and the names of its classes."""
+    try:
+        labels = (FOLDER / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")
+        models = json.loads((FOLDER / "preprocessing.json").read_text("utf-8"))["models"]
+        path = _choose(asked, models)
+        network = Network(path, models[path.name], threads)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        found = f"{type(error).__name__} {error}"
+        raise UsageError(f"labels.txt and preprocessing.json must be whole; {found}") from None
+    if len(labels) != network.classes:
+        raise UsageError(f"labels.txt must have {network.classes} lines; received {len(labels)}")
+    return network, labels
+
+
+def _choose(asked: str | None, models: dict[str, Any]) -> Path:
+    """Return the file asked for, of this folder or by its path; else the int8 one or the first."""
+    int8 = [name for name in models if models[name]["input"]["dtype"] in ("int8", "uint8")]
+    name = asked or [*int8, *models][0]
+    if Path(name).name not in models:
+        raise UsageError(f"--model must be one of {', '.join(models)}; received {name}")
+    return FOLDER / name if (FOLDER / name).is_file() else Path(name)
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """Return the pictures at any depth below a folder, sorted, without hidden ones; or the file.
+
+    A folder that is unreadable or has no picture stands for itself, so that it is reported.
+    """
+    if not path.is_dir():
+        return [path]
+    found, unreadable = [], []
+    for parent, folders, names in os.walk(path, onerror=unreadable.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        pictures = [name for name in names if name.lower().endswith(ENDINGS)]
+        found += [Path(parent, name) for name in pictures if not name.startswith(".")]
+    return sorted([*found, *(Path(error.filename) for error in unreadable)]) or [path]
+
+
+def explain(error: Exception) -> str:
+    """Say in one line why a picture could not be decoded."""
+    if isinstance(error, IsADirectoryError):
+        return "a folder must hold pictures with the endings " + " ".join(ENDINGS)
+    if isinstance(error, UnidentifiedImageError):
+        return "must be a JPEG, PNG, GIF or BMP picture"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "damaged; " + str(error).partition("\n")[0]
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose complaints take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would have printed with the usage."""
+        raise UsageError(f"{message}; see --help")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(
+        description="Classify pictures: prints path, label and probability, separated by tabs.",
+        epilog="Exit code 1: a picture could not be read; 2: wrong arguments or a damaged folder.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE_OR_FOLDER")
+    parser.add_argument("--model", metavar="FILE", help="default: the int8 file if there is one")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="labels a picture")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="to compute with")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.threads <= 256:
+        raise UsageError(f"--threads must be from 1 to 256; received {options.threads}")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Classify; return the exit code."""
+    try:
+        options = parse(arguments)
+        network, labels = load_network(options.model, options.threads)
+        if not 1 <= options.top <= network.classes:
+            raise UsageError(f"--top must be from 1 to {network.classes}; received {options.top}")
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for path in (path for given in options.pictures for path in find_pictures(given)):
+        try:
+            picture = decode(path)
+        except Exception as error:  # of damaged files Pillow raises nearly every kind
+            print(f"error: {path}: {explain(error)}", file=sys.stderr)
+            failed = 1
+            continue
+        chances = network.classify(picture)
+        best = np.argsort(-chances, kind="stable")[: options.top]
+        print(path, *(f"{labels[index]}\t{chances[index]:.4f}" for index in best), sep="\t")
+    return failed
+
+
+if __name__ == "__main__":
+    for ending in (signal.SIGINT, getattr(signal, "SIGPIPE", signal.SIGINT)):
+        signal.signal(ending, signal.SIG_DFL)  # Ctrl-C and `| head` end it as any Unix tool
+    warnings.simplefilter("ignore")  # of Pillow, about pictures that it decodes all the same
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", line_buffering=True)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except OSError as full:
+        print(f"error: the output cannot be written; {full.strerror}", file=sys.stderr)
+        os._exit(2)  # sys.exit would try again to write it

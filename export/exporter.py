@@ -1,0 +1,231 @@
+"""From a finished run to a bundle: convert, verify, judge, and only then move it into place."""
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+
+from export.alignment import align_weights
+from export.benchmark import measure_file
+from export.bundle import write_bundle
+from export.bundle_directory import BundleDirectory
+from export.calibration import Calibrator
+from export.command_line import Request
+from export.converter import Converter
+from export.errors import ExportFailed
+from export.failure import write_failure
+from export.findings import Findings
+from export.finished_run import FinishedRun, load_calibration, load_finished_run
+from export.formats import FORMATS
+from export.graph import read_graph, verify_built_in
+from export.int8 import compare_halves, try_rungs
+from export.judge import Judge
+from export.layer_error import rank_layers
+from export.micro import MicroResult, verify_on_micro
+from export.network import (
+    build_inference_network,
+    export_saved_model,
+    write_single_picture_graph,
+)
+from export.report import (
+    FILES_HEADER,
+    build_report,
+    describe_tried,
+    file_rows,
+    plain_table,
+    tried_row,
+)
+from export.verification import verify_float32, verify_saved_model
+from pipeline.errors import UserError
+
+VERIFIED_PICTURES = 32
+"""Real pictures on which exact formats are held to the Keras network."""
+
+COMPARED_PICTURES = 100
+"""Real pictures on which layers, and LiteRT and TensorFlow Lite Micro, are compared, at most."""
+
+QUICK_SECONDS, THOROUGH_SECONDS = 0.2, 3.0
+"""Time to measure latency for, without and with `--benchmark`."""
+
+ALL_THREADS = os.cpu_count() or 1
+
+
+def export_run(request: Request) -> None:
+    """Export the run that is asked for, or leave everything as it was.
+
+    Raises:
+        UserError: the run, the place or a limit is wrong.
+        ExportFailed: a check failed; what is known of it lies beside the bundle's place.
+    """
+    directory = BundleDirectory(request.out)
+    with directory.open() as folder:
+        run = load_finished_run(request.run)
+        exporter = Exporter(request, run, folder, directory.failed)
+        exporter.convert()
+        exporter.verify()
+        exporter.judge()
+        if "int8" in request.formats:
+            exporter.quantize()
+            exporter.verify_on_micro()
+            exporter.check_limits()
+        exporter.measure()
+        report = build_report(request, run, exporter.found)
+        write_bundle(folder, request, run, exporter.found, report)
+    print("\n" + plain_table(FILES_HEADER, file_rows(report)))
+    print(f"everything lies in {request.out}: model_card.md, report.json, run.py")
+    print("next:")
+    print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
+
+
+class Exporter:
+    """One export, step by step.
+
+    Attributes:
+        found: what is known so far.
+    """
+
+    def __init__(self, request: Request, run: FinishedRun, folder: Path, failed: Path) -> None:
+        self.request, self.run, self.folder, self.failed = request, run, folder, failed
+        self.network = build_inference_network(run.network, request.output)
+        self.layers = [layer.name for layer in self.network.layers]
+        self.found = Findings(load_calibration(run))
+        self.court = Judge(self.network, run.data.examples("test"))
+
+    def convert(self) -> None:
+        """Write the SavedModel and convert to every TFLite format but int8.
+
+        Raises:
+            ExportFailed: TFLite has no built-in operation for a layer.
+        """
+        images = self.found.calibration.images
+        with tempfile.TemporaryDirectory() as scratch:
+            write_single_picture_graph(self.network, Path(scratch))
+            converter = Converter(Path(scratch), self.layers)
+            self.float32 = converter.float32()
+            conversions = {
+                "float32": lambda: self.float32,
+                "float16": converter.float16,
+                "dynamic": converter.dynamic,
+                "int16": lambda: align_weights(converter.int16(images)),
+            }
+            for name in self.request.formats:
+                if name in conversions:
+                    self.found.files[name] = conversions[name]()
+                    verify_built_in(read_graph(self.found.files[name], self.layers))
+        if "saved_model" in self.request.formats:
+            export_saved_model(self.network, self.folder / FORMATS["saved_model"].file)
+
+    def verify(self) -> None:
+        """Hold the exact formats to the Keras network, on real pictures.
+
+        Raises:
+            ExportFailed: a score is too far off; the worst picture is saved.
+        """
+        images = self.found.calibration.images[:VERIFIED_PICTURES]
+        expected = self.network.predict_on_batch(images)
+        if "saved_model" in self.request.formats:
+            self.found.differences["saved_model"] = verify_saved_model(
+                self.folder / "saved_model", images, expected, self.failed / "worst_saved_model"
+            )
+        self.found.differences["float32"] = verify_float32(
+            self.float32, images, expected, self.failed / "worst_float32"
+        )
+
+    def judge(self) -> None:
+        """Compare every file but int8 with the Keras network on the whole test split.
+
+        Raises:
+            ExportFailed: one loses more accuracy than allowed.
+        """
+        for name, scores in self.court.scores(self.found.files).items():
+            comparison = self.court.compare(scores)
+            self.found.comparisons[name] = comparison
+            if not comparison.passes(self.request.max_drop):
+                raise ExportFailed(
+                    f"{name} may cost at most {self.request.max_drop:g} points of test accuracy; "
+                    f"it costs {comparison.drop:.2f}"
+                )
+
+    def quantize(self) -> None:
+        """Quantise to int8, climbing the repair ladder where that is asked for.
+
+        Raises:
+            ExportFailed: no way of quantising that was tried is good enough.
+        """
+        images = self.found.calibration.images
+        rungs = try_rungs(
+            self.float32,
+            self.run,
+            images,
+            self.court,
+            layers=self.layers,
+            input_type=self.request.input_type,
+            max_drop=self.request.max_drop,
+        )
+        for tried in rungs:
+            self.found.tried.append(tried)
+            print(f"int8 by {', '.join(tried_row(describe_tried(tried)))}", flush=True)
+            if tried.passes or not self.request.repair:
+                break
+        if not tried.passes:
+            raise ExportFailed(self._explain_loss())
+        self.found.files["int8"] = tried.content
+        self.found.comparisons["int8"] = tried.comparison
+        self.found.halves = compare_halves(self.float32, images, self.court, self.layers)
+
+    def _explain_loss(self) -> str:
+        """Rank the layers by their error and leave that beside the bundle's place."""
+        images = self.found.calibration.images[:COMPARED_PICTURES]
+        ranges = Calibrator(self.float32, images).full
+        errors = rank_layers(self.float32, ranges, images, self.layers)
+        write_failure(self.failed, [describe_tried(tried) for tried in self.found.tried], errors)
+        best = min(self.found.tried, key=lambda tried: tried.comparison.drop)
+        return (
+            f"int8 may cost at most {self.request.max_drop:g} points of test accuracy; "
+            f"it costs {best.comparison.drop:.2f}, most error comes from layer "
+            f"{errors[0].layer!r}, see {self.failed / 'report.md'}"
+        )
+
+    def verify_on_micro(self) -> None:
+        """Run the int8 file in TensorFlow Lite Micro.
+
+        Raises:
+            ExportFailed: it answers otherwise than LiteRT.
+        """
+        images = self.found.calibration.images[:COMPARED_PICTURES]
+        self.found.micro = verify_on_micro(self.found.files["int8"], images)
+
+    def check_limits(self) -> None:
+        """Hold the int8 file to the limits that were given.
+
+        Raises:
+            UserError: it is too large, or its arena is or could not be found out.
+        """
+        size, micro = len(self.found.files["int8"]), self.found.micro
+        if self.request.max_bytes is not None and size > self.request.max_bytes:
+            raise UserError(
+                f"--max-bytes must be at least the int8 file's {size:,} bytes; received "
+                f"{self.request.max_bytes:,} (train with a smaller --width)"
+            )
+        if self.request.max_arena_kib is None:
+            return
+        if not isinstance(micro, MicroResult):
+            raise UserError(f"--max-arena-kib needs TensorFlow Lite Micro; {micro}")
+        if micro.arena_bytes > 1024 * self.request.max_arena_kib:
+            raise UserError(
+                f"--max-arena-kib must be at least the {micro.arena_bytes / 1024:.1f} KiB that the "
+                f"int8 file needs; received {self.request.max_arena_kib:g} (train with a smaller "
+                "--width or --image-size)"
+            )
+
+    def measure(self) -> None:
+        """Measure the speed of every file, on one thread and with `--benchmark` on all."""
+        threads = [1]
+        seconds = QUICK_SECONDS
+        if self.request.benchmark:
+            threads, seconds = sorted({1, ALL_THREADS}), THOROUGH_SECONDS
+        images = self.found.calibration.images[:VERIFIED_PICTURES]
+        for name, content in self.found.files.items():
+            self.found.latencies[name] = [
+                measure_file(content, images, count, seconds) for count in threads
+            ]

@@ -1,0 +1,185 @@
+"""What an export found out, as a JSON report and as the table that is printed."""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from export.command_line import Request
+from export.findings import Findings, Tried
+from export.finished_run import FinishedRun
+from export.formats import FORMATS
+from export.gate import Comparison
+from export.graph import read_graph
+from pipeline.plan import describe_environment
+
+
+def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
+    """Build the content of `report.json`; every figure that the model card shows is in it."""
+    values = run.config.values()
+    return {
+        "run": {
+            "directory": run.directory.path.name,
+            **{name: values[name] for name in ("data", "model", "width", "image_size", "seed")},
+            "parameters": run.metrics["parameters"],
+            "multiply_adds": run.metrics["multiply_adds"],
+            "test_accuracy": run.metrics["test"]["accuracy"],
+        },
+        "output": request.output,
+        "max_drop_points": request.max_drop,
+        "calibration": {
+            "pictures": len(found.calibration.images),
+            "fingerprint": found.calibration.fingerprint,
+            "left_out_because_in_test": found.calibration.left_out,
+            "halves": asdict(found.halves) if found.halves else None,
+        },
+        "splits": run.splits,
+        "files": {name: _describe_file(name, run, found) for name in found.files},
+        "saved_model": {"largest_difference": found.differences.get("saved_model")},
+        "int8_tried": [describe_tried(tried) for tried in found.tried],
+        "tensorflow_lite_micro": describe_micro(found),
+        "environment": describe_environment(),
+    }
+
+
+def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:
+    content = found.files[name]
+    graph = read_graph(content, run.layers)
+    return {
+        "file": FORMATS[name].file,
+        "bytes": len(content),
+        "crc32": f"0x{zlib.crc32(content):08x}",
+        "largest_difference": found.differences.get(name),
+        **describe_comparison(found.comparisons[name], run.class_names),
+        "latency": [asdict(latency) for latency in found.latencies[name]],
+        "operations": [
+            {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
+            for op in graph.operations
+        ],
+    }
+
+
+def describe_comparison(comparison: Comparison, class_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Build the figures of a comparison; with `class_names` also class by class."""
+    described = {
+        "test_pictures": comparison.pictures,
+        "float_accuracy": comparison.float_accuracy,
+        "accuracy": comparison.accuracy,
+        "drop_points": comparison.drop,
+        "drop_interval_95_points": comparison.interval,
+        "agreement": comparison.agreement,
+        "lost": comparison.lost,
+        "won": comparison.won,
+    }
+    if class_names:
+        pairs = zip(comparison.per_class_float, comparison.per_class, strict=True)
+        described["per_class"] = {
+            name: {"float": _or_none(before), "exported": _or_none(after)}
+            for name, (before, after) in zip(class_names, pairs, strict=True)
+        }
+    return described
+
+
+def _or_none(share: float) -> float | None:
+    """JSON knows no NaN, which a class without test pictures has."""
+    return None if math.isnan(share) else share
+
+
+def describe_tried(tried: Tried) -> dict[str, Any]:
+    """Build the figures of one way to quantise."""
+    return {
+        "what": tried.name,
+        "layers_in_float32": list(tried.kept_float),
+        "bytes": len(tried.content),
+        "latency_ms": tried.latency_ms,
+        "passes": tried.passes,
+        **describe_comparison(tried.comparison),
+    }
+
+
+def describe_micro(found: Findings) -> dict[str, Any] | None:
+    """Build what TensorFlow Lite Micro made of the int8 file."""
+    if found.micro is None:
+        return None
+    if isinstance(found.micro, str):
+        return {"skipped": found.micro}
+    return asdict(found.micro)
+
+
+def to_json(report: Mapping[str, Any]) -> str:
+    """Write a report as JSON that any parser takes."""
+    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+
+
+FILES_HEADER = (
+    "file",
+    "KiB",
+    "accuracy",
+    "drop, points (95 %)",
+    "agreement",
+    "p50 ms",
+    "arena KiB",
+)
+
+
+def file_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Build the rows of the table of files, under `FILES_HEADER`."""
+    micro = report["tensorflow_lite_micro"] or {}
+    rows = []
+    for name, file in report["files"].items():
+        arena = micro.get("arena_bytes") if name == "int8" else None
+        rows.append(
+            (
+                file["file"],
+                f"{file['bytes'] / 1024:,.1f}",
+                f"{file['accuracy']:.2%}",
+                drop(file),
+                f"{file['agreement']:.2%}",
+                f"{file['latency'][0]['p50_ms']:.3f}",
+                f"{arena / 1024:.1f}" if arena else "",
+            )
+        )
+    return rows
+
+
+TRIED_HEADER = ("int8 by", "KiB", "accuracy", "drop, points (95 %)", "p50 ms", "")
+
+
+def tried_row(tried: Mapping[str, Any]) -> tuple[str, ...]:
+    """Build one row of the repair ladder, under `TRIED_HEADER`."""
+    return (
+        tried["what"],
+        f"{tried['bytes'] / 1024:,.1f}",
+        f"{tried['accuracy']:.2%}",
+        drop(tried),
+        f"{tried['latency_ms']:.3f}",
+        "passes" if tried["passes"] else "costs too much",
+    )
+
+
+def drop(comparison: Mapping[str, Any]) -> str:
+    """Write a drop with its interval: `0.37 (-0.21 to 0.95)`."""
+    low, high = comparison["drop_interval_95_points"]
+    return f"{comparison['drop_points']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align columns for a terminal, the first to the left, the others to the right."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,258 @@
+"""Activation ranges against Keras' own activations, NumPy's percentiles and a real quantiser."""
+
+import keras
+import numpy as np
+import pytest
+
+from export.calibration import (
+    BINS,
+    Calibrator,
+    clip_by_percentile,
+    clip_by_squared_error,
+)
+from export.converter import Converter, Range, quantize_to_int8
+from export.graph import read_graph
+from export.litert import LiteRTModel
+from export.network import build_inference_network, write_single_picture_graph
+
+KERAS_LAYERS = {
+    "CONV_2D conv1": "relu1",
+    "CONV_2D conv2": "relu2",
+    "ADD add": "add",
+    "MEAN pool": "pool",
+    "FULLY_CONNECTED head": "head",
+}
+"""Operation and layer of the .tflite file -> the Keras layer that has the same output."""
+
+
+def small_network():
+    """A residual net whose block is dead: its last ReLU gives nothing but zeros."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    norms = {
+        "norm1": [rng.uniform(0.5, 1.5, 8), rng.normal(0, 0.2, 8), np.zeros(8), np.full(8, 9e3)],
+        "norm2": [np.zeros(8), np.full(8, -1.0), np.zeros(8), np.ones(8)],
+    }
+    pixels = shortcut = x = keras.Input((8, 8, 3), name="pixels")
+    for block in "12":
+        shortcut = x
+        x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = keras.layers.BatchNormalization(name=f"norm{block}")(x)
+        x = keras.layers.ReLU(name=f"relu{block}")(x)
+    x = keras.layers.Add(name="add")([shortcut, x])
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    network = keras.Model(pixels, keras.layers.Dense(4, name="head")(x), name="small")
+    for name, weights in norms.items():
+        network.get_layer(name).set_weights(weights)
+    kernel, bias = network.get_layer("head").get_weights()
+    # Scores of different size, some below zero and some above.
+    network.get_layer("head").set_weights([kernel, bias + np.array([-3, -0.5, 1, 5])])
+    return network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Pictures that differ in brightness and contrast, so that extremes are rare."""
+    rng = np.random.default_rng(1)
+    contrast = rng.uniform(0, 1, (24, 1, 1, 3))
+    return (contrast * rng.integers(0, 256, (24, 8, 8, 3))).astype(np.uint8)
+
+
+def to_float32(network, folder):
+    write_single_picture_graph(network, folder)
+    return Converter(folder, [layer.name for layer in network.layers]).float32()
+
+
+@pytest.fixture(scope="module")
+def float32(network, tmp_path_factory):
+    return to_float32(network, tmp_path_factory.mktemp("export") / "logits")
+
+
+@pytest.fixture(scope="module")
+def calibrator(float32, images):
+    return Calibrator(float32, images)
+
+
+@pytest.fixture(scope="module")
+def activations(network, float32, images):
+    """Name of each tensor that an operation writes -> all its values, as Keras computes them."""
+    operations = read_graph(float32, [layer.name for layer in network.layers]).operations
+    layers = [KERAS_LAYERS[f"{operation.name} {operation.layer}"] for operation in operations]
+    outputs = [network.get_layer(layer).output for layer in layers]
+    values = keras.Model(network.input, outputs).predict(images.astype(np.float32), verbose=0)
+    return {operation.output.name: v for operation, v in zip(operations, values, strict=True)}
+
+
+def histogram(values):
+    full = Range(float(values.min()), float(values.max()))
+    return np.histogram(values, BINS, (full.low, full.high))[0], full
+
+
+def skewed(count):
+    """Draw values whose two tails differ, around a middle that is not zero."""
+    values = np.random.default_rng(0).standard_normal(count)
+    return np.where(values > 0, 3 * values, values) + 0.5
+
+
+def test_full_ranges_are_the_extremes_of_keras_activations(calibrator, activations):
+    assert len(activations) == len(KERAS_LAYERS)
+    for name, values in activations.items():
+        # Folding the norm into the convolution rounds float32 differently, sums of 27 to 72 terms.
+        tolerance = 1e-5 * float(np.abs(values).max())
+        assert calibrator.full[name].low == pytest.approx(values.min(), abs=tolerance)
+        assert calibrator.full[name].high == pytest.approx(values.max(), abs=tolerance)
+
+
+def test_range_of_the_input_is_that_of_pixels_whatever_the_pictures_hold(
+    calibrator, float32, images
+):
+    pixels = read_graph(float32).input.name
+    dark = Calibrator(float32, images // 4)
+
+    for calibrated in (calibrator, dark):
+        assert calibrated.full[pixels] == Range(0.0, 255.0)
+        for clip in (clip_by_percentile, clip_by_squared_error):
+            assert calibrated.clipped(clip)[pixels] == Range(0.0, 255.0)
+
+
+def test_histograms_are_those_of_keras_activations(calibrator, activations):
+    seen = []
+
+    def keep(counts, full):
+        seen.append((counts, full))
+        return full
+
+    calibrator.clipped(keep)
+
+    # Neither the scores nor the dead activation.
+    assert len(seen) == len(activations) - 2
+    for counts, full in seen:
+        values = next(v for name, v in activations.items() if calibrator.full[name] == full)
+        expected = np.histogram(values, BINS, (full.low, full.high))[0]
+        assert counts.sum() == values.size
+        # Float32 rounds a value near an edge to either side of it.
+        assert np.abs(np.cumsum(counts) - np.cumsum(expected)).max() <= 2
+
+
+def test_clipping_replaces_every_range_but_those_of_input_and_scores(calibrator, float32):
+    graph = read_graph(float32)
+    clipped = calibrator.clipped(lambda counts, full: Range(-1.0, full.high / 2))
+
+    for name, full in calibrator.full.items():
+        never = name in (graph.input.name, graph.output.name) or full == Range(0.0, 0.0)
+        assert clipped[name] == (full if never else Range(-1.0, full.high / 2))
+    assert clipped.keys() == calibrator.full.keys()
+
+
+@pytest.mark.xfail(strict=True, reason="logits that a softmax follows are clipped")
+def test_logits_below_a_softmax_are_never_clipped_either(network, images, tmp_path):
+    with_softmax = build_inference_network(network, "probabilities")
+    float32 = to_float32(with_softmax, tmp_path / "probabilities")
+    graph = read_graph(float32, [layer.name for layer in with_softmax.layers])
+    (softmax,) = (operation for operation in graph.operations if operation.name == "SOFTMAX")
+    calibrator = Calibrator(float32, images)
+
+    clipped = calibrator.clipped(lambda counts, full: Range(full.low / 2, full.high / 2))
+
+    for scores in (softmax.inputs[0].name, softmax.output.name):
+        assert clipped[scores] == calibrator.full[scores]
+
+
+def test_a_dead_activation_survives_quantisation(calibrator, float32, network, images):
+    ranges = calibrator.clipped(clip_by_percentile)
+    assert Range(0.0, 0.0) in ranges.values()
+
+    model = LiteRTModel(quantize_to_int8(float32, ranges))
+
+    expected = network.predict(images.astype(np.float32), verbose=0)
+    # Two levels of 255: one for rounding the scores, one for what conv1, add and pool lose.
+    scale, _ = model.output["quantization"]
+    np.testing.assert_allclose(model.predict(images), expected, atol=2 * scale)
+
+
+def test_percentile_range_is_that_of_the_raw_values():
+    # So many that neighbours in the tail lie closer together than bins are wide.
+    values = skewed(2_000_000)
+    counts, full = histogram(values)
+
+    clipped = clip_by_percentile(counts, full)
+
+    # The percentile falls into a bin, and the range takes the whole of it; one bin more for the
+    # interpolation between two values.
+    two_bins = 2 * (full.high - full.low) / BINS
+    low, high = np.percentile(values, [0.01, 99.99])
+    assert clipped.low == pytest.approx(low, abs=two_bins)
+    assert clipped.high == pytest.approx(high, abs=two_bins)
+    assert clipped.low <= low
+    assert clipped.high >= high
+
+
+def squared_error(values, low, high):
+    """Quantise to int8 and back (Jacob et al. 2018, eq. 1), and sum what that costs."""
+    scale = (high - low) / 255
+    zero_point = np.rint(-128 - low / scale)
+    levels = np.clip(np.rint(values / scale) + zero_point, -128, 127)
+    return np.sum(((levels - zero_point) * scale - values) ** 2)
+
+
+def outlier():
+    return np.append(np.random.default_rng(0).standard_normal(100_000), [8.0, 9.0, -8.0])
+
+
+def rectified():
+    return np.maximum(outlier() - 1.5, 0)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        outlier,
+        pytest.param(rectified, marks=pytest.mark.xfail(strict=True, reason="zeros cost nothing")),
+        lambda: skewed(50_000),
+    ],
+)
+def test_squared_error_range_costs_no_more_than_any_other_when_really_quantised(draw):
+    values = draw()
+    counts, full = histogram(values)
+    shares = np.linspace(0.02, 1, 99)
+
+    clipped = clip_by_squared_error(counts, full)
+
+    low, high = min(full.low, 0), max(full.high, 0)
+    least = min(squared_error(values, low * share, high * share) for share in shares)
+    # The least lies in a flat valley; bins of an eighth of a level, the average cost of rounding
+    # and shares in steps of a hundredth find it this closely.
+    assert squared_error(values, clipped.low, clipped.high) <= 1.02 * least
+
+
+@pytest.mark.parametrize("clip", [clip_by_percentile, clip_by_squared_error])
+@pytest.mark.parametrize(
+    ("sign", "offset"), [(1, 20), (-1, 20), (1, 0)], ids=["positive", "negative", "both signs"]
+)
+def test_zero_lies_inside_a_clipped_range_and_that_in_the_full_one(clip, sign, offset):
+    values = sign * (offset + np.random.default_rng(0).standard_normal(10_000))
+    counts, full = histogram(values)
+
+    clipped = clip(counts, full)
+
+    assert clipped.low <= 0 <= clipped.high
+    assert clipped.low >= min(full.low, 0)
+    assert clipped.high <= max(full.high, 0)
+    # Where zero had to be taken in, it is the end.
+    assert not offset or 0 in (clipped.low, clipped.high)
+
+
+def test_int8_levels_of_a_positive_activation_reach_down_to_zero(float32, calibrator):
+    (name,) = (name for name in calibrator.full if name.endswith("/Mean"))
+    content = quantize_to_int8(float32, {**calibrator.full, name: Range(5.0, 10.0)})
+
+    (pool,) = (o.output for o in read_graph(content).operations if o.output.name == name)
+
+    # (10 - 0) / 255 and not (10 - 5) / 255; float32.
+    assert pool.scales[0] == pytest.approx(10 / 255, rel=1e-6)
+    assert pool.zero_points[0] == -128
