@@ -25,6 +25,9 @@ CORES = os.cpu_count() or 1
 BUSY_LOAD = 0.5
 """Load a core from which figures are worth little."""
 
+PEERS = ("torch", "ai-edge-litert", "onnx", "onnxruntime")
+"""Packages whose versions a report tells besides the pipeline's, where they are installed."""
+
 Measure = Callable[[], float]
 """Work for a while and return the rate, images a second."""
 
@@ -198,11 +201,12 @@ def report(
 
 
 def _describe_environment() -> dict[str, Any]:
-    """Versions and machine, PyTorch's among them."""
+    """Versions and machine, those of the peers that are installed among them."""
     load_tensorflow_quietly()
     from pipeline.plan import describe_environment
 
     environment = describe_environment()
-    with contextlib.suppress(PackageNotFoundError):
-        environment["packages"]["torch"] = version("torch")
+    for package in PEERS:
+        with contextlib.suppress(PackageNotFoundError):
+            environment["packages"][package] = version(package)
     return environment

@@ -38,7 +38,8 @@ def write_bundle(
     """
     for name, content in found.files.items():
         (folder / FORMATS[name].file).write_bytes(content)
-    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in run.class_names))
+    labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
+    (folder / "labels.txt").write_text(labels, encoding="utf-8")
     graphs = {
         FORMATS[name].file: read_graph(content, run.layers) for name, content in found.files.items()
     }

@@ -90,8 +90,10 @@ class Converter:
     def _explain(self, error: ConverterError) -> str:
         culprits = []
         for found in error.errors:
-            names = (call.name for call in found.location.call)
-            layer = next(filter(None, (layer_of(name, self._layers) for name in names)), "unknown")
+            names = [call.name.partition("@")[0] for call in found.location.call]
+            known = filter(None, (layer_of(name, self._layers) for name in names))
+            # An operation that stands in no layer still has TensorFlow's name.
+            layer = next(known, names[0] if names else "unknown")
             culprits.append(f"layer {layer!r} needs {found.operator.name}")
         what = ", ".join(culprits) or str(error).splitlines()[0]
         return f"only built-in TFLite operations may be exported; {what}"

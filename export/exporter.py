@@ -33,7 +33,6 @@ from export.report import (
     describe_tried,
     file_rows,
     plain_table,
-    tried_row,
 )
 from export.verification import verify_float32, verify_saved_model
 from pipeline.errors import UserError
@@ -61,6 +60,7 @@ def export_run(request: Request) -> None:
     with directory.open() as folder:
         run = load_finished_run(request.run)
         exporter = Exporter(request, run, folder, directory.failed)
+        exporter.announce()
         exporter.convert()
         exporter.verify()
         exporter.judge()
@@ -77,6 +77,11 @@ def export_run(request: Request) -> None:
     print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
 
 
+def say(what: str, text: str) -> None:
+    """Print one line of progress."""
+    print(f"{what:>11}  {text}", flush=True)
+
+
 class Exporter:
     """One export, step by step.
 
@@ -90,6 +95,16 @@ class Exporter:
         self.layers = [layer.name for layer in self.network.layers]
         self.found = Findings(load_calibration(run))
         self.court = Judge(self.network, run.data.examples("test"))
+
+    def announce(self) -> None:
+        """Print what is going to be exported."""
+        values, calibration = self.run.config.values(), self.found.calibration
+        say("run", f"{values['model']}, width {values['width']}, {values['data']}")
+        say("test", f"accuracy {self.run.metrics['test']['accuracy']:.2%} in training")
+        pictures = f"{len(calibration.images):,} pictures of train, un-augmented"
+        if calibration.left_out:
+            pictures += f"; {calibration.left_out} left out because they are in test too"
+        say("calibration", f"{pictures}, fingerprint {calibration.fingerprint[:16]}")
 
     def convert(self) -> None:
         """Write the SavedModel and convert to every TFLite format but int8.
@@ -112,6 +127,8 @@ class Exporter:
                 if name in conversions:
                     self.found.files[name] = conversions[name]()
                     verify_built_in(read_graph(self.found.files[name], self.layers))
+                    size = len(self.found.files[name]) / 1024
+                    say(name, f"{size:,.1f} KiB of built-in operations")
         if "saved_model" in self.request.formats:
             export_saved_model(self.network, self.folder / FORMATS["saved_model"].file)
 
@@ -125,11 +142,13 @@ class Exporter:
         expected = self.network.predict_on_batch(images)
         if "saved_model" in self.request.formats:
             self.found.differences["saved_model"] = verify_saved_model(
-                self.folder / "saved_model", images, expected, self.failed / "worst_saved_model"
+                self.folder / "saved_model", images, expected, self.failed / "worst_saved_model.npz"
             )
         self.found.differences["float32"] = verify_float32(
-            self.float32, images, expected, self.failed / "worst_float32"
+            self.float32, images, expected, self.failed / "worst_float32.npz"
         )
+        for name, difference in self.found.differences.items():
+            say(name, f"within {difference:.1e} of Keras on {len(images)} pictures")
 
     def judge(self) -> None:
         """Compare every file but int8 with the Keras network on the whole test split.
@@ -140,6 +159,7 @@ class Exporter:
         for name, scores in self.court.scores(self.found.files).items():
             comparison = self.court.compare(scores)
             self.found.comparisons[name] = comparison
+            say(name, f"{comparison.accuracy:.2%} on test, Keras {comparison.float_accuracy:.2%}")
             if not comparison.passes(self.request.max_drop):
                 raise ExportFailed(
                     f"{name} may cost at most {self.request.max_drop:g} points of test accuracy; "
@@ -164,14 +184,16 @@ class Exporter:
         )
         for tried in rungs:
             self.found.tried.append(tried)
-            print(f"int8 by {', '.join(tried_row(describe_tried(tried)))}", flush=True)
+            comparison = tried.comparison
+            say("int8", f"{comparison.accuracy:.2%} on test by {tried.name}")
             if tried.passes or not self.request.repair:
                 break
         if not tried.passes:
             raise ExportFailed(self._explain_loss())
         self.found.files["int8"] = tried.content
         self.found.comparisons["int8"] = tried.comparison
-        self.found.halves = compare_halves(self.float32, images, self.court, self.layers)
+        self.found.halves = halves = compare_halves(self.float32, images, self.court, self.layers)
+        say("int8", f"two halves of the calibration agree on {halves.agreement:.2%} of test")
 
     def _explain_loss(self) -> str:
         """Rank the layers by their error and leave that beside the bundle's place."""
@@ -193,7 +215,12 @@ class Exporter:
             ExportFailed: it answers otherwise than LiteRT.
         """
         images = self.found.calibration.images[:COMPARED_PICTURES]
-        self.found.micro = verify_on_micro(self.found.files["int8"], images)
+        self.found.micro = micro = verify_on_micro(self.found.files["int8"], images)
+        if isinstance(micro, MicroResult):
+            arena = f"arena {micro.arena_bytes / 1024:.1f} KiB"
+            say("micro", f"equals LiteRT bit for bit on {micro.pictures} pictures; {arena}")
+        else:
+            say("micro", f"not run: {micro}")
 
     def check_limits(self) -> None:
         """Hold the int8 file to the limits that were given.

@@ -40,10 +40,9 @@ int differs = memcmp(interpreter.output(0)->data.raw, output_0_bin, output_0_bin
 ```
 
 The answers come from LiteRT's reference kernels. Those of TensorFlow Lite Micro equal them bit for
-bit in int8 and uint8; in int16 its fully connected layer may round to the neighbouring level.
-Optimised kernels round otherwise, and it is no mistake where their scores are a level or two off in
-int8, or in float32 in the last bits. `top_class`, the first of the greatest scores, must be the
-same unless two scores are that close.
+bit, save for a softmax in int16. Optimised kernels round otherwise, and it is no mistake where
+their scores are a level or two off in int8, or in float32 in the last bits. `top_class`, the first
+of the greatest scores, must be the same unless two scores are that close.
 """
 
 
@@ -88,8 +87,8 @@ def _read_pictures(folder: Path) -> list[np.ndarray]:
         path = folder / f"input_{number}.png"
         try:
             pictures.append(np.asarray(Image.open(path)))
-        # Pillow calls a broken PNG file a syntax error.
-        except (OSError, SyntaxError) as error:
+        # Pillow's names for a file that is cut, mixed up or has a short header.
+        except (OSError, SyntaxError, ValueError) as error:
             raise ExportFailed(f"{path} must be a whole PNG file; {error}") from error
     return pictures
 

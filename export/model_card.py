@@ -85,11 +85,10 @@ def _micro(report: Mapping[str, Any]) -> str:
 
 
 def _per_class(report: Mapping[str, Any]) -> list[str]:
-    """Class by class for the smallest file, the one that lost most; nothing for many classes."""
+    """Class by class for the smallest file, those that lost most first."""
     if not report["files"]:
         return []
-    name = min(report["files"], key=lambda name: report["files"][name]["bytes"])
-    file = report["files"][name]
+    file = min(report["files"].values(), key=lambda file: file["bytes"])
     changes = [
         (label, f"{share['float']:.2%}", f"{share['exported']:.2%}", _points(share))
         for label, share in file["per_class"].items()

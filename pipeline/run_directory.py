@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.config import Config, load_values
+from pipeline.config import SECTION_OF, Config, load_values
 from pipeline.errors import UserError
 
 
@@ -182,6 +182,32 @@ class RunDirectory:
         if differences:
             raise UserError(
                 f"--resume must not change the settings of a run; received {', '.join(differences)}"
+            )
+        return config
+
+    def load_finished(self) -> Config:
+        """Read the settings of the finished run that is here.
+
+        Raises:
+            UserError: there is none, it is unfinished, or another version made it.
+        """
+        if not self._has(self.config):
+            raise UserError(f"a run directory must hold a finished run; received {self.path}")
+        if not self._has(self.metrics):
+            raise UserError(
+                f"a run must be finished; received {self.path} (to finish it: "
+                f"python train.py --resume --run-dir {self.path})"
+            )
+        try:
+            values = load_values(self.config)
+            config = Config().with_values(values)
+        except UserError as error:
+            raise UserError(
+                f"a run must be of this version; received {self.path}: {error}"
+            ) from None
+        if missing := sorted(set(SECTION_OF) - set(values)):
+            raise UserError(
+                f"a run must be of this version; {self.config} lacks {', '.join(missing)}"
             )
         return config
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -198,21 +199,27 @@ def test_int8_is_held_against_float32_for_every_width(run_here, monkeypatch):
     assert len(told["images_per_second"]) == 2 * len(rates)
 
 
-def test_the_benchmark_runs(run_here, monkeypatch):
+def test_the_benchmark_runs(ours, run_here, monkeypatch):
+    def reuse(folder, width, size):
+        assert (width, size) == (WIDTH, SIZE)
+        shutil.copytree(ours, folder, dirs_exist_ok=True)
+        return "cifar"
+
+    monkeypatch.setattr(inference, "write_our_files", reuse)
     for peer in ("has_torch", "has_onnx"):
         monkeypatch.setattr(inference, peer, lambda: False)
     monkeypatch.setattr(inference, "CORES", 2)
     monkeypatch.setattr(inference, "measure_in_turns", take_turns_here)
-    settings = ["--rounds", "2", "--seconds", "0.001", "--width", "1", "--image-size", "8"]
-    table, told = run_here(settings)
+    settings = ["--rounds", "2", "--seconds", "0.001", "--width", str(WIDTH)]
+    table, told = run_here([*settings, "--image-size", str(SIZE)])
     rates = told["images_per_second"]
     assert list(rates) == [
-        "width 1, Keras predict",
-        "width 1, Keras call",
-        "width 1, TFLite float32, 1 thread",
-        "width 1, TFLite int8, 1 thread",
-        "width 1, TFLite float32, 2 threads",
-        "width 1, TFLite int8, 2 threads",
+        "width 2, Keras predict",
+        "width 2, Keras call",
+        "width 2, TFLite float32, 1 thread",
+        "width 2, TFLite int8, 1 thread",
+        "width 2, TFLite float32, 2 threads",
+        "width 2, TFLite int8, 2 threads",
     ]
     assert all(len(rate["rounds"]) == 2 and rate["minimum"] > 0 for rate in rates.values())
     assert told["settings"]["batch_size"] == 1

@@ -1,6 +1,7 @@
 """The architecture: which part may import which."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ LIGHT = (
     "progress",
     "quiet_start",
 )
-"""Modules that answer before TensorFlow is loaded."""
+"""Modules of `pipeline` that answer before TensorFlow is loaded."""
+LIGHT_EXPORT = ("__main__", "command_line", "errors", "formats")
+HEAVY = {
+    "tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy",
+    "ai_edge_litert", "tflite_micro",
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
@@ -68,8 +74,37 @@ def test_networks_and_optimization_are_backend_neutral(path):
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_what_answers_at_once_does_not_import_tensorflow(name):
-    heavy = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy"}
-    assert not roots(ROOT / f"pipeline/{name}.py") & heavy
+    assert not roots(ROOT / f"pipeline/{name}.py") & HEAVY
+
+
+@pytest.mark.parametrize("name", LIGHT_EXPORT)
+def test_what_answers_before_an_export_does_not_import_tensorflow(name):
+    path = ROOT / f"export/{name}.py"
+    assert not roots(path) & HEAVY
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
+    assert inside <= set(LIGHT_EXPORT)
+
+
+@pytest.mark.parametrize("path", files("export"), ids=str)
+def test_the_export_imports_nothing_beside_or_above_it(path):
+    assert not roots(path) & (OUTER - {"export"})
+
+
+def test_latency_is_measured_without_tensorflow():
+    for name in ("benchmark", "litert"):
+        assert not roots(ROOT / f"export/{name}.py") & {"tensorflow", "keras"}
+
+
+def test_only_the_adapter_calls_the_converter():
+    for path in files("export"):
+        used = {name for name in imports(path) if name.startswith("tensorflow.lite")}
+        assert not used or path.stem == "converter"
+        assert "TFLiteConverter" not in path.read_text() or path.stem == "converter"
+
+
+def test_what_runs_on_a_device_stands_alone():
+    allowed = {*sys.stdlib_module_names, "numpy", "PIL", "ai_edge_litert"}
+    assert roots(ROOT / "export/device/run.py") <= allowed
 
 
 @pytest.mark.parametrize("path", files("pipeline/data"), ids=str)
@@ -80,11 +115,11 @@ def test_data_knows_nothing_of_models_and_fit(path):
 
 def test_every_requirement_is_imported_or_says_who_imports_it():
     imported = set().union(
-        *(roots(p) for f in ("pipeline", "tests", "benchmarks") for p in files(f))
+        *(roots(p) for f in ("pipeline", "export", "tests", "benchmarks") for p in files(f))
     )
     lazily = {
         name.partition(".")[0]
-        for folder in ("pipeline",)
+        for folder in ("pipeline", "export")
         for path in files(folder)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom)
@@ -95,6 +130,8 @@ def test_every_requirement_is_imported_or_says_who_imports_it():
     module = {
         "scikit-learn": "sklearn",
         "pillow": "PIL",
+        "ai-edge-litert": "ai_edge_litert",
+        "tflite-micro": "tflite_micro",
         "tensorflow-datasets": "tensorflow_datasets",
     }
     for line in (ROOT / "requirements.txt").read_text().splitlines():

@@ -17,6 +17,7 @@ from export.network import write_single_picture_graph
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CONVOLUTIONS = {"stem_conv": "stem_norm", "depthwise": "depthwise_norm", "conv2": "norm2"}
 EPSILON = 1e-3
+OPERATIONS = 8  # of normalisation and head two each, of the other layers one
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,8 @@ def test_dynamic_rounds_large_kernels_to_int8(network, converter):
     assert dtypes == {name: "int8" if name == "conv2" else "float32" for name in dtypes}
     assert (graph.input.dtype, graph.output.dtype) == ("float32", "float32")
     expected = scores_with_kernels(network, lambda k: rounded_to_int8(k) if k.size > 1024 else k)
-    # One activation is rounded to 1/255 of its range; a mean over 15 places evens it out.
-    close = np.ptp(expected) / 255
+    # One activation is rounded to 1/255 of its range, which the layers after it may amplify.
+    close = 4 * np.ptp(expected) / 255
     np.testing.assert_allclose(LiteRTModel(content).predict(IMAGES), expected, atol=close)
 
 
@@ -203,13 +204,13 @@ def test_the_input_has_scale_1_and_zero_point_minus_128(int8):
     assert (pixels.scales.tolist(), pixels.zero_points.tolist()) == ([1.0], [-128])
 
 
-@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize("place", range(OPERATIONS))
 def test_keep_float_leaves_that_operation_alone_in_float(float32, ranges, place):
     kept = read_graph(float32).operations[place]
     mixed = read_graph(quantize_to_int8(float32, ranges, keep_float=[kept.output.name]))
     computing = [o for o in mixed.operations if o.name not in ("QUANTIZE", "DEQUANTIZE")]
     in_float = [o.output.dtype == "float32" for o in computing]
-    assert in_float == [other == place for other in range(7)]
+    assert in_float == [other == place for other in range(OPERATIONS)]
     assert computing[place].name == kept.name
     assert computing[place].inputs[0].dtype == "float32"
 
@@ -230,21 +231,17 @@ def test_quantize_beside_float_pairs_twins_on_the_same_input(float32, ranges):
             assert (values.name, levels.name) == (original.output.name, original.output.name + "1")
 
 
-class IncompleteGamma(layers.Layer):
-    """An operation that TFLite lacks."""
-
-    def call(self, x):
-        return tf.math.igamma(tf.ones_like(x), x)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-
-def test_an_operation_without_a_built_in_form_is_refused_with_its_layer(tmp_path):
+@pytest.mark.parametrize(
+    ("function", "operation"),
+    # TensorFlow's own kernels could compute the second in a TFLite file, but not the first.
+    [(lambda x: tf.math.igamma(tf.ones_like(x), x), "tf.Igamma"), (tf.math.lgamma, "tf.Lgamma")],
+    ids=["igamma", "lgamma"],
+)
+def test_an_operation_without_a_built_in_form_is_refused(tmp_path, function, operation):
     pixels = keras.Input((6, 9, 3), name="pixels")
     x = layers.GlobalAveragePooling2D(name="pool")(pixels)
-    network = keras.Model(pixels, IncompleteGamma(name="gamma_2")(x), name="net")
+    network = keras.Model(pixels, layers.Lambda(function, name="gamma_2")(x), name="net")
     write_single_picture_graph(network, tmp_path)
     names = [layer.name for layer in network.layers]
-    with pytest.raises(ExportFailed, match=r"layer 'gamma_2' needs tf\.Igamma"):
+    with pytest.raises(ExportFailed, match=f"layer 'gamma_2' needs {operation}$"):
         Converter(tmp_path, names).float32()

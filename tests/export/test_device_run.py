@@ -328,9 +328,11 @@ def test_missing_packages_take_one_line(bundle, pictures):
     assert_one_complaint(result.returncode, result.stdout, result.stderr, about)
 
 
-def test_a_model_may_be_given_by_its_path(bundle, pictures, tmp_path):
-    (bundle / "model_float32.tflite").rename(tmp_path / "model_float32.tflite")
-    result = classify(bundle, pictures[0], "--model", tmp_path / "model_float32.tflite")
+def test_a_model_may_be_given_by_its_path(bundle, pictures, tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    (bundle / "model_float32.tflite").rename(tmp_path / "kept/model_float32.tflite")
+    monkeypatch.chdir(tmp_path)
+    result = classify(bundle, pictures[0], "--model", "kept/model_float32.tflite")
     assert result.returncode == 0, result.stderr
 
 
@@ -361,6 +363,8 @@ def test_prints_each_line_at_once_and_ends_quietly_with_its_pipe(bundle, picture
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": buffered}
     with subprocess.Popen([sys.executable, *command], **settings) as process:
         ready, _, _ = select.select([process.stdout], [], [], 30)
+        if not ready:
+            process.kill()
         assert ready, "no line before the second picture was there"
         assert process.stdout.readline().startswith(os.fsencode(pictures[0]))
         process.stdout.close()

@@ -42,7 +42,8 @@ def one_layer():
     """A convolution with a bias, of four channels that differ in size."""
     keras.utils.set_random_seed(0)
     conv = keras.layers.Conv2D(4, 3, bias_initializer="random_normal", name="conv1")
-    network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), conv], name="small")
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    network = keras.Model(pixels, conv(pixels), name="small")
     kernel, bias = conv.get_weights()
     conv.set_weights([kernel * np.array([0.1, 0.3, 1, 3]), 100 * bias])
     return network
@@ -173,7 +174,7 @@ def test_a_loud_channel_does_not_hide_that_six_others_fell_silent(loud, loud_flo
 def test_layers_come_worst_first(network, float32, images):
     ratios = [error.signal_to_noise_db for error in rank(network, float32, images)]
 
-    assert len(ratios) == 4
+    assert len(ratios) == len(read_graph(float32).operations)
     assert ratios == sorted(ratios)
 
 
@@ -205,4 +206,4 @@ def test_layers_without_signal_have_no_error(network, float32, images):
 
     errors = rank(network, float32, np.zeros_like(images[:1]), ranges)
 
-    assert [error.signal_to_noise_db for error in errors] == [np.inf] * 4
+    assert {error.signal_to_noise_db for error in errors} == {np.inf}

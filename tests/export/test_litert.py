@@ -123,14 +123,16 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
 
 def test_kept_tensors_are_what_keras_layers_give(network, float32, names):
     model = LiteRTModel(float32, keep_tensors=True)
-    operations = read_graph(float32, names).operations
-    # A fused ReLU ends the convolution; the normalisation's last operation is its second.
-    ends = {"normalization": 1, "stem_relu": 2, "pool": 3, "head": 4}
-    between = keras.Model(network.input, [network.get_layer(name).output for name in ends])
+    # A fused ReLU ends the convolution; normalisation and head are two operations each.
+    between = ["normalization", "stem_relu", "pool", "head"]
+    keras_model = keras.Model(network.input, [network.get_layer(name).output for name in between])
     for image in IMAGES[:2]:
         model.run(model.encode(image[None]))
-        expected = between.predict(image[None], verbose=0)
-        for place, values in zip(ends.values(), expected, strict=True):
-            kept = model.tensor(operations[place].output.index)
+        outputs = [operation.output.index for operation in read_graph(float32, names).operations]
+        centred, normalised, convolved, pooled, scores, reshaped = map(model.tensor, outputs)
+        np.testing.assert_array_equal(centred[0], image - np.float32(120))
+        kept = [normalised, convolved, pooled.reshape(1, -1), scores.reshape(1, -1)]
+        expected = keras_model.predict(image[None], verbose=0)
+        for values, reference in zip([*kept, reshaped], [*expected, expected[-1]], strict=True):
             # Sums of up to 54 products in another order; values are of the order of 1.
-            np.testing.assert_allclose(kept, values, atol=1e-4)
+            np.testing.assert_allclose(values, reference, atol=1e-4)

@@ -125,6 +125,9 @@ def test_one_level_is_excused_where_roundings_differ_and_nowhere_else(files, mon
     monkeypatch.setattr(micro, "LiteRTModel", OneLevelOff)
     result = verify_on_micro(files["int8"], IMAGES[:3])
     assert (result.pictures, result.identical) == (3, 0)
+    # Floating point has no levels: the scores are off by 1.0.
+    with pytest.raises(ExportFailed, match="beginning with FULLY_CONNECTED"):
+        verify_on_micro(files["float32"], IMAGES[:1])
     monkeypatch.setattr(micro, "ROUNDED_OTHERWISE", ("SOFTMAX",))
     with pytest.raises(ExportFailed, match="3 pictures differ, beginning with FULLY_CONNECTED"):
         verify_on_micro(files["int8"], IMAGES[:3])

@@ -14,6 +14,7 @@ from keras import layers
 from export.network import (
     build_inference_network,
     export_saved_model,
+    with_convolutions_for_dense,
     write_single_picture_graph,
 )
 
@@ -53,7 +54,8 @@ def trained() -> keras.Model:
     x = layers.ReLU(name="stem_relu")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dropout(0.5, seed=0, name="dropout")(x)
-    return keras.Model(pixels, layers.Dense(4, name="head")(x), name="net")
+    head = layers.Dense(4, bias_initializer="random_uniform", name="head")
+    return keras.Model(pixels, head(x), name="net")
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,18 @@ def test_single_picture_graph_infers_from_float_pixels(trained, logits, tmp_path
         (scores,) = serve(pixels=tf.constant(image[None], tf.float32)).values()
         # As above.
         np.testing.assert_allclose(scores[0], expected, atol=1e-5)
+
+
+def test_convolutions_stand_in_for_dense_layers_on_vectors_alone():
+    x = pixels = keras.Input((6, 9, 3), name="pixels")
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Dense(8, name="on_maps")(x))
+    x = layers.Dense(7, activation="sigmoid", use_bias=False, name="hidden")(x)
+    x = layers.Dense(4, bias_initializer="random_uniform", name="head")(x)
+    dense = keras.Model(pixels, x, name="net")
+    replaced = with_convolutions_for_dense(dense)
+    kinds = {"on_maps": layers.Dense, "hidden": layers.Conv2D, "head": layers.Conv2D}
+    assert {name: type(replaced.get_layer(name)) for name in kinds} == kinds
+    assert {type(dense.get_layer(name)) for name in kinds} == {layers.Dense}
+    expected = dense.predict(IMAGES, verbose=0)
+    # Sums of up to 8 products in another order; scores are of the order of 1.
+    np.testing.assert_allclose(replaced.predict(IMAGES, verbose=0), expected, atol=1e-5)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 from PIL import Image
 
 from export.converter import Converter
@@ -108,17 +109,13 @@ def test_scores_of_another_shape_are_refused(shape, tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    net = keras.Sequential(
-        [
-            keras.Input((6, 6, 3)),
-            keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization"),
-            keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv"),
-            keras.layers.BatchNormalization(epsilon=1e-3, name="stem_norm"),
-            keras.layers.ReLU(name="stem_relu"),
-            keras.layers.GlobalAveragePooling2D(name="head_pool"),
-            keras.layers.Dense(4, name="head"),
-        ]
-    )
+    x = pixels = keras.Input((6, 6, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(x)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
+    x = layers.BatchNormalization(epsilon=1e-3, name="stem_norm")(x)
+    x = layers.ReLU(name="stem_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+    net = keras.Model(pixels, layers.Dense(4, name="head")(x), name="net")
     rng = np.random.default_rng(2)
     net.set_weights(
         [rng.uniform(0.2, 0.8, w.shape) - 0.5 * (w.ndim > 1) for w in net.get_weights()]
