@@ -29,16 +29,22 @@ from export.network import (
 )
 from export.report import (
     FILES_HEADER,
+    SPEED_HEADER,
     build_report,
     describe_tried,
     file_rows,
     plain_table,
+    speed_rows,
 )
 from export.verification import verify_float32, verify_saved_model
 from pipeline.errors import UserError
+from pipeline.progress import Progress
 
 VERIFIED_PICTURES = 32
 """Real pictures on which exact formats are held to the Keras network."""
+
+SAME_ACCURACY = 0.002
+"""Difference in test accuracy that another device's rounding may make."""
 
 COMPARED_PICTURES = 100
 """Real pictures on which layers, and LiteRT and TensorFlow Lite Micro, are compared, at most."""
@@ -72,6 +78,8 @@ def export_run(request: Request) -> None:
         report = build_report(request, run, exporter.found)
         write_bundle(folder, request, run, exporter.found, report)
     print("\n" + plain_table(FILES_HEADER, file_rows(report)))
+    if request.benchmark:
+        print("\n" + plain_table(SPEED_HEADER, speed_rows(report)) + "\n")
     print(f"everything lies in {request.out}: model_card.md, report.json, run.py")
     print("next:")
     print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
@@ -97,10 +105,20 @@ class Exporter:
         self.court = Judge(self.network, run.data.examples("test"))
 
     def announce(self) -> None:
-        """Print what is going to be exported."""
+        """Print what is going to be exported.
+
+        Raises:
+            ExportFailed: the network is not the one that the run measured.
+        """
         values, calibration = self.run.config.values(), self.found.calibration
         say("run", f"{values['model']}, width {values['width']}, {values['data']}")
-        say("test", f"accuracy {self.run.metrics['test']['accuracy']:.2%} in training")
+        recorded, received = self.run.metrics["test"]["accuracy"], self.court.float_accuracy
+        if abs(received - recorded) > SAME_ACCURACY:
+            raise ExportFailed(
+                f"{self.run.directory.model} must have the run's test accuracy of {recorded:.2%}; "
+                f"it has {received:.2%}"
+            )
+        say("test", f"accuracy {received:.2%}, as in training")
         pictures = f"{len(calibration.images):,} pictures of train, un-augmented"
         if calibration.left_out:
             pictures += f"; {calibration.left_out} left out because they are in test too"
@@ -252,7 +270,11 @@ class Exporter:
         if self.request.benchmark:
             threads, seconds = sorted({1, ALL_THREADS}), THOROUGH_SECONDS
         images = self.found.calibration.images[:VERIFIED_PICTURES]
-        for name, content in self.found.files.items():
-            self.found.latencies[name] = [
-                measure_file(content, images, count, seconds) for count in threads
-            ]
+        total = len(self.found.files) * len(threads)
+        with Progress(total, "measuring latency", "measurements") as progress:
+            for name, content in self.found.files.items():
+                self.found.latencies[name] = []
+                for count in threads:
+                    measured = measure_file(content, images, count, seconds)
+                    self.found.latencies[name].append(measured)
+                    progress.update(1, name)

@@ -40,9 +40,10 @@ int differs = memcmp(interpreter.output(0)->data.raw, output_0_bin, output_0_bin
 ```
 
 The answers come from LiteRT's reference kernels. Those of TensorFlow Lite Micro equal them bit for
-bit, save for a softmax in int16. Optimised kernels round otherwise, and it is no mistake where
-their scores are a level or two off in int8, or in float32 in the last bits. `top_class`, the first
-of the greatest scores, must be the same unless two scores are that close.
+bit, save for one level after FULLY_CONNECTED in integers or SOFTMAX in int16. Optimised kernels
+round otherwise, and it is no mistake where their scores are a level or two off in int8, or in
+float32 in the last bits. `top_class`, the first of the greatest scores, must be the same unless two
+scores are that close.
 """
 
 

@@ -28,6 +28,11 @@ class Judge:
         self._labels = test.source.labels[test.rows]
         self._expected = self._run({"keras": network.predict_on_batch}, "testing Keras")["keras"]
 
+    @property
+    def float_accuracy(self) -> float:
+        """Accuracy of the Keras network, in [0, 1]."""
+        return self.compare(self._expected).accuracy
+
     def scores(self, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
         """Let every file answer for every picture: name -> float32 [pictures, classes]."""
         models = {name: LiteRTModel(content, threads=THREADS) for name, content in files.items()}

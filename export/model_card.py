@@ -5,9 +5,11 @@ from typing import Any
 
 from export.report import (
     FILES_HEADER,
+    SPEED_HEADER,
     TRIED_HEADER,
     file_rows,
     markdown_table,
+    speed_rows,
     tried_row,
 )
 
@@ -28,6 +30,11 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
         "## Files",
         markdown_table(FILES_HEADER, file_rows(report)),
         _measured(report),
+        "## Speed",
+        markdown_table(SPEED_HEADER, speed_rows(report)),
+        "One picture at a time, each file in a process of its own. Cold start is from the file to "
+        "the first scores; memory is by how much the process grew; delegated are the operations "
+        "that XNNPACK took.",
         *_quantisation(report),
         *_per_class(report),
         "## Use",

@@ -144,6 +144,32 @@ def file_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+SPEED_HEADER = (
+    "file", "threads", "cold start ms", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s",
+    "memory MiB", "delegated",
+)  # fmt: skip
+
+
+def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Build the rows of the table of speeds, under `SPEED_HEADER`."""
+    rows = []
+    for file in report["files"].values():
+        for latency in file["latency"]:
+            memory = latency["peak_memory_bytes"]
+            times = (latency[f"{name}_ms"] for name in ("cold_start", "p50", "p90", "p95", "p99"))
+            rows.append(
+                (
+                    file["file"],
+                    str(latency["threads"]),
+                    *(f"{time:.3f}" for time in times),
+                    f"{latency['images_per_second']:,.0f}",
+                    "" if memory is None else f"{memory / 2**20:.1f}",
+                    f"{latency['delegated']} of {latency['operations']}",
+                )
+            )
+    return rows
+
+
 TRIED_HEADER = ("int8 by", "KiB", "accuracy", "drop, points (95 %)", "p50 ms", "")
 
 

@@ -41,7 +41,8 @@ def verify_close(
         received: float32 [pictures, classes], of the exported file.
         tolerance: for scores up to 1; greater ones get as many times more.
         worst_input: .npz file for the picture that failed worst, `picture` [1, height, width, 3],
-            with the scores `expected` and `received` [1, classes]; a .png goes beside it.
+            with the scores `expected` and `received` [1, classes]; a .png goes beside it. Its
+            folder is made only then.
 
     Raises:
         ExportFailed: beyond the tolerance, not finite, or of another shape.
@@ -74,6 +75,7 @@ def _save_picture(
     path.parent.mkdir(parents=True, exist_ok=True)
     one = slice(index, index + 1)
     arrays = {"picture": images[one], "expected": expected[one], "received": received[one]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda aside: np.savez(aside, **arrays))
     picture = Image.fromarray(images[index])
     factor = -(-SHOWN_PIXELS // min(picture.size))

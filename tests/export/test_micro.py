@@ -133,6 +133,16 @@ def test_one_level_is_excused_where_roundings_differ_and_nowhere_else(files, mon
         verify_on_micro(files["int8"], IMAGES[:3])
 
 
+def test_scores_that_no_operation_explains_are_reported(files, monkeypatch):
+    class OtherScores(LiteRTModel):
+        def run(self, encoded):
+            return super().run(encoded) + np.int8(1)
+
+    monkeypatch.setattr(micro, "LiteRTModel", OtherScores)
+    with pytest.raises(ExportFailed, match="2 pictures differ, beginning with the scores"):
+        verify_on_micro(files["int8"], IMAGES[:2])
+
+
 def test_litert_computes_with_reference_kernels(files, monkeypatch):
     kernels = []
 

@@ -62,9 +62,10 @@ def test_the_message_says_what_where_and_how_far_in_one_line(tmp_path):
 def test_the_worst_picture_is_kept_with_its_scores(tmp_path):
     received = _off_at(3, 2, -0.5)
     received[1, 0] += 0.25
+    worst_input = tmp_path / "run" / "failed" / "worst.npz"
     with pytest.raises(ExportFailed):
-        verify_close("float16", IMAGES, SCORES, received, 1e-3, tmp_path / "worst.npz")
-    kept = np.load(tmp_path / "worst.npz")
+        verify_close("float16", IMAGES, SCORES, received, 1e-3, worst_input)
+    kept = np.load(worst_input)
     np.testing.assert_array_equal(kept["picture"], IMAGES[3:4])
     np.testing.assert_array_equal(kept["expected"], SCORES[3:4])
     np.testing.assert_array_equal(kept["received"], received[3:4])
