@@ -19,6 +19,7 @@ UNWRITABLE = (
     errno.EDQUOT,
     errno.EFBIG,
     errno.ENOTDIR,
+    errno.EEXIST,
     errno.ENAMETOOLONG,
 )
 """What the user can put right by another place or more space."""
@@ -40,15 +41,20 @@ class BundleDirectory:
     @property
     def failed(self) -> Path:
         """Beside the bundle: what a failed export leaves."""
-        return self.path.with_name(f"{self.path.name}-failed")
+        return self._beside("{}-failed")
 
     @property
     def _aside(self) -> Path:
-        return self.path.with_name(f".aside-{self.path.name}")
+        return self._beside(".aside-{}")
 
     @property
     def _old(self) -> Path:
-        return self.path.with_name(f".old-{self.path.name}")
+        return self._beside(".old-{}")
+
+    def _beside(self, name: str) -> Path:
+        # `.` has a name only once it is absolute.
+        place = self.path.absolute()
+        return place.with_name(name.format(place.name))
 
     def check(self) -> None:
         """Refuse to overwrite anything but an earlier bundle.
@@ -73,10 +79,10 @@ class BundleDirectory:
         Raises:
             UserError: it cannot be written, or another process exports there.
         """
-        self.check()
         try:
+            self.check()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=0)
+            lock = FileLock(self._beside(".{}.lock"), timeout=0)
             with lock, self._recovered():
                 yield self._aside
                 self._move_in()

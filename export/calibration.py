@@ -40,7 +40,9 @@ class Calibrator:
         self._input = graph.input
         self._activations = [operation.output for operation in graph.operations]
         # Clipped scores would tie, and the greatest of them could no longer be told.
-        self._never_clipped = {graph.input.name, graph.output.name}
+        head = max(place for place, op in enumerate(graph.operations) if op.multiply_adds)
+        scores = {operation.output.name for operation in graph.operations[head:]}
+        self._never_clipped = {graph.input.name, *scores}
         self.full = self._observe()
 
     def _runs(self, label: str) -> Iterable[None]:
@@ -99,7 +101,7 @@ def clip_by_percentile(counts: np.ndarray, full: Range) -> Range:
     """Leave out the rarest values at either end.
 
     Wu et al. 2020, "Integer quantization for deep learning inference" (arXiv:2004.09602),
-    section 5.2.
+    section 3.3.
     """
     edges = np.linspace(full.low, full.high, BINS + 1)
     below = np.cumsum(counts) / counts.sum()
@@ -112,9 +114,9 @@ def clip_by_percentile(counts: np.ndarray, full: Range) -> Range:
 def clip_by_squared_error(counts: np.ndarray, full: Range) -> Range:
     """Take the share of the range whose rounding and clipping cost the least squared error.
 
-    With step d = (high - low) / 255, a value within costs d^2 / 12 on average, one without the
-    square of its distance (Nagel et al. 2021, "A white paper on neural network quantization",
-    arXiv:2106.08295, section 3.1).
+    With step d = (high - low) / 255, a value within costs d^2 / 12 on average, one that rounds to
+    zero its square, one without the square of its distance (Nagel et al. 2021, "A white paper on
+    neural network quantization", arXiv:2106.08295, section 3.1).
     """
     edges = np.linspace(full.low, full.high, BINS + 1)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -123,7 +125,9 @@ def clip_by_squared_error(counts: np.ndarray, full: Range) -> Range:
     def error(share: float) -> float:
         step = (high - low) * share / (LEVELS - 1)
         outside = centres - np.clip(centres, low * share, high * share)
-        return float(counts @ np.where(outside == 0, step**2 / 12, outside**2))
+        # Half of what a rectifier passes is zero, and zero is exact.
+        rounding = np.where(np.abs(centres) < step / 2, centres**2, step**2 / 12)
+        return float(counts @ np.where(outside == 0, rounding, outside**2))
 
     best = min(SHRINKS, key=error)
     return _with_zero(low * best, high * best, full)
@@ -143,6 +147,6 @@ def scale_changes(one: Mapping[str, Range], other: Mapping[str, Range]) -> dict[
     """
     changes = {}
     for name, first in one.items():
-        widths = [first.high - first.low, other[name].high - other[name].low]
+        widths = [max(r.high, 0.0) - min(r.low, 0.0) for r in (first, other[name])]
         changes[name] = abs(widths[0] - widths[1]) / max(sum(widths) / 2, 1e-12)
     return changes

@@ -77,9 +77,6 @@ class Converter:
         return tf.lite.TFLiteConverter.from_saved_model(str(self._graph))
 
     def _convert(self, converter: tf.lite.TFLiteConverter) -> bytes:
-        converter.target_spec.supported_ops = converter.target_spec.supported_ops or [
-            tf.lite.OpsSet.TFLITE_BUILTINS
-        ]
         with hold_back_notices():
             try:
                 return converter.convert()
@@ -113,9 +110,13 @@ def quantize_to_int8(
         float32: a float32 .tflite file.
         ranges: name of each activation -> its range.
         input_type: int8 or uint8, of the graph's input and output.
-        keep_float: names of the output tensors of operations that stay in float32.
+        keep_float: names of the output tensors of operations that stay in float32; not that of
+            the graph's own output.
+
+    Raises:
+        ValueError: `keep_float` or `ranges` names no tensor of the file.
     """
-    annotated = _annotate(float32, ranges)
+    annotated = _annotate(float32, ranges, keep_float)
     if input_type == "int8":
         return _quantize(annotated, whole=True, keep_float=keep_float)
     with_float_ends = _quantize(annotated, whole=False, keep_float=keep_float)
@@ -126,7 +127,7 @@ def quantize_to_int8(
 def quantize_beside_float(float32: bytes, ranges: Mapping[str, Range]) -> bytes:
     """Quantise to int8, and put beside each operation its float32 twin on the same input.
 
-    The twin's output bears the operation's name and that of the quantised one the name and `1`.
+    One output of each pair bears the operation's name in the float graph, the other a new one.
     """
     return _quantize(_annotate(float32, ranges), whole=True, twins=True)
 
@@ -147,9 +148,14 @@ def _quantize(
         )
 
 
-def _annotate(float32: bytes, ranges: Mapping[str, Range]) -> bytes:
+def _annotate(
+    float32: bytes, ranges: Mapping[str, Range], keep_float: Collection[str] = ()
+) -> bytes:
     """Write each activation's range where the quantiser looks for it."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(float32), 0))
+    names = {tensor.name.decode() for tensor in model.subgraphs[0].tensors}
+    if unknown := {*ranges, *keep_float} - names:
+        raise ValueError(f"no such tensors: {', '.join(sorted(unknown))}")
     for tensor in model.subgraphs[0].tensors:
         if observed := ranges.get(tensor.name.decode()):
             tensor.quantization = tensor.quantization or schema.QuantizationParametersT()

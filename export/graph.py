@@ -13,6 +13,7 @@ from export.errors import ExportFailed
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
 _TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if name.isupper()}
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_KERNEL = re.compile(r"/(convolution|depthwise|MatMul)\d*$")
 _WEIGHTED = (*_CONVOLUTIONS, "FULLY_CONNECTED")
 
 
@@ -89,7 +90,7 @@ def read_graph(content: bytes, layers: Collection[str] = ()) -> Graph:
         name = code.customCode.decode() if custom else builtin
         inputs = tuple(tensors[index] for index in operator.inputs if index >= 0)
         output = tensors[operator.outputs[0]]
-        layer = _layer(name, inputs, output, layers)
+        layer = _layer(inputs, output, layers)
         if layer is None:
             # A conversion that was put between layers belongs to the one before it.
             layer = next((written_by[i.index] for i in inputs if i.index in written_by), name)
@@ -117,10 +118,12 @@ def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT) -> Tensor:
 def layer_of(name: str, layers: Collection[str]) -> str | None:
     """Find the Keras layer in a TensorFlow name such as `net_1/stem_conv_1/convolution;...`.
 
-    Tracing appends a number to the names of layers. Of several names the last is the one whose
-    result the others transform.
+    Tracing appends a number to the names of layers. Of several names it is the one with the
+    kernel, else the last, whose result the others transform.
     """
-    for operation in reversed(name.split(";")):
+    operations = name.split(";")[::-1]
+    operations.sort(key=lambda operation: not _KERNEL.search(operation))
+    for operation in operations:
         for part in operation.split("/"):
             for candidate in (re.sub(r"_\d+$", "", part), part):
                 if candidate in layers:
@@ -128,12 +131,9 @@ def layer_of(name: str, layers: Collection[str]) -> str | None:
     return None
 
 
-def _layer(
-    name: str, inputs: tuple[Tensor, ...], output: Tensor, layers: Collection[str]
-) -> str | None:
-    weights = [inputs[1].name] if name in _WEIGHTED else []
+def _layer(inputs: tuple[Tensor, ...], output: Tensor, layers: Collection[str]) -> str | None:
     # The graph's own output carries the signature's name instead of a layer's.
-    for source in (*weights, output.name, *(tensor.name for tensor in inputs if tensor.constant)):
+    for source in (output.name, *(tensor.name for tensor in inputs if tensor.constant)):
         if layer := layer_of(source, layers):
             return layer
     return None
@@ -189,4 +189,9 @@ def verify_integer_only(graph: Graph, kept_float: Collection[str] = ()) -> None:
             raise ExportFailed(
                 "a full-int8 file must keep one scale from a layer to the next; "
                 f"{operation.name} stands after layer {operation.layer!r}"
+            )
+    for end in (graph.input, graph.output):
+        if end.dtype.startswith("float"):
+            raise ExportFailed(
+                f"a full-int8 file must take and return integers; {end.name} is {end.dtype}"
             )

@@ -45,6 +45,7 @@ def rank_layers(
         images: uint8 [pictures, height, width, 3].
         layers: names of the Keras model's layers.
     """
+    tensors = {operation.output.name for operation in read_graph(float32).operations}
     content = quantize_beside_float(float32, ranges)
     graph = read_graph(content, layers)
     pairs = _pairs(graph)
@@ -62,10 +63,11 @@ def rank_layers(
                 signal[place] += (exact**2).reshape(-1, exact.shape[-1]).sum(axis=0)
                 noise[place] += (off**2).reshape(-1, exact.shape[-1]).sum(axis=0)
             progress.update(1)
-    errors = [
-        LayerError(quantised.layer, quantised.name, twin.output.name, _decibels(power, lost))
-        for (quantised, twin), power, lost in zip(pairs, signal, noise, strict=True)
-    ]
+    errors = []
+    for (quantised, twin), power, lost in zip(pairs, signal, noise, strict=True):
+        # Of each pair one bears the name that the float graph knows, the other a new one.
+        (name,) = tensors & {quantised.output.name, twin.output.name}
+        errors.append(LayerError(quantised.layer, quantised.name, name, _decibels(power, lost)))
     return sorted(errors, key=lambda error: error.signal_to_noise_db)
 
 

@@ -88,5 +88,7 @@ def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[set[str], tup
         if operation.output.name in written
         or any(tensor.name in written for tensor in operation.inputs)
     ]
+    # The scores are int8 in the end, whatever writes them.
+    chosen = [operation for operation in chosen if operation.output != graph.output]
     layers = tuple(dict.fromkeys(operation.layer for operation in chosen))
     return {operation.output.name for operation in chosen}, layers

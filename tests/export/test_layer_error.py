@@ -194,7 +194,6 @@ def test_errors_of_the_layers_before_do_not_count(network, float32, images):
     assert min(ratios.values()) > 20
 
 
-@pytest.mark.xfail(strict=True, reason="the last operation is given its twin's name")
 def test_each_error_names_a_tensor_of_the_float_graph(network, float32, images):
     outputs = {operation.output.name for operation in read_graph(float32).operations}
 
