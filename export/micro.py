@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from typing import IO, Any
 import numpy as np
 
 from export.errors import ExportFailed
-from export.graph import Operation, read_graph
 from export.litert import LiteRTModel
 from pipeline.progress import Progress
 
@@ -28,18 +27,13 @@ ROOMY_ARENA = 64 * 2**20
 CHUNK = 32
 """Pictures that go to the other process at a time."""
 
-ROUNDED_OTHERWISE = ("FULLY_CONNECTED", "SOFTMAX")
-"""Operations whose integers LiteRT rounds otherwise than TensorFlow Lite Micro."""
-
 
 @dataclass(frozen=True)
 class MicroResult:
     """What a file does in TensorFlow Lite Micro on this machine.
 
     Attributes:
-        pictures: how many ran.
-        identical: how many of them gave the scores of LiteRT's reference kernels, bit for bit; in
-            the others nothing but a rounding differs (`verify_on_micro`).
+        pictures: how many gave the scores of LiteRT's reference kernels, bit for bit.
         arena_bytes: the least arena, a multiple of 16, in which the file was loaded and these
             pictures ran. On a 32-bit microcontroller it is smaller, for many of the structures in
             it consist of pointers, of 64 bits here; optimised kernels may ask for buffers more.
@@ -48,34 +42,26 @@ class MicroResult:
     """
 
     pictures: int
-    identical: int
     arena_bytes: int
     activation_bytes: int
 
 
-def verify_on_micro(
-    content: bytes, images: np.ndarray, layers: Collection[str] = ()
-) -> MicroResult | str:
+def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
     """Compare TensorFlow Lite Micro with LiteRT's reference kernels, which its own stem from.
 
-    Scores must be equal bit for bit. Where they are not, the first operation to differ must be a
-    FULLY_CONNECTED or SOFTMAX of integers, by one level. LiteRT multiplies a sum of products by
-    its scale with 31 bits and rounds once; TensorFlow Lite Micro rounds twice for int8 (Jacob et
-    al. 2018, arXiv:1712.05877, appendix B) and takes 16 bits of the scale for int16. Their int16
-    softmax differs as well, seldom.
+    Both compute int8 and float32 convolutions, additions, means and softmax to the same bits.
+    FULLY_CONNECTED of integers and SOFTMAX of int16 they round differently, by one level.
 
     Args:
         content: a .tflite file.
         images: uint8 [pictures, height, width, 3].
-        layers: names of the Keras model's layers, to name the one where a difference begins.
 
     Returns:
         The result, or in a few words why TensorFlow Lite Micro does not run the file: it has no
         kernel for it (dynamic-range and float16 files, for instance) or is not installed.
 
     Raises:
-        ExportFailed: the scores of a picture differ by more than that, or the file ends the
-            process.
+        ExportFailed: the scores of a picture differ in a bit, or the file ends the process.
     """
     # Files are not checked as they are loaded: a bad one ends the process that it is loaded in.
     with ProcessPoolExecutor(1, get_context("spawn")) as child:
@@ -83,66 +69,41 @@ def verify_on_micro(
             arena = child.submit(_measure_arena, content).result()
             if isinstance(arena, str):
                 return arena
-            differing = _differing(child, content, arena[0], images)
-            _verify_only_rounding_differs(child, content, images[differing], layers)
+            _verify_equal(*_run_both(child, content, arena[0], images))
         except ImportError as error:
             return f"the package tflite_micro cannot be loaded: {error}"
         except BrokenProcessPool:
             raise ExportFailed(
                 "TensorFlow Lite Micro must survive the file; it ended its process"
             ) from None
-    return MicroResult(len(images), len(images) - int(differing.sum()), *arena)
+    return MicroResult(len(images), *arena)
 
 
-def _differing(
+def _run_both(
     child: ProcessPoolExecutor, content: bytes, arena_bytes: int, images: np.ndarray
-) -> np.ndarray:
-    """Whether each picture's scores differ in a bit, bool [pictures]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [pictures, classes], as stored, of TensorFlow Lite Micro and of LiteRT."""
     reference = LiteRTModel(content, reference=True)
-    differing = []
+    scores, expected = [], []
     with Progress(len(images), "running TensorFlow Lite Micro", "pictures") as progress:
         for start in range(0, len(images), CHUNK):
             encoded = reference.encode(images[start : start + CHUNK])
             running = child.submit(_run, content, arena_bytes, encoded)
-            expected = np.concatenate([reference.run(picture[None]) for picture in encoded])
-            scores = running.result()
-            differing.append((scores.view(np.uint8) != expected.view(np.uint8)).any(axis=-1))
+            expected += [reference.run(picture[None]) for picture in encoded]
+            scores.append(running.result())
             progress.update(len(encoded))
-    return np.concatenate(differing)
+    return np.concatenate(scores), np.concatenate(expected)
 
 
-def _verify_only_rounding_differs(
-    child: ProcessPoolExecutor, content: bytes, images: np.ndarray, layers: Collection[str]
-) -> None:
-    operations = read_graph(content, layers).operations
-    indices = [operation.output.index for operation in operations]
-    reference = LiteRTModel(content, reference=True, keep_tensors=True)
-    for image in images:
-        encoded = reference.encode(image[None])
-        reference.run(encoded)
-        activations = child.submit(_run_keeping, content, encoded, indices).result()
-        expected = [reference.tensor(index).ravel() for index in indices]
-        if fault := _fault(operations, activations, expected):
-            raise ExportFailed(
-                "TensorFlow Lite Micro must equal LiteRT's reference kernels bit for bit; "
-                f"{len(images)} pictures differ, beginning with {fault}"
-            )
-
-
-def _fault(
-    operations: Sequence[Operation], outputs: list[np.ndarray], expected: list[np.ndarray]
-) -> str:
-    """Describe the first operation whose output differs by more than a rounding; else nothing."""
-    for operation, output, exact in zip(operations, outputs, expected, strict=True):
-        if output.tobytes() == exact.tobytes():
-            continue
-        largest = np.abs(output.astype(np.float64) - exact).max()
-        integer = np.issubdtype(exact.dtype, np.integer)
-        if operation.name in ROUNDED_OTHERWISE and integer and largest <= 1:
-            return ""
-        unit = " levels" if integer else ""
-        return f"{operation.name} of layer {operation.layer!r}, by up to {largest:g}{unit}"
-    return "the scores, once the activations share an arena"
+def _verify_equal(scores: np.ndarray, expected: np.ndarray) -> None:
+    differs = (scores.view(np.uint8) != expected.view(np.uint8)).any(axis=-1)
+    if differs.any():
+        largest = np.abs(scores.astype(np.float64) - expected).max()
+        unit = " levels" if np.issubdtype(scores.dtype, np.integer) else ""
+        raise ExportFailed(
+            "TensorFlow Lite Micro must equal LiteRT's reference kernels bit for bit; the scores "
+            f"of {differs.sum()} of {len(differs)} pictures differ, by up to {largest:g}{unit}"
+        )
 
 
 # What follows runs in the other process.
@@ -157,20 +118,6 @@ def _run(content: bytes, arena_bytes: int, encoded: np.ndarray) -> np.ndarray:
             interpreter.invoke()
             rows.append(interpreter.get_output(0))
     return np.concatenate(rows)
-
-
-def _run_keeping(content: bytes, encoded: np.ndarray, indices: list[int]) -> list[np.ndarray]:
-    """Run one picture and return these tensors, each flat and as stored."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    with _native_output():
-        keeping = runtime.InterpreterConfig.kPreserveAllTensors
-        interpreter = runtime.Interpreter.from_bytes(
-            content, arena_size=ROOMY_ARENA, intrepreter_config=keeping
-        )
-        interpreter.set_input(encoded, 0)
-        interpreter.invoke()
-        return [interpreter.GetTensor(index, 0)["tensor_data"].ravel() for index in indices]
 
 
 def _measure_arena(content: bytes) -> tuple[int, int] | str:
