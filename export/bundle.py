@@ -57,4 +57,4 @@ def write_bundle(
         arena = found.micro.arena_bytes if runs_on_micro else None
         write_c_source(found.files["int8"], graphs[FORMATS["int8"].file], arena, folder)
     (folder / "report.json").write_text(to_json(report))
-    (folder / "model_card.md").write_text(write_card(report, run.class_names))
+    (folder / "model_card.md").write_text(write_card(report, run.class_names), encoding="utf-8")

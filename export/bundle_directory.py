@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,10 +52,14 @@ class BundleDirectory:
     def _old(self) -> Path:
         return self._beside(".old-{}")
 
+    @functools.cached_property
+    def _place(self) -> Path:
+        # `.` has no name to find neighbours by, and a link is to stay one. Once and for all: the
+        # folder that one stands in resolves to another name as soon as it is moved.
+        return self.path.resolve()
+
     def _beside(self, name: str) -> Path:
-        # `.` has a name only once it is absolute.
-        place = self.path.absolute()
-        return place.with_name(name.format(place.name))
+        return self._place.with_name(name.format(self._place.name))
 
     def check(self) -> None:
         """Refuse to overwrite anything but an earlier bundle.
@@ -81,7 +86,7 @@ class BundleDirectory:
         """
         try:
             self.check()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._place.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._beside(".{}.lock"), timeout=0)
             with lock, self._recovered():
                 yield self._aside
@@ -91,15 +96,23 @@ class BundleDirectory:
                 f"a bundle takes one export at a time; another one writes {self.path}"
             ) from None
         except OSError as error:
-            if error.errno not in UNWRITABLE:
+            if error.errno not in UNWRITABLE or not self._is_here(error.filename):
                 raise
             raise UserError(f"--out must be writable; {self.path}: {error.strerror}") from error
+
+    def _is_here(self, filename: str | Path | None) -> bool:
+        """Whether the trouble is with the bundle's place, and not with a file elsewhere."""
+        if filename is None:
+            return True
+        path = Path(filename).absolute()
+        own = (self._place, self._aside, self._old, self._beside(".{}.lock"))
+        return self._place.is_relative_to(path) or any(path.is_relative_to(part) for part in own)
 
     @contextlib.contextmanager
     def _recovered(self) -> Iterator[None]:
         """Begin with an empty folder aside, whatever a killed export left; leave none."""
-        if self._old.exists() and not self.path.exists():
-            self._old.rename(self.path)
+        if self._old.exists() and not self._place.exists():
+            self._old.rename(self._place)
         for leftover in (self._aside, self._old):
             shutil.rmtree(leftover, ignore_errors=True)
         self._aside.mkdir()
@@ -109,8 +122,12 @@ class BundleDirectory:
             shutil.rmtree(self._aside, ignore_errors=True)
 
     def _move_in(self) -> None:
-        if self.path.exists():
-            self.path.rename(self._old)
-        self._aside.rename(self.path)
+        if self._place.exists():
+            self._place.rename(self._old)
+        try:
+            self._aside.rename(self._place)
+        except OSError:
+            self._old.rename(self._place)
+            raise
         shutil.rmtree(self._old, ignore_errors=True)
         shutil.rmtree(self.failed, ignore_errors=True)

@@ -55,16 +55,17 @@ def parse_export_request(arguments: list[str]) -> Request:
     request = Request(
         run=RunDirectory(run_dir), out=values.pop("out") or run_dir / "export", **values
     )
-    for limit in ("max_bytes", "max_arena_kib"):
-        if getattr(request, limit) is not None and "int8" not in request.formats:
+    about_int8 = {
+        "--max-bytes": request.max_bytes is not None,
+        "--max-arena-kib": request.max_arena_kib is not None,
+        "--repair": request.repair,
+        "--input-type": request.input_type != "int8",
+    }
+    for flag, given in about_int8.items():
+        if given and "int8" not in request.formats:
             raise UserError(
-                f"--{limit.replace('_', '-')} limits the int8 file; received --formats "
-                f"{','.join(request.formats)}"
+                f"{flag} is about the int8 file; received --formats {','.join(request.formats)}"
             )
-    if request.repair and "int8" not in request.formats:
-        raise UserError(
-            f"--repair mends the int8 file; received --formats {','.join(request.formats)}"
-        )
     return request
 
 
@@ -121,7 +122,7 @@ def _build_parser() -> Parser:
     )
     parser.add_argument(
         "--max-arena-kib",
-        type=_number(float, 0),
+        type=_number(float, 1),
         metavar="KIB",
         help="largest allowed tensor arena of the int8 file on a microcontroller",
     )
@@ -153,7 +154,7 @@ def _number(kind: type, minimum: float, maximum: float = float("inf")) -> Callab
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not minimum <= value <= maximum:
+        if value is None or not minimum <= value <= maximum or value == float("inf"):
             rule = f"at least {minimum:g}" + (f" and at most {maximum:g}" if maximum < 1e9 else "")
             name = "a whole number" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"must be {name}, {rule}; received {text!r}")

@@ -26,21 +26,12 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
         f"# {run['model']}, width {run['width']}, trained on {run['data']}",
         f"Takes {run['image_size']} x {run['image_size']} RGB pixels in [0, 255], returns "
         f"{report['output']} for {len(class_names)} classes (`labels.txt`). "
-        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds a picture.",
-        "## Files",
-        markdown_table(FILES_HEADER, file_rows(report)),
-        _measured(report),
-        "## Speed",
-        markdown_table(SPEED_HEADER, speed_rows(report)),
-        "One picture at a time, each file in a process of its own. Cold start is from the file to "
-        "the first scores; memory is by how much the process grew; delegated are the operations "
-        "that XNNPACK took.",
-        *_quantisation(report),
-        *_per_class(report),
-        "## Use",
-        "`pip install ai-edge-litert numpy pillow`, then `python run.py PICTURE_OR_FOLDER ...`. "
-        "What another device has to do is in `preprocessing.json`: resize the whole picture, no "
-        "more. For a microcontroller: `model_int8.h` and `.cc`, and `golden/` to check the port.",
+        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds a picture; "
+        f"test accuracy {run['test_accuracy']:.2%} in Keras.",
+    ]
+    if report["files"]:
+        sections += [*_files(report), *_quantisation(report), *_per_class(report), *_use(report)]
+    sections += [
         "## Limits",
         f"The network knows its {len(class_names)} classes and no others: it names one of them "
         "for any picture. Accuracy was measured on pictures from the same source as those it was "
@@ -49,14 +40,37 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _files(report: Mapping[str, Any]) -> list[str]:
+    return [
+        "## Files",
+        markdown_table(FILES_HEADER, file_rows(report)),
+        _measured(report),
+        "## Speed",
+        markdown_table(SPEED_HEADER, speed_rows(report)),
+        "One picture at a time, each file in a process of its own. Cold start is from the file to "
+        "the first scores; memory is by how much the process grew; delegated are the operations "
+        "that XNNPACK took.",
+    ]
+
+
+def _use(report: Mapping[str, Any]) -> list[str]:
+    text = (
+        "`pip install ai-edge-litert numpy pillow`, then `python run.py PICTURE_OR_FOLDER ...`. "
+        "What another device has to do is in `preprocessing.json`: resize the whole picture, no "
+        "more. `golden/` has inputs and the exact outputs, to check a port."
+    )
+    if "int8" in report["files"]:
+        text += " For a microcontroller: `model_int8.h` and `model_int8.cc`."
+    return ["## Use", text]
+
+
 def _measured(report: Mapping[str, Any]) -> str:
-    pictures = next(iter(report["files"].values()))["test_pictures"] if report["files"] else 0
+    pictures = next(iter(report["files"].values()))["test_pictures"]
     processor = report["environment"].get("processor", "this machine")
     return (
-        f"Measured on all {pictures:,} test pictures beside the Keras network "
-        f"({report['run']['test_accuracy']:.2%}); the drop is paired, picture by picture, with its "
-        f"95 % confidence interval. Latency is of one picture on one thread of {processor}. The "
-        "arena is what TensorFlow Lite Micro needs."
+        f"Measured on all {pictures:,} test pictures beside the Keras network; the drop is paired, "
+        "picture by picture, with its 95 % confidence interval. Latency is of one picture on one "
+        f"thread of {processor}. The arena is what TensorFlow Lite Micro needs."
     )
 
 
@@ -93,8 +107,6 @@ def _micro(report: Mapping[str, Any]) -> str:
 
 def _per_class(report: Mapping[str, Any]) -> list[str]:
     """Class by class for the smallest file, those that lost most first."""
-    if not report["files"]:
-        return []
     file = min(report["files"].values(), key=lambda file: file["bytes"])
     changes = [
         (label, f"{share['float']:.2%}", f"{share['exported']:.2%}", _points(share))

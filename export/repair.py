@@ -69,7 +69,7 @@ def climb(
     for count in LAYERS_IN_FLOAT:
         tensors, kept = _with_readers(graph, worst[:count])
         yield Rung(
-            f"{' and '.join(error.layer for error in worst[:count])} in float32",
+            f"{' and '.join(dict.fromkeys(error.layer for error in worst[:count]))} in float32",
             quantize_to_int8(float32, ranges, input_type, tensors),
             kept,
         )

@@ -1,6 +1,7 @@
 """The run directory: files that are whole or not there, one process at a time, no overwriting."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -231,6 +232,74 @@ def test_settings_of_a_run_are_its_own(tmp_path, asked, difference):
 def test_no_run_to_resume(tmp_path):
     with pytest.raises(UserError, match="--resume needs a directory with a run in it; received"):
         RunDirectory(tmp_path).load_config({})
+
+
+@pytest.fixture
+def finished(tmp_path) -> RunDirectory:
+    directory = RunDirectory(tmp_path)
+    directory.config.write_text(RECORDED.to_json())
+    directory.metrics.write_text("{}")
+    return directory
+
+
+def test_settings_of_a_finished_run_are_its_own(finished):
+    assert finished.load_finished() == RECORDED
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["config", "metrics"], r"^a run directory must hold a finished run; received {path}$"),
+        (["config"], r"^a run directory must hold a finished run; received {path}$"),
+        (
+            ["metrics"],
+            r"^a run must be finished; received {path} "
+            r"\(to finish it: python train.py --resume --run-dir {path}\)$",
+        ),
+    ],
+)
+def test_what_is_no_finished_run_is_refused(finished, missing, message):
+    for name in missing:
+        getattr(finished, name).unlink()
+    with pytest.raises(UserError, match=message.format(path=finished.path)):
+        finished.load_finished()
+
+
+def test_a_place_that_cannot_be_is_no_finished_run(path):
+    for place in (path, path.parent / "missing", path / "below"):
+        with pytest.raises(UserError, match=f"must hold a finished run; received {place}$"):
+            RunDirectory(place).load_finished()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda settings: settings["model"].pop("width"), "config.json lacks width$"),
+        (
+            lambda settings: (settings["fit"].pop("epochs"), settings["data"].pop("data")),
+            "config.json lacks data, epochs$",
+        ),
+        (
+            lambda settings: settings["model"].update(hight=3),
+            "received .*: unknown setting 'hight'",
+        ),
+        (lambda settings: settings.update(modell={}), "received .*: unknown section .*'modell'"),
+        (lambda settings: settings["model"].update(width=0), "received .*: --width must be"),
+        (lambda settings: settings["model"].update(width="16"), "received .*: --width must be"),
+    ],
+)
+def test_a_run_of_another_version_is_refused(finished, change, reason):
+    settings = json.loads(RECORDED.to_json())
+    change(settings)
+    finished.config.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=f"^a run must be of this version; .*{reason}"):
+        finished.load_finished()
+
+
+def test_settings_that_are_no_json_are_a_user_error(finished):
+    finished.config.write_text('{"model": ')
+    with pytest.raises(UserError, match=r"config\.json"):
+        finished.load_finished()
 
 
 def test_json_is_written_whole(tmp_path):

@@ -57,7 +57,7 @@ def test_nothing_asked_is_the_default():
         ("--max-drop", "100", 100.0),
         ("--max-bytes", "1", 1),
         ("--max-bytes", "262144", 262144),
-        ("--max-arena-kib", "0", 0.0),
+        ("--max-arena-kib", "1", 1.0),
         ("--max-arena-kib", "83.5", 83.5),
     ],
 )
@@ -84,8 +84,8 @@ def test_switches(flag):
         ("--max-drop half", "a number, at least 0 and at most 100; received 'half'"),
         ("--max-bytes 0", "a whole number, at least 1; received '0'"),
         ("--max-bytes 1e5", "a whole number, at least 1; received '1e5'"),
-        ("--max-arena-kib -1", "a number, at least 0; received '-1'"),
-        ("--max-arena-kib nan", "a number, at least 0; received 'nan'"),
+        ("--max-arena-kib -1", "a number, at least 1; received '-1'"),
+        ("--max-arena-kib nan", "a number, at least 1; received 'nan'"),
         ("--formats int9", "unknown format 'int9'; did you mean 'int8'? known: dynamic, float16,"),
         ("--formats int8,", "unknown format ''; known: dynamic"),
         ("--formats float32,all", "unknown format 'all'"),
@@ -116,7 +116,7 @@ def test_a_run_must_be_named():
     [
         (["--repair"], "--repair"),
         (["--max-bytes", "1000"], "--max-bytes"),
-        (["--max-arena-kib", "0"], "--max-arena-kib"),
+        (["--max-arena-kib", "1"], "--max-arena-kib"),
     ],
 )
 def test_what_concerns_the_int8_file_needs_one(arguments, flag):

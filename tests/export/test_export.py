@@ -1,0 +1,250 @@
+"""`python -m export` on a finished run: the bundle, file by file, and what its report says."""
+
+import json
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from export import exporter
+from pipeline.config import Config, load_values
+from pipeline.data.prepare import prepare_data
+
+TFLITE = {
+    "float32": "model_float32.tflite",
+    "float16": "model_float16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+    "int16": "model_int16.tflite",
+}
+
+LENIENT = ("--max-drop", "2")
+"""Of 270 pictures, so that another processor's rounding does not fail the gate by one or two."""
+
+ASK_SAVED_MODEL = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+folder, pictures, scores = sys.argv[1:]
+loaded = tf.saved_model.load(folder)
+np.save(scores, loaded.signatures["serve"](pixels=tf.constant(np.load(pictures)))["scores"])
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(digits_run, export, tmp_path_factory):
+    """The bundle of every format, and how the command that wrote it ended."""
+    bundle = tmp_path_factory.mktemp("exported") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        # Ten measurements of three seconds would be most of this file's time.
+        patch.setattr(exporter, "THOROUGH_SECONDS", 0.05)
+        outcome = export(digits_run, "--formats", "all", "--benchmark", *LENIENT, "--out", bundle)
+    assert outcome.code == 0, outcome.error
+    return bundle, outcome
+
+
+@pytest.fixture(scope="module")
+def bundle(exported):
+    return exported[0]
+
+
+@pytest.fixture(scope="module")
+def report(bundle):
+    return json.loads((bundle / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def test_split(digits_run):
+    """Pictures, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
+    config = Config().with_values(load_values(digits_run / "config.json"))
+    rows = prepare_data(config).splits.test
+    digits = load_digits()
+    # Grey 0..16 becomes 0..255.
+    grey = np.rint(digits.images[rows] * 255 / 16).astype(np.uint8)
+    return np.stack([grey] * 3, axis=-1), digits.target[rows]
+
+
+def answers(content: bytes, pictures: np.ndarray) -> np.ndarray:
+    """Real scores of a .tflite file, by TFLite's quantisation specification."""
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for picture in pictures[:, None]:
+        values = picture.astype(np.float64)
+        if takes["dtype"] != np.float32:
+            scale, zero_point = takes["quantization"]
+            limits = np.iinfo(takes["dtype"])
+            values = np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
+        interpreter.set_tensor(takes["index"], values.astype(takes["dtype"]))
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(gives["index"])[0].astype(np.float64))
+    scale, zero_point = gives["quantization"] if gives["quantization"][0] else (1, 0)
+    return (np.array(rows) - zero_point) * scale
+
+
+def write_pictures(folder, pictures, labels):
+    folder.mkdir()
+    for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        Image.fromarray(picture).save(folder / f"{index:02}_{label}.png")
+    return folder
+
+
+def classify(bundle, *arguments: str | Path):
+    """Run the bundle's run.py; its rows, split at the tabs."""
+    command = [sys.executable, bundle / "run.py", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+def test_every_file_is_there_and_nothing_else(bundle):
+    assert {path.name for path in bundle.iterdir()} == {
+        *TFLITE.values(), "saved_model", "labels.txt", "model_card.md", "report.json",
+        "preprocessing.json", "model_int8.h", "model_int8.cc", "golden", "run.py", "files.png",
+    }  # fmt: skip
+    assert {path.name for path in bundle.parent.iterdir()} == {"bundle", ".bundle.lock"}
+
+
+def test_accuracies_are_those_of_the_files_on_the_test_split(bundle, report, test_split):
+    pictures, labels = test_split
+    assert set(report["files"]) == set(TFLITE)
+    for name, file in TFLITE.items():
+        scores = answers((bundle / file).read_bytes(), pictures)
+        accuracy = np.mean(scores.argmax(axis=-1) == labels)
+        # The same files on the same pictures: only the decimal fraction may be rounded.
+        assert report["files"][name]["accuracy"] == pytest.approx(accuracy, abs=1e-12), name
+
+
+def test_the_keras_accuracy_is_the_one_that_training_measured(report, digits_run):
+    trained = json.loads((digits_run / "metrics.json").read_text())["test"]["accuracy"]
+    # Training averages in float32.
+    assert report["run"]["test_accuracy"] == pytest.approx(trained, abs=1e-6)
+    for name in TFLITE:
+        assert report["files"][name]["float_accuracy"] == pytest.approx(trained, abs=1e-6)
+
+
+def test_calibration_is_the_runs_calibration_split(report, digits_run):
+    recorded = json.loads((digits_run / "splits.json").read_text())["splits"]
+    calibration = report["calibration"]
+    assert calibration["fingerprint"] == recorded["calibration"]["fingerprint"]
+    assert calibration["pictures"] == recorded["calibration"]["pictures"] == 100
+    assert calibration["left_out_because_in_test"] == 0
+
+
+def test_multiply_adds_of_the_operations_sum_to_the_runs(report, digits_run):
+    metrics = json.loads((digits_run / "metrics.json").read_text())
+    for name in TFLITE:
+        operations = report["files"][name]["operations"]
+        total = sum(operation["multiply_adds"] for operation in operations)
+        assert total == metrics["multiply_adds"], name
+
+
+def test_each_format_holds_the_numbers_that_it_promises(bundle):
+    """By the files' tensors as the interpreter lists them."""
+    types, edges = {}, {}
+    for name, file in TFLITE.items():
+        interpreter = Interpreter(str(bundle / file))
+        types[name] = {np.dtype(tensor["dtype"]) for tensor in interpreter.get_tensor_details()}
+        edge = (interpreter.get_input_details()[0], interpreter.get_output_details()[0])
+        edges[name] = {np.dtype(tensor["dtype"]).name for tensor in edge}
+    assert not {np.dtype("int8"), np.dtype("float16")} & types["float32"]
+    assert np.dtype("float16") in types["float16"]
+    assert {np.dtype("int8"), np.dtype("float32")} <= types["dynamic"]
+    for name in ("int8", "int16"):
+        assert np.dtype("int8") in types[name]
+        assert not any(np.issubdtype(kind, np.floating) for kind in types[name])
+    assert edges == {
+        "float32": {"float32"}, "float16": {"float32"}, "dynamic": {"float32"},
+        "int8": {"int8"}, "int16": {"int16"},
+    }  # fmt: skip
+
+
+def test_the_table_and_the_model_card_have_a_row_for_each_file(exported, bundle, report):
+    outcome = exported[1]
+    card = (bundle / "model_card.md").read_text()
+    for name, file in TFLITE.items():
+        size = f"{(bundle / file).stat().st_size / 1024:,.1f}"
+        accuracy = f"{report['files'][name]['accuracy']:.2%}"
+        for text in (outcome.printed, card):
+            (row,) = re.findall(rf"^(?:\| )?{re.escape(file)} .*%.*\(.*$", text, re.MULTILINE)
+            assert size in row
+            assert accuracy in row
+    assert outcome.error == ""
+
+
+def test_what_lies_beside_the_files_is_of_them(bundle):
+    content = (bundle / TFLITE["int8"]).read_bytes()
+    source = (bundle / "model_int8.cc").read_text()
+    array = source[source.index("{") : source.rindex("};")]
+    assert bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", array)) == content
+    golden = json.loads((bundle / "golden/golden.json").read_text())
+    assert golden["model"]["crc32"] == f"0x{zlib.crc32(content):08x}"
+    assert (bundle / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
+    models = json.loads((bundle / "preprocessing.json").read_text())["models"]
+    assert set(models) == set(TFLITE.values())
+    with Image.open(bundle / "files.png") as picture:
+        picture.verify()
+
+
+def test_benchmark_measures_one_thread_and_all(report):
+    counts = sorted({1, exporter.ALL_THREADS})
+    for name in TFLITE:
+        measured = report["files"][name]["latency"]
+        assert [latency["threads"] for latency in measured] == counts
+        assert all(0 < latency["p50_ms"] <= latency["p99_ms"] for latency in measured)
+
+
+def test_the_saved_model_answers_without_this_project(bundle, digits_run, test_split, tmp_path):
+    pictures, scores = test_split[0][:32], tmp_path / "scores.npy"
+    np.save(tmp_path / "pictures.npy", pictures)
+    asked = ["-c", ASK_SAVED_MODEL, bundle / "saved_model", tmp_path / "pictures.npy", scores]
+    subprocess.run([sys.executable, *asked], cwd=tmp_path, check=True, capture_output=True)
+    network = keras.saving.load_model(digits_run / "model.keras", compile=False)
+    expected = network.predict_on_batch(pictures.astype(np.float32))
+    # Sums of a few hundred float32 terms, fused otherwise; logits are below 10.
+    np.testing.assert_allclose(np.load(scores), expected, rtol=0, atol=1e-4)
+
+
+def test_run_py_names_the_digits(bundle, test_split, tmp_path):
+    pictures, labels = test_split
+    right = answers((bundle / TFLITE["int8"]).read_bytes(), pictures).argmax(axis=-1) == labels
+    first = [np.flatnonzero(right & (labels == digit))[0] for digit in range(10)]
+    folder = write_pictures(tmp_path / "digits", pictures[first], labels[first])
+    assert [label for _, label, _ in classify(bundle, folder)] == [
+        str(digit) for digit in range(10)
+    ]
+
+
+@pytest.mark.usefixtures("untimed")
+def test_probabilities_of_a_uint8_file_sum_to_one(export, digits_run, test_split, tmp_path):
+    bundle, asked = tmp_path / "bundle", ["--output", "probabilities", "--input-type", "uint8"]
+    outcome = export(digits_run, "--formats", "int8", *asked, *LENIENT, "--out", bundle)
+    assert outcome.code == 0, outcome.error
+    pictures, labels = test_split
+    content = (bundle / TFLITE["int8"]).read_bytes()
+    interpreter = Interpreter(model_content=content)
+    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    # A pixel goes in as it is: no arithmetic before the network.
+    assert (takes["dtype"], takes["quantization"]) == (np.uint8, (1.0, 0))
+    assert gives["dtype"] == np.uint8
+    folder = write_pictures(tmp_path / "digits", pictures[:20], labels[:20])
+    rows = classify(bundle, folder, "--top", "10")
+    assert len(rows) == 20
+    for scores, (_, *pairs) in zip(answers(content, pictures[:20]), rows, strict=True):
+        assert sorted(pairs[::2]) == [str(digit) for digit in range(10)]
+        chances = np.array([float(chance) for chance in pairs[1::2]])
+        # Ten levels of 1/256, each off by half a level at most, and printed to four digits.
+        assert chances.sum() == pytest.approx(1, abs=10 * (0.5 / 256 + 0.5e-4))
+        assert pairs[0] == str(scores.argmax())
+    report = json.loads((bundle / "report.json").read_text())
+    assert report["output"] == "probabilities"

@@ -1,0 +1,118 @@
+"""`python -m export` on wrong input: one line that says what, exit code 2, nothing written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from pipeline.config import Config, load_values
+from pipeline.data.prepare import prepare_data
+from pipeline.data.splits import describe_splits
+
+
+@pytest.fixture
+def refused(export, own_run, contents):
+    """Run the command, which must refuse; return its one line without `error: `."""
+
+    def run(*arguments: str | Path) -> str:
+        before = contents(own_run.parent)
+        outcome = export(*arguments)
+        assert outcome.code == 2, outcome.printed + outcome.error
+        assert outcome.error.startswith("error: ")
+        assert outcome.error.count("\n") == 1
+        assert contents(own_run.parent) == before
+        return outcome.error.removeprefix("error: ").strip()
+
+    return run
+
+
+def change_config(run: Path, change) -> None:
+    """Let `change` work on the sections of config.json."""
+    sections = json.loads((run / "config.json").read_text())
+    change(sections)
+    (run / "config.json").write_text(json.dumps(sections))
+
+
+def test_a_missing_directory(refused, own_run):
+    missing = own_run.parent / "missing"
+    assert refused(missing) == f"a run directory must hold a finished run; received {missing}"
+
+
+def test_an_unfinished_run(refused, own_run):
+    (own_run / "metrics.json").unlink()
+    message = refused(own_run)
+    assert "must be finished" in message
+    assert f"python train.py --resume --run-dir {own_run}" in message
+
+
+def test_a_run_with_an_unknown_setting(refused, own_run):
+    change_config(own_run, lambda sections: sections["model"].update(depth=18))
+    assert "'depth'" in refused(own_run)
+
+
+def test_a_run_without_a_setting(refused, own_run):
+    change_config(own_run, lambda sections: sections["fit"].pop("ema_decay"))
+    assert refused(own_run).endswith("lacks ema_decay")
+
+
+def test_an_unknown_format(refused, own_run):
+    message = refused(own_run, "--formats", "float32,in8")
+    assert "unknown format 'in8'; did you mean 'int8'?" in message
+
+
+def test_repair_without_int8(refused, own_run):
+    message = refused(own_run, "--formats", "float16", "--repair")
+    assert "--repair" in message
+    assert "float16" in message
+
+
+def test_a_place_that_holds_other_files(refused, own_run):
+    place = own_run.parent / "place"
+    place.mkdir()
+    (place / "thesis.txt").write_text("the only copy")
+    assert "--out must be new, empty or an earlier bundle" in refused(own_run, "--out", place)
+
+
+def test_a_damaged_model_file(refused, own_run):
+    model = own_run / "model.keras"
+    model.write_bytes(model.read_bytes()[:1000])
+    assert str(model) in refused(own_run)
+
+
+def test_pictures_that_changed_since_training(refused, own_run):
+    recorded = json.loads((own_run / "splits.json").read_text())
+    recorded["splits"]["train"]["fingerprint"] = "0" * 64
+    (own_run / "splits.json").write_text(json.dumps(recorded))
+    assert "digits no longer has the fingerprints" in refused(own_run)
+
+
+def test_too_few_calibration_pictures(refused, own_run):
+    change_config(own_run, lambda sections: sections["data"].update(calibration_size=20))
+    data = prepare_data(Config().with_values(load_values(own_run / "config.json")))
+    recorded = describe_splits(data.source, data.splits)
+    (own_run / "splits.json").write_text(json.dumps(recorded))
+    message = refused(own_run)
+    assert "at least 32 pictures" in message
+    assert "received 20 (--calibration-size 20" in message
+
+
+def test_a_second_export_at_the_same_time(refused, own_run):
+    with FileLock(own_run / ".export.lock"):
+        message = refused(own_run)
+    assert message.startswith("a bundle takes one export at a time")
+
+
+@pytest.mark.usefixtures("untimed", "preconverted", "without_micro")
+def test_fewer_bytes_than_the_int8_file_has(refused, own_run):
+    message = refused(own_run, "--formats", "int8", "--max-drop", "2", "--max-bytes", "10000")
+    assert message.startswith("--max-bytes must be at least the int8 file's ")
+    assert "received 10,000" in message
+
+
+@pytest.mark.usefixtures("untimed", "preconverted")
+def test_a_smaller_arena_than_the_int8_file_needs(refused, own_run):
+    pytest.importorskip("tflite_micro", reason="the package tflite_micro is not installed")
+    message = refused(own_run, "--formats", "int8", "--max-drop", "2", "--max-arena-kib", "4.5")
+    assert message.startswith("--max-arena-kib must be at least the ")
+    assert "received 4.5" in message
