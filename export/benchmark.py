@@ -7,6 +7,7 @@ module too, which therefore must be as light.
 
 import multiprocessing
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,11 @@ def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: floa
         seconds: least time to measure for; longer until there are runs enough, see `ENOUGH`.
     """
     fresh = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, fresh) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # Ctrl-C reaches every process of a terminal; only the one that waits is to answer it.
+        ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as process,
+    ):
         # Through a pipe the file would come as copies that raise the peak before it is loaded.
         path = Path(folder, "model.tflite")
         path.write_bytes(content)

@@ -4,6 +4,7 @@ import bisect
 import contextlib
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -64,7 +65,9 @@ def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
         ExportFailed: the scores of a picture differ in a bit, or the file ends the process.
     """
     # Files are not checked as they are loaded: a bad one ends the process that it is loaded in.
-    with ProcessPoolExecutor(1, get_context("spawn")) as child:
+    # Ctrl-C reaches every process of a terminal; only the one that waits is to answer it.
+    ignore_interrupt = signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(1, get_context("spawn"), *ignore_interrupt) as child:
         try:
             arena = child.submit(_measure_arena, content).result()
             if isinstance(arena, str):

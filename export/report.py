@@ -36,7 +36,9 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
             "halves": asdict(found.halves) if found.halves else None,
         },
         "splits": run.splits,
-        "files": {name: _describe_file(name, run, found) for name in found.files},
+        "files": {
+            name: _describe_file(name, run, found) for name in FORMATS if name in found.files
+        },
         "saved_model": {"largest_difference": found.differences.get("saved_model")},
         "int8_tried": [describe_tried(tried) for tried in found.tried],
         "tensorflow_lite_micro": describe_micro(found),
