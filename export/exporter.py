@@ -4,6 +4,7 @@ import os
 import shlex
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from export.alignment import align_weights
 from export.benchmark import measure_file
@@ -21,6 +22,7 @@ from export.graph import read_graph, verify_built_in
 from export.int8 import compare_halves, try_rungs
 from export.judge import Judge
 from export.layer_error import rank_layers
+from export.limits import check_limits
 from export.micro import MicroResult, verify_on_micro
 from export.network import (
     build_inference_network,
@@ -37,7 +39,6 @@ from export.report import (
     speed_rows,
 )
 from export.verification import verify_float32, verify_saved_model
-from pipeline.errors import UserError
 from pipeline.progress import Progress
 
 VERIFIED_PICTURES = 32
@@ -69,20 +70,32 @@ def export_run(request: Request) -> None:
         exporter.announce()
         exporter.convert()
         exporter.verify()
-        exporter.judge()
+        if exporter.found.files:
+            exporter.judge()
         if "int8" in request.formats:
             exporter.quantize()
             exporter.verify_on_micro()
-            exporter.check_limits()
+            check_limits(
+                len(exporter.found.files["int8"]),
+                exporter.found.micro,
+                max_bytes=request.max_bytes,
+                max_arena_kib=request.max_arena_kib,
+            )
         exporter.measure()
         report = build_report(request, run, exporter.found)
         write_bundle(folder, request, run, exporter.found, report)
-    print("\n" + plain_table(FILES_HEADER, file_rows(report)))
-    if request.benchmark:
-        print("\n" + plain_table(SPEED_HEADER, speed_rows(report)) + "\n")
-    print(f"everything lies in {request.out}: model_card.md, report.json, run.py")
-    print("next:")
-    print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
+    _print_summary(request, report)
+
+
+def _print_summary(request: Request, report: dict[str, Any]) -> None:
+    if report["files"]:
+        print("\n" + plain_table(FILES_HEADER, file_rows(report)) + "\n")
+    if request.benchmark and report["files"]:
+        print(plain_table(SPEED_HEADER, speed_rows(report)) + "\n")
+    print(f"everything lies in {request.out}: model_card.md, report.json")
+    if report["files"]:
+        print("next:")
+        print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
 
 
 def say(what: str, text: str) -> None:
@@ -239,29 +252,6 @@ class Exporter:
             say("micro", f"equals LiteRT bit for bit on {micro.pictures} pictures; {arena}")
         else:
             say("micro", f"not run: {micro}")
-
-    def check_limits(self) -> None:
-        """Hold the int8 file to the limits that were given.
-
-        Raises:
-            UserError: it is too large, or its arena is or could not be found out.
-        """
-        size, micro = len(self.found.files["int8"]), self.found.micro
-        if self.request.max_bytes is not None and size > self.request.max_bytes:
-            raise UserError(
-                f"--max-bytes must be at least the int8 file's {size:,} bytes; received "
-                f"{self.request.max_bytes:,} (train with a smaller --width)"
-            )
-        if self.request.max_arena_kib is None:
-            return
-        if not isinstance(micro, MicroResult):
-            raise UserError(f"--max-arena-kib needs TensorFlow Lite Micro; {micro}")
-        if micro.arena_bytes > 1024 * self.request.max_arena_kib:
-            raise UserError(
-                f"--max-arena-kib must be at least the {micro.arena_bytes / 1024:.1f} KiB that the "
-                f"int8 file needs; received {self.request.max_arena_kib:g} (train with a smaller "
-                "--width or --image-size)"
-            )
 
     def measure(self) -> None:
         """Measure the speed of every file, on one thread and with `--benchmark` on all."""

@@ -23,9 +23,8 @@ def plot_files(report: Mapping[str, Any], path: Path) -> None:
         low, high = file["drop_interval_95_points"]
         points = file["drop_points"]
         drops.errorbar(points, name, xerr=[[points - low], [high - points]], fmt="o", capsize=3)
-    drops.axvline(report["max_drop_points"], color="black", linestyle=":", label="--max-drop")
-    drops.set_title("accuracy lost, points", fontsize=10)
-    drops.legend(fontsize=8)
+    drops.axvline(report["max_drop_points"], color="black", linestyle=":")
+    drops.set_title("accuracy lost, points (dotted: --max-drop)", fontsize=10)
     for axes in (sizes, speeds, drops):
         axes.grid(axis="x", alpha=0.3)
     sizes.invert_yaxis()

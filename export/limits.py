@@ -1,0 +1,39 @@
+"""Limits that a device sets: the size of the int8 file and of its tensor arena."""
+
+from export.micro import MicroResult
+from pipeline.errors import UserError
+
+
+def check_limits(
+    size: int,
+    micro: MicroResult | str | None,
+    *,
+    max_bytes: int | None,
+    max_arena_kib: float | None,
+) -> None:
+    """Hold the int8 file to the limits that were given.
+
+    Args:
+        size: of the file, bytes.
+        micro: what TensorFlow Lite Micro made of it, or why it made nothing.
+        max_bytes: largest allowed file; None for any.
+        max_arena_kib: largest allowed arena, KiB; None for any.
+
+    Raises:
+        UserError: it is too large, or its arena is or could not be found out.
+    """
+    if max_bytes is not None and size > max_bytes:
+        raise UserError(
+            f"--max-bytes must be at least the int8 file's {size:,} bytes; received "
+            f"{max_bytes:,} (train with a smaller --width)"
+        )
+    if max_arena_kib is None:
+        return
+    if not isinstance(micro, MicroResult):
+        raise UserError(f"--max-arena-kib needs TensorFlow Lite Micro; {micro}")
+    if micro.arena_bytes > 1024 * max_arena_kib:
+        raise UserError(
+            f"--max-arena-kib must be at least the {micro.arena_bytes / 1024:.1f} KiB that the "
+            f"int8 file needs; received {max_arena_kib:g} (train with a smaller --width or "
+            "--image-size)"
+        )
