@@ -5,6 +5,7 @@ imports LiteRT and NumPy, never TensorFlow. A spawned process imports the top of
 module too, which therefore must be as light.
 """
 
+import contextlib
 import multiprocessing
 import re
 import signal
@@ -43,7 +44,7 @@ class Latency:
         p50_ms: median time of a run once warm, from the encoded picture to the scores.
         p90_ms: time that 90 of 100 runs stay below, and so on.
         images_per_second: runs divided by the sum of their times.
-        peak_memory_bytes: by how much the process's peak rose from before the file was read to
+        peak_memory_bytes: by how much the process grew at most from before the file was read to
             the last run; None where the system does not tell (other than Linux).
         runs: that the figures are of.
         delegated: operations that the default delegate, XNNPACK, took over.
@@ -75,8 +76,8 @@ def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: floa
     fresh = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as folder,
-        # Ctrl-C reaches every process of a terminal; only the one that waits is to answer it.
-        ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as process,
+        # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
+        ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as process,
     ):
         # Through a pipe the file would come as copies that raise the peak before it is loaded.
         path = Path(folder, "model.tflite")
@@ -86,6 +87,7 @@ def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: floa
 
 def measure_here(path: Path, images: np.ndarray, threads: int, seconds: float) -> Latency:
     """Measure in this process what `measure_file` measures in a fresh one."""
+    _forget_peak_memory()
     memory_before = _peak_memory()
     start = time.perf_counter()
     content = path.read_bytes()
@@ -156,8 +158,14 @@ def count_delegated(content: bytes) -> tuple[int, int]:
     return len(taken), len(operations)
 
 
+def _forget_peak_memory() -> None:
+    """Let the peak begin anew at what is held now; imports took more for a while."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory() -> int | None:
-    """Most memory this process ever held, in bytes; None where the system does not tell.
+    """Most memory this process held, in bytes; None where the system does not tell.
 
     Not `getrusage`: Linux hands its figure on from the parent, which may hold TensorFlow.
     """

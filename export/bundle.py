@@ -8,11 +8,12 @@ from typing import Any
 
 from export.c_source import write_c_source
 from export.command_line import Request
+from export.errors import ExportFailed
 from export.findings import Findings
 from export.finished_run import FinishedRun
 from export.formats import FORMATS
 from export.golden import verify_golden, write_golden
-from export.graph import read_graph
+from export.graph import Graph, read_graph
 from export.micro import MicroResult
 from export.model_card import write_card
 from export.plots import plot_files
@@ -34,8 +35,9 @@ def write_bundle(
         request: what was asked for.
         run: the finished run.
         found: the files and what is known of them.
-        report: the content of `report.json`.
+        report: the content of `report.json`; whether the C source is there is added to it.
     """
+    report["c_source"] = None
     for name, content in found.files.items():
         (folder / FORMATS[name].file).write_bytes(content)
     labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
@@ -52,9 +54,20 @@ def write_bundle(
         ported = found.files.get("int8") or next(iter(found.files.values()))
         write_golden(ported, found.calibration.images[:GOLDEN_PICTURES], folder / "golden")
         verify_golden(ported, folder / "golden")
-    runs_on_micro = isinstance(found.micro, MicroResult)
-    if "int8" in found.files and (runs_on_micro or not find_spec("tflite_micro")):
-        arena = found.micro.arena_bytes if runs_on_micro else None
-        write_c_source(found.files["int8"], graphs[FORMATS["int8"].file], arena, folder)
+    if "int8" in found.files:
+        report["c_source"] = _write_c_source(found, graphs[FORMATS["int8"].file], folder)
     (folder / "report.json").write_text(to_json(report))
     (folder / "model_card.md").write_text(write_card(report, run.class_names), encoding="utf-8")
+
+
+def _write_c_source(found: Findings, graph: Graph, folder: Path) -> bool | str:
+    """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
+    runs_on_micro = isinstance(found.micro, MicroResult)
+    if find_spec("tflite_micro") and not runs_on_micro:
+        return found.micro
+    try:
+        arena = found.micro.arena_bytes if runs_on_micro else None
+        write_c_source(found.files["int8"], graph, arena, folder)
+    except ExportFailed as error:
+        return str(error)
+    return True

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import functools
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +27,19 @@ UNWRITABLE = (
 )
 """What the user can put right by another place or more space."""
 
-REPORT = "report.json"
-"""In every bundle; tells one from another folder that must not be overwritten."""
+REPORT, MADE_BY = "report.json", "made_by"
+"""A file of every bundle, and what is in it and in no other: so nothing else is overwritten."""
+
+EVIDENCE = (
+    "report.json",
+    "report.md",
+    "layers.png",
+    "worst_saved_model.npz",
+    "worst_saved_model.png",
+    "worst_float32.npz",
+    "worst_float32.png",
+)
+"""What a failed export may leave."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +82,17 @@ class BundleDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out must be a directory; received the file {self.path}")
-        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / REPORT).exists():
+        if self.path.is_dir() and any(self.path.iterdir()) and not self._is_bundle():
             raise UserError(
                 f"--out must be new, empty or an earlier bundle; received {self.path}, which holds "
                 "other files"
             )
+
+    def _is_bundle(self) -> bool:
+        try:
+            return MADE_BY in json.loads((self.path / REPORT).read_text())
+        except (OSError, ValueError, TypeError):
+            return False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:
@@ -116,18 +135,35 @@ class BundleDirectory:
         for leftover in (self._aside, self._old):
             shutil.rmtree(leftover, ignore_errors=True)
         self._aside.mkdir()
+        self._remove_evidence()
         try:
             yield
         finally:
             shutil.rmtree(self._aside, ignore_errors=True)
 
+    def _remove_evidence(self) -> None:
+        """Remove what an earlier failure left, and nothing else that lies there."""
+        for name in EVIDENCE:
+            (self.failed / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.failed.rmdir()
+
     def _move_in(self) -> None:
+        _flush(self._aside)
         if self._place.exists():
             self._place.rename(self._old)
         try:
             self._aside.rename(self._place)
-        except OSError:
-            self._old.rename(self._place)
+        except BaseException:
+            if self._old.exists():
+                self._old.rename(self._place)
             raise
         shutil.rmtree(self._old, ignore_errors=True)
-        shutil.rmtree(self.failed, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Force every file of a folder onto the disk, so that a power cut finds none half there."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -1,6 +1,6 @@
 """Which values each activation takes, and the range that its int8 levels are to cover."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -137,16 +137,3 @@ def _with_zero(low: float, high: float, full: Range) -> Range:
     """Keep zero inside, which padding and rectifiers need exactly, and stay within `full`."""
     low, high = max(low, full.low), min(high, full.high)
     return Range(float(min(low, 0.0)), float(max(high, 0.0)))
-
-
-def scale_changes(one: Mapping[str, Range], other: Mapping[str, Range]) -> dict[str, float]:
-    """How far each activation's scale differs between two calibrations.
-
-    Returns:
-        Tensor name -> |s1 - s2| / mean(s1, s2), in [0, 2]; 0 where both are zero.
-    """
-    changes = {}
-    for name, first in one.items():
-        widths = [max(r.high, 0.0) - min(r.low, 0.0) for r in (first, other[name])]
-        changes[name] = abs(widths[0] - widths[1]) / max(sum(widths) / 2, 1e-12)
-    return changes

@@ -1,6 +1,5 @@
 """What a failed export leaves: which layers lose most to quantisation, and what to try."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,15 +29,14 @@ ADVICE = """\
 def write_failure(
     folder: Path, tried: Sequence[dict[str, Any]], errors: Sequence[LayerError]
 ) -> None:
-    """Write `report.json`, `report.md` and `layers.png` in place of those of an earlier failure.
+    """Write `report.json`, `report.md` and `layers.png`.
 
     Args:
         folder: where to.
         tried: each way to quantise, as `report.describe_tried` tells of it.
         errors: of the layers, worst first.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     report = {"int8_tried": list(tried), "layers": [_finite(error) for error in errors]}
     write_whole(folder / "report.json", lambda aside: aside.write_text(to_json(report)))
     rows = [

@@ -6,6 +6,7 @@ from export.benchmark import Latency
 from export.finished_run import CalibrationPictures
 from export.gate import Comparison
 from export.micro import MicroResult
+from export.repair import Rung
 
 
 @dataclass(frozen=True)
@@ -13,20 +14,16 @@ class Tried:
     """A way to quantise and how it did.
 
     Attributes:
-        name: what was done, in words.
+        rung: the way.
         content: the .tflite file.
-        kept_float: Keras layers left in float32.
         comparison: with the Keras network on test.
         latency_ms: median of one picture on one thread.
-        passes: whether it is good enough.
     """
 
-    name: str
+    rung: Rung
     content: bytes
-    kept_float: tuple[str, ...]
     comparison: Comparison
     latency_ms: float
-    passes: bool
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,12 @@ class Findings:
     """What is known so far.
 
     Attributes:
-        calibration: the pictures quantisation looked at.
+        calibration: the calibration split's pictures.
         files: TFLite format -> the file's content.
         differences: exact format -> largest difference of a score from the Keras network's.
-        comparisons: TFLite format -> how it compares with the Keras network on test.
+        comparisons: format -> how it compares with the Keras network on test.
         tried: every way to quantise to int8, the chosen one last.
-        halves: the calibration's stability, where int8 was asked for.
+        halves: how stable the chosen one's calibration is.
         micro: what TensorFlow Lite Micro made of the int8 file, or why it made nothing.
         latencies: TFLite format -> its speed, on one thread and on all where both were measured.
     """

@@ -1,6 +1,6 @@
 """A finished run: its settings, its network and the very pictures it was trained on."""
 
-import json
+import zipfile
 from dataclasses import dataclass
 
 import keras
@@ -46,8 +46,8 @@ class FinishedRun:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the network's layers."""
-        return [layer.name for layer in self.network.layers]
+        """Names of the network's layers, and of operations that stand in none."""
+        return [operation.name for operation in self.network.operations]
 
 
 def load_finished_run(directory: RunDirectory) -> FinishedRun:
@@ -57,8 +57,9 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
         UserError: the run is missing, unfinished or of another version, or its pictures changed.
     """
     config = directory.load_finished()
+    metrics = directory.read_json(directory.metrics, ("test", "parameters", "multiply_adds"))
+    recorded = directory.read_json(directory.splits, ("splits",))
     data = prepare_data(config)
-    recorded = json.loads(directory.splits.read_text())
     if describe_splits(data.source, data.splits) != recorded:
         raise UserError(
             f"an export needs the pictures that the run was trained on; {data.source.name} no "
@@ -66,10 +67,9 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
         )
     try:
         network = keras.saving.load_model(directory.model, compile=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{directory.model} must be a Keras model; {reason}") from error
-    metrics = json.loads(directory.metrics.read_text())
     return FinishedRun(directory, config, network, data, metrics, recorded["splits"])
 
 

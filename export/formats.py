@@ -11,20 +11,18 @@ class Format:
         name: what `--formats` calls it.
         file: its name in the bundle.
         purpose: who takes it, and how numbers are held in it.
-        exact: held to the float network within float tolerance; the others answer to the gate.
     """
 
     name: str
     file: str
     purpose: str
-    exact: bool = False
 
 
 FORMATS = {
     kind.name: kind
     for kind in (
-        Format("saved_model", "saved_model", "TensorFlow and TF Serving, any batch size", True),
-        Format("float32", "model_float32.tflite", "TFLite as trained; the reference", True),
+        Format("saved_model", "saved_model", "TensorFlow and TF Serving, any batch size"),
+        Format("float32", "model_float32.tflite", "TFLite as trained; the reference"),
         Format("float16", "model_float16.tflite", "half the size; GPUs compute in it"),
         Format("dynamic", "model_dynamic.tflite", "int8 weights, float activations"),
         Format("int8", "model_int8.tflite", "int8 weights and activations; CPUs, NPUs, MCUs"),

@@ -176,7 +176,9 @@ def verify_integer_only(graph: Graph, kept_float: Collection[str] = ()) -> None:
     """
     for place, operation in enumerate(graph.operations):
         converts = operation.name in ("QUANTIZE", "DEQUANTIZE")
-        if operation.layer in kept_float or (converts and kept_float):
+        ends = operation.inputs[0].dtype, operation.output.dtype
+        to_or_from_float = sum(dtype.startswith("float") for dtype in ends) == 1
+        if operation.layer in kept_float or (kept_float and converts and to_or_from_float):
             continue
         for tensor in (*operation.inputs, operation.output):
             if tensor.dtype.startswith("float"):

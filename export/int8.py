@@ -1,98 +1,89 @@
-"""The int8 file: quantise, judge, and where that fails climb the repair ladder."""
+"""The int8 file: quantise, compare, and where that fails climb the repair ladder."""
 
 from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from export.alignment import align_weights
 from export.benchmark import measure_file
-from export.calibration import Calibrator, scale_changes
-from export.converter import quantize_to_int8
 from export.findings import Halves, Tried
 from export.finished_run import FinishedRun, load_calibration
-from export.graph import Graph, read_graph, verify_built_in, verify_integer_only
+from export.graph import read_graph, verify_built_in, verify_integer_only
 from export.judge import Judge
-from export.repair import climb
+from export.repair import Rung, climb
 
 TIMED_PICTURES, TIMED_SECONDS = 20, 0.2
 """How long each way to quantise is timed, and on how many pictures."""
 
 
 def try_rungs(
-    float32: bytes,
-    run: FinishedRun,
-    images: np.ndarray,
-    judge: Judge,
-    *,
-    layers: Collection[str],
-    input_type: str,
-    max_drop: float,
+    float32: bytes, run: FinishedRun, judge: Judge, layers: Collection[str], input_type: str
 ) -> Iterator[Tried]:
-    """Yield one way to quantise after the other, each judged.
+    """Yield one way to quantise after the other, each compared with the Keras network.
 
     Args:
         float32: the float32 .tflite file.
         run: the finished run.
-        images: the calibration pictures.
         judge: of the test split.
         layers: names of the Keras model's layers.
         input_type: int8 or uint8.
-        max_drop: percentage points of test accuracy that quantisation may cost.
 
     Raises:
         ExportFailed: a file computes in floating point where it must not.
     """
-
-    def draw_more(more: int) -> np.ndarray:
-        return load_calibration(run, more).images
-
-    for rung in climb(float32, images, draw_more, layers, input_type):
-        content = align_weights(rung.content)
+    calibration = load_calibration(run)
+    for rung in climb(
+        float32, calibration, lambda more: load_calibration(run, more), layers, input_type
+    ):
+        content = rung.quantize(float32, rung.calibration.images)
         graph = read_graph(content, layers)
         verify_built_in(graph)
         verify_integer_only(graph, rung.kept_float)
         comparison = judge.compare(judge.scores({"int8": content})["int8"])
-        yield Tried(
-            rung.name,
-            content,
-            rung.kept_float,
-            comparison,
-            measure_file(content, images[:TIMED_PICTURES], 1, TIMED_SECONDS).p50_ms,
-            comparison.passes(max_drop),
-        )
+        pictures = calibration.images[:TIMED_PICTURES]
+        latency = measure_file(content, pictures, threads=1, seconds=TIMED_SECONDS)
+        yield Tried(rung, content, comparison, latency.p50_ms)
 
 
-def compare_halves(
-    float32: bytes, images: np.ndarray, judge: Judge, layers: Collection[str]
-) -> Halves:
+def compare_halves(float32: bytes, rung: Rung, judge: Judge, layers: Collection[str]) -> Halves:
     """Quantise by either half of the calibration pictures and see how far the results differ.
 
     Args:
         float32: the float32 .tflite file.
-        images: the calibration pictures, in random order.
+        rung: the way to quantise; its pictures are in random order.
         judge: of the test split.
         layers: names of the Keras model's layers.
     """
-    halves = np.array_split(images, 2)
-    ranges = [Calibrator(float32, half).full for half in halves]
-    scores = judge.scores(
-        {
-            f"half {place}": quantize_to_int8(float32, observed)
-            for place, observed in enumerate(ranges, start=1)
-        }
-    )
-    changes = scale_changes(*ranges)
-    largest = max(changes, key=lambda name: changes[name])
+    halves = np.array_split(rung.calibration.images, 2)
+    files = {
+        f"half {place}": rung.quantize(float32, half) for place, half in enumerate(halves, start=1)
+    }
+    changes = scale_changes(*files.values(), layers)
+    largest = max(changes, key=lambda layer: changes[layer])
+    scores = judge.scores(files)
     answers = [of_half.argmax(axis=-1) for of_half in scores.values()]
     return Halves(
         pictures=tuple(len(half) for half in halves),
         median_scale_change=float(np.median(list(changes.values()))),
         largest_scale_change=changes[largest],
-        largest_layer=_layer_writing(read_graph(float32, layers), largest),
+        largest_layer=largest,
         agreement=float(np.mean(answers[0] == answers[1])),
         accuracies=tuple(judge.compare(of_half).accuracy for of_half in scores.values()),
     )
 
 
-def _layer_writing(graph: Graph, tensor: str) -> str:
-    return next(op.layer for op in graph.operations if op.output.name == tensor)
+def scale_changes(one: bytes, other: bytes, layers: Collection[str]) -> dict[str, float]:
+    """How far the scale of each layer's output differs between two int8 files of one network.
+
+    Returns:
+        Keras layer -> |s1 - s2| / mean(s1, s2), in [0, 2]; the greatest of its operations'.
+    """
+    changes: dict[str, float] = {}
+    pairs = zip(
+        read_graph(one, layers).operations, read_graph(other, layers).operations, strict=True
+    )
+    for first, second in pairs:
+        if len(first.output.scales):
+            scales = first.output.scales[0], second.output.scales[0]
+            change = float(abs(scales[0] - scales[1]) / np.mean(scales))
+            changes[first.layer] = max(change, changes.get(first.layer, 0.0))
+    return changes

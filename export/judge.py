@@ -20,11 +20,14 @@ class Judge:
     Args:
         network: the Keras network, pixels to scores.
         test: the pictures.
+
+    Attributes:
+        pictures: how many there are.
     """
 
     def __init__(self, network: keras.Model, test: Examples) -> None:
         self._batches = build_evaluation_batches(test, global_batch_size=128)
-        self._pictures = len(test)
+        self.pictures = len(test)
         self._labels = test.source.labels[test.rows]
         self._expected = self._run({"keras": network.predict_on_batch}, "testing Keras")["keras"]
 
@@ -35,6 +38,8 @@ class Judge:
 
     def scores(self, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
         """Let every file answer for every picture: name -> float32 [pictures, classes]."""
+        if not files:
+            return {}
         models = {name: LiteRTModel(content, threads=THREADS) for name, content in files.items()}
         label = f"testing {', '.join(files)}"
         return self._run({name: model.predict for name, model in models.items()}, label)
@@ -47,7 +52,7 @@ class Judge:
         self, networks: Mapping[str, Callable[[np.ndarray], np.ndarray]], label: str
     ) -> dict[str, np.ndarray]:
         scores: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-        with Progress(self._pictures, label, "pictures") as progress:
+        with Progress(self.pictures, label, "pictures") as progress:
             for images, _, _ in self._batches.as_numpy_iterator():
                 for name, predict in networks.items():
                     scores[name].append(predict(images))

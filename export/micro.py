@@ -65,9 +65,9 @@ def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
         ExportFailed: the scores of a picture differ in a bit, or the file ends the process.
     """
     # Files are not checked as they are loaded: a bad one ends the process that it is loaded in.
-    # Ctrl-C reaches every process of a terminal; only the one that waits is to answer it.
-    ignore_interrupt = signal.signal, (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(1, get_context("spawn"), *ignore_interrupt) as child:
+    # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
+    end_at_once = signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(1, get_context("spawn"), *end_at_once) as child:
         try:
             arena = child.submit(_measure_arena, content).result()
             if isinstance(arena, str):

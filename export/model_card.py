@@ -59,7 +59,7 @@ def _use(report: Mapping[str, Any]) -> list[str]:
         "What another device has to do is in `preprocessing.json`: resize the whole picture, no "
         "more. `golden/` has inputs and the exact outputs, to check a port."
     )
-    if "int8" in report["files"]:
+    if report["c_source"] is True:
         text += " For a microcontroller: `model_int8.h` and `model_int8.cc`."
     return ["## Use", text]
 
@@ -106,8 +106,9 @@ def _micro(report: Mapping[str, Any]) -> str:
 
 
 def _per_class(report: Mapping[str, Any]) -> list[str]:
-    """Class by class for the smallest file, those that lost most first."""
-    file = min(report["files"].values(), key=lambda file: file["bytes"])
+    """Class by class for the int8 file, else the smallest, those that lost most first."""
+    smallest = min(report["files"].values(), key=lambda file: file["bytes"])
+    file = report["files"].get("int8", smallest)
     changes = [
         (label, f"{share['float']:.2%}", f"{share['exported']:.2%}", _points(share))
         for label, share in file["per_class"].items()

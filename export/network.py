@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipeline.errors import UserError
+
 
 def build_inference_network(trained: keras.Model, output: str) -> keras.Model:
     """Return `trained`, with a softmax behind its logits where `output` is `probabilities`.
@@ -78,4 +80,8 @@ def _write(network: keras.Model, serve, pixels: tf.TensorSpec, path: Path) -> No
     archive.track(network)
     signature = [tf.TensorSpec(pixels.shape, pixels.dtype, name="pixels")]
     archive.add_endpoint("serve", serve, input_signature=signature)
-    archive.write_out(str(path), verbose=False)
+    try:
+        archive.write_out(str(path), verbose=False)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"--out must be writable; {path}: {reason}") from error

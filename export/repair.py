@@ -1,12 +1,14 @@
 """The repair ladder: ways to quantise to int8, from the plain one to the most indulgent."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from export.alignment import align_weights
 from export.calibration import Calibrator, clip_by_percentile, clip_by_squared_error
-from export.converter import quantize_to_int8
+from export.converter import Range, quantize_to_int8
+from export.finished_run import CalibrationPictures
 from export.graph import Graph, read_graph
 from export.layer_error import LayerError, rank_layers
 
@@ -16,26 +18,62 @@ MORE_PICTURES = 4
 LAYERS_IN_FLOAT = (1, 2, 4)
 """How many of the worst layers the last rungs leave in float32."""
 
+RANKED_PICTURES = 100
+"""Over so many pictures the error of each layer is measured, at most."""
+
+CLIPS = {
+    "full range": None,
+    "clipped by percentile": clip_by_percentile,
+    "least squared error": clip_by_squared_error,
+}
+"""How an activation's range is found: its name in reports -> how a histogram is clipped."""
+
 
 @dataclass(frozen=True)
 class Rung:
     """One way to quantise.
 
     Attributes:
-        name: what was done, in words.
-        content: the .tflite file.
+        calibration: the pictures it looks at.
+        ranges: name in `CLIPS` of how the range of an activation is found.
+        input_type: int8 or uint8.
         kept_float: Keras layers left in float32.
+        kept_tensors: output tensors of their operations.
     """
 
-    name: str
-    content: bytes
+    calibration: CalibrationPictures
+    input_type: str
+    ranges: str = "full range"
     kept_float: tuple[str, ...] = ()
+    kept_tensors: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What is done, in words."""
+        name = f"{len(self.calibration.images)} pictures, {self.ranges}"
+        return f"{name}, {' and '.join(self.kept_float)} in float32" if self.kept_float else name
+
+    def find_ranges(self, float32: bytes, images: np.ndarray) -> dict[str, Range]:
+        """Find the range of each activation of a float32 .tflite file."""
+        calibrator = Calibrator(float32, images)
+        clip = CLIPS[self.ranges]
+        return calibrator.clipped(clip) if clip else calibrator.full
+
+    def quantize(self, float32: bytes, images: np.ndarray) -> bytes:
+        """Quantise a float32 .tflite file in this way, by these pictures, weights aligned."""
+        ranges = self.find_ranges(float32, images)
+        return align_weights(quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors))
+
+    def rank_layers(self, float32: bytes, layers: Collection[str]) -> list[LayerError]:
+        """Measure the error that each layer's quantisation adds in this way, worst first."""
+        images = self.calibration.images[:RANKED_PICTURES]
+        return rank_layers(float32, self.find_ranges(float32, images), images, layers)
 
 
 def climb(
     float32: bytes,
-    images: np.ndarray,
-    draw_more: Callable[[int], np.ndarray],
+    calibration: CalibrationPictures,
+    draw_more: Callable[[int], CalibrationPictures],
     layers: Collection[str],
     input_type: str,
 ) -> Iterator[Rung]:
@@ -43,39 +81,26 @@ def climb(
 
     Args:
         float32: the float32 .tflite file.
-        images: the calibration pictures, uint8 [pictures, height, width, 3].
+        calibration: the calibration pictures.
         draw_more: from a number to the calibration pictures and so many of train.
         layers: names of the Keras model's layers.
         input_type: int8 or uint8.
     """
-    calibrator = Calibrator(float32, images)
-    yield Rung(
-        f"{len(images)} calibration pictures, full range",
-        quantize_to_int8(float32, calibrator.full, input_type),
-    )
-    images = draw_more(MORE_PICTURES * len(images))
-    calibrator = Calibrator(float32, images)
-    yield Rung(
-        f"{len(images)} calibration pictures, full range",
-        quantize_to_int8(float32, calibrator.full, input_type),
-    )
-    ranges = calibrator.clipped(clip_by_percentile)
-    yield Rung("ranges clipped by percentile", quantize_to_int8(float32, ranges, input_type))
-    ranges = calibrator.clipped(clip_by_squared_error)
-    yield Rung("ranges of least squared error", quantize_to_int8(float32, ranges, input_type))
+    yield Rung(calibration, input_type)
+    rung = Rung(draw_more(MORE_PICTURES * len(calibration.images)), input_type)
+    yield rung
+    yield replace(rung, ranges="clipped by percentile")
+    rung = replace(rung, ranges="least squared error")
+    yield rung
     # Quantisation-aware fine-tuning belongs here: it costs training, but no speed on the device.
     graph = read_graph(float32, layers)
-    worst = rank_layers(float32, ranges, images[: len(images) // MORE_PICTURES], layers)
+    worst = rung.rank_layers(float32, layers)
     for count in LAYERS_IN_FLOAT:
         tensors, kept = _with_readers(graph, worst[:count])
-        yield Rung(
-            f"{' and '.join(dict.fromkeys(error.layer for error in worst[:count]))} in float32",
-            quantize_to_int8(float32, ranges, input_type, tensors),
-            kept,
-        )
+        yield replace(rung, kept_float=kept, kept_tensors=tensors)
 
 
-def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[set[str], tuple[str, ...]]:
+def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[frozenset[str], tuple[str, ...]]:
     """Find what must stay in float so that the layers' outputs are never quantised.
 
     Returns:
@@ -91,4 +116,4 @@ def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[set[str], tup
     # The scores are int8 in the end, whatever writes them.
     chosen = [operation for operation in chosen if operation.output != graph.output]
     layers = tuple(dict.fromkeys(operation.layer for operation in chosen))
-    return {operation.output.name for operation in chosen}, layers
+    return frozenset(operation.output.name for operation in chosen), layers

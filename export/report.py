@@ -1,18 +1,22 @@
 """What an export found out, as a JSON report and as the table that is printed."""
 
+import contextlib
 import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from export.bundle_directory import MADE_BY
 from export.command_line import Request
 from export.findings import Findings, Tried
 from export.finished_run import FinishedRun
 from export.formats import FORMATS
 from export.gate import Comparison
 from export.graph import read_graph
+from export.verification import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
 from pipeline.plan import describe_environment
 
 
@@ -20,6 +24,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
     """Build the content of `report.json`; every figure that the model card shows is in it."""
     values = run.config.values()
     return {
+        MADE_BY: "python -m export",
         "run": {
             "directory": run.directory.path.name,
             **{name: values[name] for name in ("data", "model", "width", "image_size", "seed")},
@@ -29,21 +34,50 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         },
         "output": request.output,
         "max_drop_points": request.max_drop,
-        "calibration": {
-            "pictures": len(found.calibration.images),
-            "fingerprint": found.calibration.fingerprint,
-            "left_out_because_in_test": found.calibration.left_out,
-            "halves": asdict(found.halves) if found.halves else None,
-        },
+        "calibration": _describe_calibration(found),
         "splits": run.splits,
         "files": {
             name: _describe_file(name, run, found) for name in FORMATS if name in found.files
         },
-        "saved_model": {"largest_difference": found.differences.get("saved_model")},
-        "int8_tried": [describe_tried(tried) for tried in found.tried],
+        "saved_model": _describe_saved_model(request, run, found),
+        "int8_tried": [describe_tried(tried, request.max_drop) for tried in found.tried],
         "tensorflow_lite_micro": describe_micro(found),
-        "environment": describe_environment(),
+        "environment": _describe_environment(),
     }
+
+
+def _describe_calibration(found: Findings) -> dict[str, Any]:
+    """Of the int8 file that is shipped, else of the calibration split."""
+    calibration = found.tried[-1].rung.calibration if found.tried else found.calibration
+    return {
+        "pictures": len(calibration.images),
+        "fingerprint": calibration.fingerprint,
+        "left_out_because_in_test": calibration.left_out,
+        "halves": asdict(found.halves) if found.halves else None,
+    }
+
+
+def _describe_saved_model(
+    request: Request, run: FinishedRun, found: Findings
+) -> dict[str, Any] | None:
+    """Its accuracy is Keras': the scores are the same within the tolerance."""
+    if "saved_model" not in request.formats:
+        return None
+    return {
+        "file": FORMATS["saved_model"].file,
+        "tolerance": SAVED_MODEL_TOLERANCE,
+        "largest_difference": found.differences["saved_model"],
+        "keras_accuracy": run.metrics["test"]["accuracy"],
+    }
+
+
+def _describe_environment() -> dict[str, Any]:
+    """Versions and machine, those of the runtimes among them."""
+    environment = describe_environment()
+    for package in ("ai-edge-litert", "tflite-micro"):
+        with contextlib.suppress(PackageNotFoundError):
+            environment["packages"][package] = version(package)
+    return environment
 
 
 def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:
@@ -54,8 +88,10 @@ def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, An
         "bytes": len(content),
         "crc32": f"0x{zlib.crc32(content):08x}",
         "largest_difference": found.differences.get(name),
+        "tolerance": FLOAT32_TOLERANCE if name == "float32" else None,
         **describe_comparison(found.comparisons[name], run.class_names),
         "latency": [asdict(latency) for latency in found.latencies[name]],
+        "delegate": "XNNPACK",
         "operations": [
             {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
             for op in graph.operations
@@ -89,14 +125,17 @@ def _or_none(share: float) -> float | None:
     return None if math.isnan(share) else share
 
 
-def describe_tried(tried: Tried) -> dict[str, Any]:
+def describe_tried(tried: Tried, max_drop: float) -> dict[str, Any]:
     """Build the figures of one way to quantise."""
     return {
-        "what": tried.name,
-        "layers_in_float32": list(tried.kept_float),
+        "what": tried.rung.name,
+        "pictures": len(tried.rung.calibration.images),
+        "fingerprint": tried.rung.calibration.fingerprint,
+        "ranges": tried.rung.ranges,
+        "layers_in_float32": list(tried.rung.kept_float),
         "bytes": len(tried.content),
         "latency_ms": tried.latency_ms,
-        "passes": tried.passes,
+        "passes": tried.comparison.passes(max_drop),
         **describe_comparison(tried.comparison),
     }
 
@@ -191,6 +230,18 @@ def drop(comparison: Mapping[str, Any]) -> str:
     """Write a drop with its interval: `0.37 (-0.21 to 0.95)`."""
     low, high = comparison["drop_interval_95_points"]
     return f"{comparison['drop_points']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def print_tables(report: Mapping[str, Any], *, with_speed: bool) -> None:
+    """Print the ways to quantise where there were several, the files, and their speeds."""
+    if len(report["int8_tried"]) > 1:
+        rows = [tried_row(tried) for tried in report["int8_tried"]]
+        print("\n" + plain_table(TRIED_HEADER, rows))
+    if report["files"]:
+        print("\n" + plain_table(FILES_HEADER, file_rows(report)))
+        if with_speed:
+            print("\n" + plain_table(SPEED_HEADER, speed_rows(report)))
+        print()
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,24 @@ class RunDirectory:
                 f"a run must be of this version; {self.config} lacks {', '.join(missing)}"
             )
         return config
+
+    def read_json(self, path: Path, needed: Collection[str]) -> dict[str, Any]:
+        """Read one of this directory's files, an object with the `needed` names in it.
+
+        Raises:
+            UserError: it is missing, damaged or of another version.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"a finished run must have a whole {path.name}; {path}: {reason}"
+            ) from None
+        missing = [name for name in needed if name not in content]
+        if missing:
+            raise UserError(f"a run must be of this version; {path} lacks {', '.join(missing)}")
+        return content
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Write `content` to `path`, one of this directory's files."""

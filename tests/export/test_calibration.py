@@ -11,7 +11,6 @@ from export.calibration import (
     Calibrator,
     clip_by_percentile,
     clip_by_squared_error,
-    scale_changes,
 )
 from export.converter import Converter, Range, quantize_to_int8
 from export.graph import read_graph
@@ -264,11 +263,3 @@ def test_int8_levels_of_a_positive_activation_reach_down_to_zero(float32, calibr
     # (10 - 0) / 255 and not (10 - 5) / 255; float32.
     assert pool.scales[0] == pytest.approx(10 / 255, rel=1e-6)
     assert pool.zero_points[0] == -128
-
-
-def test_scale_change_is_the_difference_beside_the_mean():
-    one = {"a": Range(-1.0, 2.0), "b": Range(0.0, 4.0), "dead": Range(0.0, 0.0)}
-    other = {"a": Range(0.0, 1.0), "b": Range(-2.0, 2.0), "dead": Range(0.0, 0.0)}
-
-    # Widths of 3 and 1 differ by 2, and their mean is 2.
-    assert scale_changes(one, other) == {"a": 1.0, "b": 0.0, "dead": 0.0}

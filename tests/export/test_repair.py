@@ -1,5 +1,6 @@
 """The way to an int8 file: the ladder rung by rung, the judge of each, and the two halves."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import keras
@@ -13,6 +14,7 @@ from export.alignment import align_weights
 from export.calibration import Calibrator, clip_by_percentile, clip_by_squared_error
 from export.converter import Converter, quantize_to_int8
 from export.errors import ExportFailed
+from export.finished_run import CalibrationPictures
 from export.gate import compare
 from export.graph import read_graph, verify_integer_only
 from export.int8 import compare_halves, try_rungs
@@ -96,13 +98,22 @@ def judge(network, split) -> Judge:
     return Judge(network, split)
 
 
-def draw_more(more: int) -> np.ndarray:
-    return IMAGES[: 10 + more]
+def pictures(count: int) -> CalibrationPictures:
+    return CalibrationPictures(IMAGES[:count], f"the first {count}", 0)
+
+
+def draw_more(more: int) -> CalibrationPictures:
+    return pictures(10 + more)
 
 
 @pytest.fixture(scope="module")
 def rungs(float32, names) -> list[Rung]:
-    return list(climb(float32, IMAGES[:10], draw_more, names, "int8"))
+    return list(climb(float32, pictures(10), draw_more, names, "int8"))
+
+
+@pytest.fixture(scope="module")
+def contents(rungs, float32) -> list[bytes]:
+    return [rung.quantize(float32, rung.calibration.images) for rung in rungs]
 
 
 def output_of(graph, layer: str):
@@ -115,49 +126,35 @@ def output_of(graph, layer: str):
 def test_rungs_are_named_for_what_was_done(rungs):
     names = [rung.name for rung in rungs]
     assert names[:5] == [
-        "10 calibration pictures, full range",
-        "50 calibration pictures, full range",
-        "ranges clipped by percentile",
-        "ranges of least squared error",
-        "conv1 in float32",
+        "10 pictures, full range",
+        "50 pictures, full range",
+        "50 pictures, clipped by percentile",
+        "50 pictures, least squared error",
+        "50 pictures, least squared error, conv1 and conv2 and conv3 in float32",
     ]
-    assert [name.count(" and ") for name in names[5:]] == [1, 3]
-    assert all(name.startswith("conv1 and ") for name in names[5:])
+    assert all(name.startswith(f"{names[3]}, conv1 and ") for name in names[5:])
+    assert [rung.calibration.fingerprint for rung in rungs] == ["the first 10"] + 6 * [
+        "the first 50"
+    ]
 
 
 def test_the_ladder_is_climbed_no_higher_than_asked(float32, names, monkeypatch):
     done = []
+    rank = repair.rank_layers
+    monkeypatch.setattr(repair, "rank_layers", lambda *given: done.append("rank") or rank(*given))
 
-    def watch(name):
-        real = getattr(repair, name)
-        monkeypatch.setattr(repair, name, lambda *given: done.append(name) or real(*given))
-
-    for name in ("Calibrator", "quantize_to_int8", "rank_layers"):
-        watch(name)
-
-    def draw(more: int) -> np.ndarray:
+    def draw(more: int) -> CalibrationPictures:
         done.append(f"draw {more}")
         return draw_more(more)
 
-    ladder = climb(float32, IMAGES[:10], draw, names, "int8")
     steps = []
-    for _ in ladder:
+    for _ in climb(float32, pictures(10), draw, names, "int8"):
         steps.append(tuple(done))
         done.clear()
-    assert steps[:3] == [
-        ("Calibrator", "quantize_to_int8"),
-        ("draw 40", "Calibrator", "quantize_to_int8"),
-        ("quantize_to_int8",),
-    ]
-    assert steps[3:] == [
-        ("quantize_to_int8",),
-        ("rank_layers", "quantize_to_int8"),
-        ("quantize_to_int8",),
-        ("quantize_to_int8",),
-    ]
+    assert steps == [(), ("draw 40",), (), (), ("rank",), (), ()]
 
 
-def test_each_rung_of_integers_quantises_by_its_own_pictures_and_ranges(rungs, float32):
+def test_each_rung_of_integers_quantises_by_its_own_pictures_and_ranges(rungs, contents, float32):
     few, many = Calibrator(float32, IMAGES[:10]), Calibrator(float32, IMAGES[:50])
     expected = [
         few.full,
@@ -165,18 +162,20 @@ def test_each_rung_of_integers_quantises_by_its_own_pictures_and_ranges(rungs, f
         many.clipped(clip_by_percentile),
         many.clipped(clip_by_squared_error),
     ]
-    contents = [quantize_to_int8(float32, ranges) for ranges in expected]
-    assert [rung.content for rung in rungs[:4]] == contents
-    assert len(set(contents)) == 4
-    for rung in rungs[:4]:
+    files = [align_weights(quantize_to_int8(float32, ranges)) for ranges in expected]
+    assert contents[:4] == files
+    assert len(set(files)) == 4
+    for rung, content in zip(rungs[:4], contents[:4], strict=True):
         assert rung.kept_float == ()
-        verify_integer_only(read_graph(rung.content))
+        verify_integer_only(read_graph(content))
 
 
-def test_neither_the_worst_layer_nor_what_reads_it_is_ever_quantised(rungs, float32, names):
+def test_neither_the_worst_layer_nor_what_reads_it_is_ever_quantised(
+    rungs, contents, float32, names
+):
     worst = output_of(read_graph(float32, names), "conv1")
-    for rung in rungs[4:]:
-        graph = read_graph(rung.content, names)
+    for rung, content in zip(rungs[4:], contents[4:], strict=True):
+        graph = read_graph(content, names)
         readers = [op for op in graph.operations if worst.name in {i.name for i in op.inputs}]
         assert sorted((op.name, op.layer) for op in readers) == [
             ("CONV_2D", "conv2"),
@@ -192,14 +191,14 @@ def test_neither_the_worst_layer_nor_what_reads_it_is_ever_quantised(rungs, floa
         assert (graph.input.dtype, graph.output.dtype) == ("int8", "int8")
     assert set(rungs[4].kept_float) == {"conv1", "conv2", "conv3"}
     # The rest computes in integers still, else it would be no int8 file.
-    assert output_of(read_graph(rungs[4].content, names), "add").dtype == "int8"
+    assert output_of(read_graph(contents[4], names), "add").dtype == "int8"
 
 
-def test_what_the_layer_before_lost_comes_back(rungs, float32):
+def test_what_the_layer_before_lost_comes_back(contents, float32):
     exact = LiteRTModel(float32).predict(IMAGES[:50])
     errors = []
-    for rung in rungs:
-        off = LiteRTModel(rung.content).predict(IMAGES[:50]) - exact
+    for content in contents:
+        off = LiteRTModel(content).predict(IMAGES[:50]) - exact
         errors.append(np.linalg.norm(off) / np.linalg.norm(exact - exact.mean(axis=0)))
     # Six silent channels of eight take most of the differences between pictures with them; int8
     # as such, of 256 levels a layer, costs a few percent.
@@ -219,37 +218,26 @@ def test_what_the_layer_before_lost_comes_back(rungs, float32):
 def test_readers_are_all_that_read_and_none_else(float32, names, monkeypatch, worst, kept):
     graph = read_graph(float32, names)
     planted = [LayerError(name, "", output_of(graph, name).name, 0.0) for name in worst]
-    asked = []
-
-    def quantize(float32, ranges, input_type, keep_float=()):
-        asked.append(keep_float)
-        return b""
-
     monkeypatch.setattr(repair, "rank_layers", lambda *given: planted)
-    monkeypatch.setattr(repair, "quantize_to_int8", quantize)
-    last = list(climb(float32, IMAGES[:4], draw_more, names, "int8"))[-1]
+    last = list(climb(float32, pictures(4), draw_more, names, "int8"))[-1]
     assert set(last.kept_float) == kept
     assert len(last.kept_float) == len(kept)
     layer_of = {op.output.name: op.layer for op in graph.operations if op.name != "RESHAPE"}
-    assert {layer_of[tensor] for tensor in asked[-1] if tensor in layer_of} == kept
+    assert {layer_of[tensor] for tensor in last.kept_tensors if tensor in layer_of} == kept
 
 
-def test_uint8_is_passed_on_to_every_rung(float32, names, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        repair, "quantize_to_int8", lambda float32, ranges, kind, *_: asked.append(kind) or b""
-    )
-    list(climb(float32, IMAGES[:4], draw_more, names, "uint8"))
-    assert asked == ["uint8"] * 7
+def test_uint8_is_passed_on_to_every_rung(float32, names):
+    ladder = climb(float32, pictures(4), draw_more, names, "uint8")
+    assert [rung.input_type for rung in ladder] == ["uint8"] * 7
 
 
 # The judge.
 
 
 def test_each_test_picture_is_judged_once_and_beside_its_own_label(
-    network, judge, float32, rungs, split
+    network, judge, float32, contents, split
 ):
-    files = {"float32": float32, "int8": rungs[0].content}
+    files = {"float32": float32, "int8": contents[0]}
     scores = judge.scores(files)
     labels = split.source.labels[ROWS]
     expected = keras_scores(network)[ROWS]
@@ -290,42 +278,33 @@ class Court:
 @pytest.fixture
 def quick(monkeypatch):
     """No timing, which has tests of its own; calibration pictures from a list."""
-    monkeypatch.setattr(int8, "measure_file", lambda *given: SimpleNamespace(p50_ms=0.25))
+    monkeypatch.setattr(int8, "measure_file", lambda *given, **named: SimpleNamespace(p50_ms=0.25))
     drawn = []
 
-    def load(run, more):
+    def load(run, more=0):
         drawn.append((run, more))
-        return SimpleNamespace(images=draw_more(more))
+        return draw_more(more)
 
     monkeypatch.setattr(int8, "load_calibration", load)
     return drawn
 
 
 def try_all(float32, names, court, input_type="int8"):
-    return try_rungs(
-        float32,
-        "the run",
-        IMAGES[:10],
-        court,
-        layers=names,
-        input_type=input_type,
-        max_drop=25.0,
-    )
+    return try_rungs(float32, "the run", court, names, input_type)
 
 
 def test_what_is_judged_is_what_is_shipped(float32, names, quick):
     court = Court([0, 1, 0, 0], [0, 1, 2, 0])
     tried = try_all(float32, names, court)
     first = next(tried)
-    assert (quick, len(court.heard)) == ([], 1)
+    assert (quick, len(court.heard)) == ([("the run", 0)], 1)
     second = next(tried)
-    assert quick == [("the run", 40)]
+    assert quick == [("the run", 0), ("the run", 40)]
     assert court.heard == [{"int8": first.content}, {"int8": second.content}]
     assert align_weights(first.content) == first.content  # Nothing was left to be moved.
-    assert [each.name[:2] for each in (first, second)] == ["10", "50"]
+    assert [each.rung.name[:2] for each in (first, second)] == ["10", "50"]
     assert [each.comparison.drop for each in (first, second)] == [50.0, 25.0]
-    assert [each.passes for each in (first, second)] == [False, True]
-    assert (second.latency_ms, second.kept_float) == (0.25, ())
+    assert (second.latency_ms, second.rung.kept_float) == (0.25, ())
 
 
 def test_uint8_reaches_the_file(float32, names, quick):
@@ -338,7 +317,7 @@ def test_uint8_reaches_the_file(float32, names, quick):
 def test_a_layer_that_computes_in_float_unasked_is_refused(
     float32, names, rungs, quick, monkeypatch, kept
 ):
-    rung = Rung("planted", rungs[4].content, kept)
+    rung = dataclasses.replace(rungs[4], kept_float=kept)
     monkeypatch.setattr(int8, "climb", lambda *given: iter([rung]))
     with pytest.raises(ExportFailed, match="must compute in integers; "):
         next(try_all(float32, names, Court([0, 1, 2, 3])))
@@ -349,8 +328,8 @@ def test_a_layer_that_was_left_in_float_on_purpose_is_not(
 ):
     monkeypatch.setattr(int8, "climb", lambda *given: iter([rungs[4]]))
     (tried,) = try_all(float32, names, Court([0, 1, 2, 3]))
-    assert tried.kept_float == rungs[4].kept_float
-    assert tried.passes
+    assert tried.rung == rungs[4]
+    assert tried.comparison.drop == 0
 
 
 # The two halves.
@@ -359,29 +338,34 @@ def test_a_layer_that_was_left_in_float_on_purpose_is_not(
 def test_halves_are_disjoint_and_cover_all(float32, names, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        int8, "Calibrator", lambda file, half: seen.append(half) or Calibrator(file, half)
+        repair, "Calibrator", lambda file, half: seen.append(half) or Calibrator(file, half)
     )
-    halves = compare_halves(float32, IMAGES[:11], Court([0] * 4, [0] * 4), names)
+    court = Court([0] * 4, [0] * 4)
+    halves = compare_halves(float32, Rung(pictures(11), "int8"), court, names)
     assert halves.pictures == (6, 5)
     rows = [[int(np.argmax((image == IMAGES).all(axis=(1, 2, 3)))) for image in h] for h in seen]
     assert [len(half) for half in rows] == [6, 5]
     assert sorted(rows[0] + rows[1]) == list(range(11))
 
 
-def test_halves_answers_and_scales_worked_by_hand(float32, names):
+@pytest.mark.parametrize("place", [0, 3, 4])
+def test_halves_answers_and_scales_worked_by_hand(float32, names, rungs, place):
+    rung = dataclasses.replace(rungs[place], calibration=pictures(12))
     court = Court([0, 1, 2, 0], [0, 1, 1, 1])
-    images = IMAGES[:12]
-    halves = compare_halves(float32, images, court, names)
-    one, two = (Calibrator(float32, half).full for half in (images[:6], images[6:]))
-    widths = np.array([[each[name].high - each[name].low for name in one] for each in (one, two)])
-    changes = np.abs(widths[0] - widths[1]) / widths.mean(axis=0)
+    halves = compare_halves(float32, rung, court, names)
+    files = [rung.quantize(float32, half) for half in (IMAGES[:6], IMAGES[6:12])]
+    assert list(court.heard[0].values()) == files
     assert halves.agreement == 2 / 4
     assert halves.accuracies == (3 / 4, 2 / 4)
-    assert halves.median_scale_change == pytest.approx(np.median(changes))
-    assert halves.largest_scale_change == pytest.approx(changes.max())
-    largest = list(one)[int(changes.argmax())]
-    operations = read_graph(float32, names).operations
-    writers = [op.layer for op in operations if op.output.name == largest]
-    assert [halves.largest_layer] == writers != [operations[0].layer]
-    assert court.heard[0]["half 1"] == quantize_to_int8(float32, one)
-    assert court.heard[0]["half 2"] == quantize_to_int8(float32, two)
+
+    scales = [LiteRTModel(file)._interpreter.get_tensor_details() for file in files]
+    graph = read_graph(files[0], names)
+    changes = {}
+    for op in graph.operations:
+        one, two = (each[op.output.index]["quantization"][0] for each in scales)
+        if one:
+            change = abs(one - two) / ((one + two) / 2)
+            changes[op.layer] = max(change, changes.get(op.layer, 0.0))
+    assert halves.median_scale_change == pytest.approx(np.median(list(changes.values())))
+    assert halves.largest_scale_change == pytest.approx(max(changes.values()))
+    assert changes[halves.largest_layer] == max(changes.values()) > 0
