@@ -82,7 +82,7 @@ def untimed(monkeypatch) -> None:
 
     latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
     for module in (exporter, int8):
-        monkeypatch.setattr(module, "measure_file", lambda *_: latency)
+        monkeypatch.setattr(module, "measure_file", lambda *_, **__: latency)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from export.bundle_directory import BundleDirectory
 from pipeline.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
-NEW = {"report.json": "new", "golden/scores.npy": "new"}
-OLD = {"report.json": "old", "model_card.md": "old"}
+NEW = {"report.json": '{"made_by": "new"}', "golden/scores.npy": "new"}
+OLD = {"report.json": '{"made_by": "old"}', "model_card.md": "old"}
 
 
 @pytest.fixture
@@ -75,17 +75,22 @@ def test_a_success_removes_the_reasons_of_an_earlier_failure(directory):
     assert not directory.failed.exists()
 
 
+def test_what_somebody_else_keeps_beside_the_bundle_stays(directory):
+    fill(directory.failed, {"report.md": "why", "thesis.txt": "mine"})
+    export(directory)
+    assert read(directory.failed) == {"thesis.txt": "mine"}
+
+
 @pytest.mark.parametrize("error", [KeyError("bug"), UserError("no"), KeyboardInterrupt()])
 @pytest.mark.parametrize("there", [None, OLD], ids=["nothing", "a bundle"])
 def test_writing_that_fails_leaves_all_as_it_was_and_keeps_its_error(directory, there, error):
     if there:
         fill(directory.path, there)
-    fill(directory.failed, {"report.md": "why"})
     with pytest.raises(type(error)) as raised:
         export(directory, error)
     assert raised.value is error
     assert read_if_there(directory.path) == there
-    assert beside(directory) == {"export-failed"}
+    assert beside(directory) == set()
 
 
 DIES_AT_A_RENAME = """
@@ -145,7 +150,9 @@ def test_a_move_that_fails_loses_no_bundle(directory, monkeypatch):
     assert read(directory.path) == OLD
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "report.json.txt", "below/report.json"])
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "report.json", "report.json.txt", "below/report.json"]
+)
 def test_other_peoples_files_are_refused_and_left(directory, name):
     fill(directory.path, {name: "mine"})
     with pytest.raises(UserError, match=r"^--out must be new, empty or an earlier bundle; receiv"):

@@ -26,6 +26,7 @@ from export.micro import MicroResult
 from export.model_card import write_card
 from export.network import write_single_picture_graph
 from export.plots import plot_files
+from export.repair import Rung
 from export.report import (
     FILES_HEADER,
     TRIED_HEADER,
@@ -60,6 +61,11 @@ def latency(p50_ms: float, threads: int = 1) -> Latency:
     return Latency(threads, 9.5, p50_ms, 3.0, 4.0, 5.0, 800.0, None, 50, 2, 3)
 
 
+FIRST = "10 pictures, full range"
+SECOND = "40 pictures, least squared error, conv1 and pool in float32"
+"""Names of the two ways to quantise."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> FinishedRun:
     pixels = keras.Input((8, 8, 3), name="pixels")
@@ -86,12 +92,17 @@ def float32(run, tmp_path_factory) -> bytes:
 def found(float32) -> Findings:
     """Of two files, of which int8 is the smaller; what is in them is all the same here."""
     files = {"float32": float32 + bytes(2048), "int8": float32}
+    split, more = (
+        CalibrationPictures(np.zeros((count, 8, 8, 3), np.uint8), letter * 64, 2)
+        for count, letter in ((10, "e"), (40, "f"))
+    )
+    kept = Rung(more, "int8", "least squared error", ("conv1", "pool"))
     tried = [
-        Tried("10 pictures", float32, (), comparison(), 0.5, False),
-        Tried("conv1 in float32", float32, ("conv1", "pool"), comparison(KERAS), 0.75, True),
+        Tried(Rung(split, "int8"), float32, comparison(), 0.5),
+        Tried(kept, float32, comparison(KERAS), 0.75),
     ]
     return Findings(
-        calibration=CalibrationPictures(np.zeros((40, 8, 8, 3), np.uint8), "f" * 64, 2),
+        calibration=split,
         files=files,
         differences={"saved_model": 1e-6, "float32": 2e-6},
         comparisons={"float32": comparison(KERAS), "int8": comparison()},
@@ -105,7 +116,7 @@ def found(float32) -> Findings:
 @pytest.fixture
 def report(run, found) -> dict:
     request = parse_export_request(["runs/digits-1", "--output", "probabilities"])
-    return build_report(request, run, found)
+    return {**build_report(request, run, found), "c_source": None}
 
 
 def without_nan(text: str):
@@ -127,6 +138,8 @@ def test_report_says_which_run_it_was(report):
         "multiply_adds": 89012,
         "test_accuracy": 0.9,
     }
+    assert report["made_by"] == "python -m export"
+    assert {"ai-edge-litert", "tensorflow"} <= set(report["environment"]["packages"])
     assert (report["output"], report["max_drop_points"]) == ("probabilities", 0.5)
     assert report["splits"] == {"test": {"pictures": 10}}
 
@@ -139,9 +152,15 @@ def test_report_holds_the_figures_of_each_file(report, found, float32):
     assert (file["test_pictures"], file["float_accuracy"], file["accuracy"]) == (10, 0.9, 0.8)
     assert (file["drop_points"], file["agreement"]) == (10.0, 0.7)
     assert (file["lost"], file["won"]) == (2, 1)
-    assert file["largest_difference"] is None
+    assert (file["largest_difference"], file["tolerance"]) == (None, None)
     assert report["files"]["float32"]["largest_difference"] == 2e-6
-    assert report["saved_model"]["largest_difference"] == 1e-6
+    assert report["files"]["float32"]["tolerance"] == 1e-4
+    assert report["saved_model"] == {
+        "file": "saved_model",
+        "tolerance": 1e-5,
+        "largest_difference": 1e-6,
+        "keras_accuracy": 0.9,
+    }
     assert [each["threads"] for each in report["files"]["float32"]["latency"]] == [1, 2]
     # 6 x 6 positions of 5 kernels of 3 x 3 x 3 weights; 4 scores of 5 features.
     costs = {op["layer"]: op["multiply_adds"] for op in file["operations"] if op["multiply_adds"]}
@@ -176,13 +195,12 @@ def test_report_tells_of_calibration_and_its_halves(report, found):
 
 def test_report_tells_of_every_way_that_was_tried(report, float32):
     first, second = report["int8_tried"]
-    assert (first["what"], first["passes"], first["layers_in_float32"]) == (
-        "10 pictures",
-        False,
-        [],
-    )
-    assert (second["what"], second["passes"]) == ("conv1 in float32", True)
+    assert (first["what"], first["passes"], first["layers_in_float32"]) == (FIRST, False, [])
+    assert (second["what"], second["passes"]) == (SECOND, True)
     assert second["layers_in_float32"] == ["conv1", "pool"]
+    assert (first["pictures"], second["pictures"]) == (10, 40)
+    assert (first["fingerprint"], second["fingerprint"]) == ("e" * 64, "f" * 64)
+    assert (first["ranges"], second["ranges"]) == ("full range", "least squared error")
     assert (second["bytes"], second["latency_ms"]) == (len(float32), 0.75)
     assert (first["drop_points"], second["drop_points"]) == (10.0, 0.0)
     assert "per_class" not in first
@@ -208,9 +226,10 @@ def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
 def test_report_of_a_saved_model_alone(run, found):
     alone = Findings(found.calibration, differences={"saved_model": 1e-6})
     request = parse_export_request(["runs/digits-1", "--formats", "saved_model"])
-    report = without_nan(to_json(build_report(request, run, alone)))
+    report = without_nan(to_json({**build_report(request, run, alone), "c_source": None}))
     assert (report["files"], report["int8_tried"], file_rows(report)) == ({}, [], [])
     assert report["calibration"]["halves"] is None
+    assert report["calibration"]["pictures"] == 10
     assert "returns logits for 4 classes" in write_card(report, NAMES)
 
 
@@ -249,7 +268,7 @@ def test_figures_stand_in_the_row_of_their_file(report, float32):
         ),
     ]
     assert tried_row(report["int8_tried"][0]) == (
-        "10 pictures",
+        FIRST,
         f"{size:.1f}",
         "80.00%",
         f"10.00 {some}",
@@ -297,7 +316,13 @@ def test_figures_of_the_report_stand_in_the_card(report):
         assert f"| {' | '.join(row)} |" in card
 
 
-def test_the_card_lists_the_classes_of_the_smallest_file_worst_first(report):
+def test_the_card_tells_of_c_source_where_there_is_some(report):
+    assert "model_int8.h" not in write_card(report, NAMES)
+    assert "model_int8.h" in write_card({**report, "c_source": True}, NAMES)
+
+
+def test_the_card_lists_the_classes_of_the_int8_file_worst_first(report):
+    report["files"]["float32"]["bytes"] = 1
     section = write_card(report, NAMES).split("## Class by class, ")[1].split("\n\n")
     assert section[0] == "model_int8.tflite"
     assert section[1].split("\n")[2:] == [
@@ -347,8 +372,7 @@ def figures(monkeypatch) -> list:
 def failed(found, tmp_path) -> Path:
     folder = tmp_path / "run" / "export-failed"
     folder.mkdir(parents=True)
-    (folder / "worst_float32.npz").write_text("of an earlier failure")
-    write_failure(folder, [describe_tried(tried) for tried in found.tried], ERRORS)
+    write_failure(folder, [describe_tried(tried, 0.5) for tried in found.tried], ERRORS)
     return folder
 
 
@@ -358,7 +382,7 @@ def test_a_failure_leaves_its_own_files_only(failed):
 
 def test_json_of_a_failure(failed, found):
     report = without_nan((failed / "report.json").read_text())
-    assert [tried["what"] for tried in report["int8_tried"]] == ["10 pictures", "conv1 in float32"]
+    assert [tried["what"] for tried in report["int8_tried"]] == [FIRST, SECOND]
     assert [row["layer"] for row in report["layers"]] == [error.layer for error in ERRORS]
     assert report["layers"][0] == {
         "layer": "conv1",
@@ -375,7 +399,7 @@ def test_text_of_a_failure_names_the_ten_worst_layers_and_what_to_try(failed, fo
     assert rows.split("\n")[:2] == ["| conv1 | CONV_2D | -0.8 |", "| add | ADD | 12.2 |"]
     assert len(rows.split("\n")) == 10
     for tried in found.tried:
-        assert f"| {' | '.join(tried_row(describe_tried(tried)))} |" in text
+        assert f"| {' | '.join(tried_row(describe_tried(tried, 0.5)))} |" in text
     for flag in ("--repair", "--max-drop", "--formats int16", "(layers.png)"):
         assert flag in text
 
@@ -416,7 +440,8 @@ def test_files_are_drawn_with_their_own_figures(figures, report, tmp_path):
     for container, file in zip(drops.containers, files, strict=True):
         ((start, end),) = container.lines[2][0].get_segments()
         assert (start[0], end[0]) == pytest.approx(file["drop_interval_95_points"])
-    (limit,) = [line for line in drops.lines if line.get_label() == "--max-drop"]
+    (limit,) = [line for line in drops.lines if line.get_linestyle() == ":"]
+    assert "--max-drop" in drops.get_title()
     assert set(limit.get_xdata()) == {report["max_drop_points"]}
 
 
