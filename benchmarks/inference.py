@@ -32,6 +32,7 @@ from benchmarks.measure import (
     own_process,
     ratios,
     report,
+    seconds,
 )
 from pipeline.errors import UserError
 
@@ -52,7 +53,7 @@ def has_onnx() -> bool:
     """Whether ONNX Runtime can be measured; says so where it cannot."""
     if all(find_spec(package) for package in ("torch", "onnx", "onnxruntime")):
         return True
-    print("ONNX Runtime is not installed: left out (pip install -r requirements-dev.txt)")
+    print("torch, onnx or onnxruntime is not installed: ONNX Runtime is left out")
     return False
 
 
@@ -62,20 +63,20 @@ def prepare(folder: Path, width: int, arguments: argparse.Namespace) -> Contende
     Raises:
         UserError: the pictures are too small for the network.
     """
-    size, seconds = arguments.image_size, arguments.seconds
+    size, span = arguments.image_size, arguments.seconds
     with own_process() as process:
         stem = process.submit(write_our_files, folder, width, size).result()
-    keras = (folder / "network.keras", size, seconds)
+    keras = (folder / "network.keras", size, span)
     contenders: Contenders = {"Keras predict": (keras_predict, keras)}
     contenders["Keras call"] = keras_call, keras
     thread_counts = {threads: _threads(threads) for threads in sorted({1, CORES})}
     for threads, name in thread_counts.items():
         for kind in ("float32", "int8"):
             file = folder / f"{kind}.tflite"
-            contenders[f"TFLite {kind}, {name}"] = tflite, (file, size, seconds, threads)
+            contenders[f"TFLite {kind}, {name}"] = tflite, (file, size, span, threads)
     if has_torch():
         for threads, name in thread_counts.items():
-            torch = (width, stem, size, seconds, threads)
+            torch = (width, stem, size, span, threads)
             contenders[f"PyTorch eager, {name}"] = torch_eager, torch
     if has_onnx():
         with own_process() as process:
@@ -83,7 +84,7 @@ def prepare(folder: Path, width: int, arguments: argparse.Namespace) -> Contende
         for threads, name in thread_counts.items():
             for kind in ("float32", "int8"):
                 file = folder / f"{kind}.onnx"
-                contenders[f"ONNX Runtime {kind}, {name}"] = onnx, (file, size, seconds, threads)
+                contenders[f"ONNX Runtime {kind}, {name}"] = onnx, (file, size, span, threads)
     return contenders
 
 
@@ -111,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=count, default=8, help="how often each is measured (8)")
     parser.add_argument(
-        "--seconds", type=float, default=0.5, help="length of one measurement in seconds (0.5)"
+        "--seconds", type=seconds, default=0.5, help="length of one measurement in seconds (0.5)"
     )
     parser.add_argument(
         "--width", type=count, nargs="+", default=[16, 64],

@@ -89,6 +89,14 @@ def count(text: str) -> int:
     return value
 
 
+def seconds(text: str) -> float:
+    """Read a span of time above 0 from the command line."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite; received {text}")
+    return value
+
+
 def has_torch() -> bool:
     """Whether PyTorch can be measured; says so where it cannot."""
     if find_spec("torch"):

@@ -42,7 +42,7 @@ def leftovers(folder: Path) -> list[str]:
 def put_earlier_bundle(run: Path) -> Path:
     """Something that counts as an earlier bundle, with a folder in it."""
     (run / "export/saved_model").mkdir(parents=True)
-    (run / "export/report.json").write_text("{}")
+    (run / "export/report.json").write_text('{"made_by": "an earlier export"}')
     (run / "export/saved_model/saved_model.pb").write_bytes(b"earlier")
     return run / "export"
 
@@ -103,9 +103,30 @@ def test_an_operation_that_tflite_lacks_is_named(export, own_run):
     keras.Model(network.input, scores).save(own_run / "model.keras")
     outcome = export(own_run, "--formats", "float32")
     assert outcome.code == 1
-    assert "Erfinv" in outcome.error
+    assert "'erfinv' needs tf.Erfinv" in outcome.error
     assert outcome.error.splitlines()[-1].startswith("export failed: ")
     assert not (own_run / "export").exists()
+
+
+def test_a_saved_model_needs_no_tflite(export, own_run):
+    network = keras.saving.load_model(own_run / "model.keras", compile=False)
+    scores = keras.ops.erfinv(keras.ops.tanh(network.output))
+    keras.Model(network.input, scores).save(own_run / "model.keras")
+    outcome = export(own_run, "--formats", "saved_model")
+    assert outcome.code == 0, outcome.error
+    assert (own_run / "export/saved_model/saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(("pictures", "code"), [(2, 0), (3, 1)])
+@pytest.mark.usefixtures("untimed", "preconverted")
+def test_another_accuracy_than_the_run_measured_is_refused(export, own_run, pictures, code):
+    # Rounding on another device may turn two of the 270 pictures.
+    metrics = json.loads((own_run / "metrics.json").read_text())
+    metrics["test"]["accuracy"] -= pictures / 270
+    (own_run / "metrics.json").write_text(json.dumps(metrics))
+    outcome = export(own_run, "--formats", "float32")
+    assert outcome.code == code
+    assert ("must have the run's test accuracy" in outcome.error) == (code == 1)
 
 
 @pytest.fixture

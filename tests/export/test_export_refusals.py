@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import keras
 import pytest
+import tensorflow as tf
 from filelock import FileLock
 
 from pipeline.config import Config, load_values
@@ -78,6 +80,40 @@ def test_a_damaged_model_file(refused, own_run):
     model = own_run / "model.keras"
     model.write_bytes(model.read_bytes()[:1000])
     assert str(model) in refused(own_run)
+
+
+def test_a_model_file_damaged_inside(refused, own_run):
+    model = own_run / "model.keras"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    model.write_bytes(content)
+    assert str(model) in refused(own_run)
+
+
+@pytest.mark.parametrize("name", ["splits.json", "metrics.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "of another version"])
+def test_a_damaged_record(refused, own_run, name, damage):
+    path = own_run / name
+    if damage == "cut":
+        path.write_text(path.read_text()[:40])
+    elif damage == "of another version":
+        path.write_text("{}")
+    elif name == "splits.json":
+        path.unlink()
+    else:
+        pytest.skip("without metrics.json a run is unfinished")
+    assert str(path) in refused(own_run)
+
+
+@pytest.mark.usefixtures("preconverted")
+def test_a_full_disk(refused, own_run, monkeypatch):
+    def fail(*given: object, **named: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(keras.export.ExportArchive, "write_out", fail)
+    message = refused(own_run, "--formats", "saved_model")
+    assert message.startswith("--out must be writable; ")
+    assert message.endswith("No space left on device")
 
 
 def test_pictures_that_changed_since_training(refused, own_run):
