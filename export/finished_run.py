@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -65,12 +66,20 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
             f"an export needs the pictures that the run was trained on; {data.source.name} no "
             f"longer has the fingerprints in {directory.splits}"
         )
-    try:
-        network = keras.saving.load_model(directory.model, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{directory.model} must be a Keras model; {reason}") from error
+    network = _load_network(directory.model)
     return FinishedRun(directory, config, network, data, metrics, recorded["splits"])
+
+
+def _load_network(path: Path) -> keras.Model:
+    try:
+        # Keras does not look at the checksums, and damaged weights are weights still.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} in it is damaged")
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} must be a whole Keras model; {reason}") from error
 
 
 @dataclass(frozen=True)

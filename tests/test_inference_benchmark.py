@@ -160,7 +160,7 @@ def test_onnx_runtime_is_measured(onnx_files):
 def test_without_onnx_its_part_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(inference, "find_spec", lambda name: None if name == "onnx" else name)
     assert not inference.has_onnx()
-    assert "ONNX Runtime is not installed" in capsys.readouterr().out
+    assert "ONNX Runtime is left out" in capsys.readouterr().out
 
 
 @pytest.fixture
