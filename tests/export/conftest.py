@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import venv
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,3 +132,16 @@ def _contents(folder: Path) -> dict[str, bytes | None]:
 def contents() -> Callable[[Path], dict[str, bytes | None]]:
     """Everything below a folder but lock files: path -> bytes, None for a folder."""
     return _contents
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory) -> Path:
+    """An interpreter with run.py's packages, of the versions that are here, and no others."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=True)
+    pinned = [f"{name}=={version(name)}" for name in ("ai-edge-litert", "numpy", "pillow")]
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "0"]
+    result = subprocess.run([*pip, *pinned], capture_output=True, text=True, timeout=600)
+    if result.returncode:
+        pytest.skip(f"pip cannot install {', '.join(pinned)}: {result.stderr.splitlines()[-1]}")
+    return folder / "bin" / "python"

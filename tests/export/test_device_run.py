@@ -1,6 +1,5 @@
 """The bundle's run.py: its answers against LiteRT's, and what it says of bad input."""
 
-import importlib.metadata
 import io
 import json
 import os
@@ -9,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +30,6 @@ from export.preprocessing import describe_preprocessing
 HEIGHT, WIDTH = 6, 9  # unequal, so that a swapped axis shows
 LABELS = ["cat", "sea lion", "Äffchen", "犬", "cat and dog"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, HEIGHT, WIDTH, 3), dtype=np.uint8)
-PACKAGES = ["ai-edge-litert", "numpy", "pillow"]
 
 
 @pytest.fixture(scope="module")
@@ -373,27 +370,3 @@ def test_prints_each_line_at_once_and_ends_quietly_with_its_pipe(bundle, picture
     assert len(complaints) == 1
     assert b"waits" in complaints[0]
     assert process.returncode == -signal.SIGPIPE
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory) -> Path:
-    """An interpreter with run.py's packages, of the versions that are here, and no others."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, with_pip=True)
-    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES]
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "0"]
-    result = subprocess.run([*pip, *pinned], capture_output=True, text=True, timeout=600)
-    if result.returncode:
-        pytest.skip(f"pip cannot install {', '.join(pinned)}: {result.stderr.splitlines()[-1]}")
-    return folder / "bin" / "python"
-
-
-def test_runs_where_there_is_neither_tensorflow_nor_keras(bare_python, bundle, pictures):
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    settings = {"capture_output": True, "text": True, "env": bare, "cwd": bundle}
-    for absent in ("tensorflow", "keras", "pipeline"):
-        failed = subprocess.run([bare_python, "-c", f"import {absent}"], **settings)
-        assert "ModuleNotFoundError" in failed.stderr
-    result = subprocess.run([bare_python, "run.py", *pictures], **settings)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == classify(bundle, *pictures).stdout

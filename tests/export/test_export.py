@@ -216,14 +216,22 @@ def test_the_saved_model_answers_without_this_project(bundle, digits_run, test_s
     np.testing.assert_allclose(np.load(scores), expected, rtol=0, atol=1e-4)
 
 
-def test_run_py_names_the_digits(bundle, test_split, tmp_path):
+def test_run_py_names_the_digits_where_there_is_no_tensorflow(
+    bundle, bare_python, test_split, tmp_path
+):
     pictures, labels = test_split
     right = answers((bundle / TFLITE["int8"]).read_bytes(), pictures).argmax(axis=-1) == labels
     first = [np.flatnonzero(right & (labels == digit))[0] for digit in range(10)]
     folder = write_pictures(tmp_path / "digits", pictures[first], labels[first])
-    assert [label for _, label, _ in classify(bundle, folder)] == [
-        str(digit) for digit in range(10)
-    ]
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    settings = {"capture_output": True, "text": True, "env": bare, "cwd": bundle}
+    for absent in ("tensorflow", "keras", "pipeline"):
+        failed = subprocess.run([bare_python, "-c", f"import {absent}"], **settings)
+        assert "ModuleNotFoundError" in failed.stderr
+    result = subprocess.run([bare_python, "run.py", folder], **settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [label for _, label, _ in rows] == [str(digit) for digit in range(10)]
 
 
 @pytest.mark.usefixtures("untimed")
