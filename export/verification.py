@@ -72,7 +72,6 @@ def verify_close(
 def _save_picture(
     index: int, images: np.ndarray, expected: np.ndarray, received: np.ndarray, path: Path
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     one = slice(index, index + 1)
     arrays = {"picture": images[one], "expected": expected[one], "received": received[one]}
     path.parent.mkdir(parents=True, exist_ok=True)
