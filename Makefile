@@ -7,7 +7,7 @@ train: .venv/trains
 	.venv/bin/python train.py
 
 test: .venv/tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/tests
 	.venv/bin/python -m ruff check .

@@ -58,11 +58,9 @@ def test_inner_notices_stay_within_the_outer_ones(capfd):
 
 
 def test_descriptors_are_given_back():
-    before = os.dup(2)
-    with hold_back_notices():
-        write_notice()
-    after = os.dup(2)
-    os.close(before)
-    os.close(after)
-    # A system hands out the lowest that is free: `before` took one, none may be lost.
-    assert after == before + 1
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        with hold_back_notices():
+            write_notice()
+    # Other threads of the test run may open a few meanwhile; a lost one would be lost each time.
+    assert len(os.listdir("/proc/self/fd")) < before + 25
