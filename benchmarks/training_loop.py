@@ -21,6 +21,7 @@ from pipeline.data.splits import Splits
 from pipeline.distribution import build_strategy
 from pipeline.presets import preset
 from pipeline.run_directory import RunDirectory
+from pipeline.training import fit_showing_progress
 from pipeline.training_run import TrainingRun
 
 PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
@@ -131,7 +132,7 @@ def measure_loop(
     with training_run(width, precision, 1 + rounds * steps) as run:
         alternation = Alternation(run.model, first_batch(run), steps)
         with contextlib.redirect_stdout(io.StringIO()):
-            run.fit()
+            fit_showing_progress(run)
         saves = []
         for _ in range(3):
             start = time.perf_counter()

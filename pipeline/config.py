@@ -44,6 +44,9 @@ class DataConfig(Section):
     calibration_size: int = option(
         500, "pictures of train that quantisation may look at", minimum=1
     )
+    split_seed: int = option(
+        -1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1
+    )
     max_bad_share: float = option(
         0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
     )

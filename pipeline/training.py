@@ -1,16 +1,19 @@
 """The entry points of training: a new run, or going on with one."""
 
+import contextlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from pipeline import plan
+from pipeline.callbacks import ShowProgress
 from pipeline.checkpoint import Interrupted, NonFinite
 from pipeline.config import Config
 from pipeline.data.folder import write_problems
-from pipeline.data.prepare import PreparedData, pixel_statistics, prepare_data
+from pipeline.data.prepare import PixelStatistics, PreparedData, pixel_statistics, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.distribution import build_strategy, choose_precision, describe_devices
 from pipeline.errors import UserError
@@ -49,27 +52,76 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             ) from error
 
 
-def _run(config: Config, directory: RunDirectory) -> int:
-    """Prepare everything, train from the newest checkpoint on, test; return the exit code."""
+@dataclass(frozen=True)
+class Ground:
+    """What runs on the same pictures and devices share.
+
+    Attributes:
+        data: the pictures and their splits.
+        statistics: of the pixels of train.
+        strategy: of the devices.
+    """
+
+    data: PreparedData
+    statistics: PixelStatistics
+    strategy: tf.distribute.Strategy
+
+
+def prepare_ground(config: Config) -> Ground:
+    """Find the devices, then load, check, split and measure the data.
+
+    Raises:
+        UserError: there are no such devices, or the data is missing, damaged or too small.
+    """
+    strategy = build_strategy(config.run.devices)
+    # Before the data is read: the settings check themselves against the devices there are.
+    resolve_devices(config, strategy)
+    data = prepare_data(config)
+    return Ground(data, pixel_statistics(data.examples("train")), strategy)
+
+
+def resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[Config, str]:
+    """Put the devices and the precision in place of `auto`; return the reason for the latter.
+
+    Raises:
+        UserError: the batch does not divide by the devices, or float16 meets several.
+    """
+    precision, reason = choose_precision(config, strategy)
+    devices = describe_devices(strategy)
+    return config.with_values({"devices": devices, "precision": precision}), reason
+
+
+def open_run(config: Config, directory: RunDirectory, ground: Ground) -> TrainingRun:
+    """Build the run of `config` in `directory`, at its newest checkpoint where there is one.
+
+    Raises:
+        UserError: the settings do not fit the devices, or the pictures are no longer those that
+            the run began with.
+    """
     # Names of variables count up within a process, and a checkpoint goes by names.
     keras.utils.clear_session()
     keras.utils.set_random_seed(config.run.seed)
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = build_strategy(config.run.devices)
-    precision, reason = choose_precision(config, strategy)
-    # Before the data is read: the settings check themselves against the devices there are.
-    config = config.with_values({"devices": describe_devices(strategy), "precision": precision})
-    data = prepare_data(config)
-    stem = resolve_stem(config.model.stem, data.image_size)
-    config = config.with_values({"image_size": data.image_size, "stem": stem})
-    statistics = pixel_statistics(data.examples("train"))
-    run = TrainingRun(config, directory, data, statistics, strategy)
-    _record(config, directory, data)
-    plan.print_plan(config, data, run.model, strategy.num_replicas_in_sync, reason)
+    size = ground.data.image_size
+    stem = resolve_stem(config.model.stem, size)
+    config, _ = resolve_devices(config, ground.strategy)
+    config = config.with_values({"image_size": size, "stem": stem})
+    run = TrainingRun(config, directory, ground.data, ground.statistics, ground.strategy)
+    _record(config, directory, ground.data)
+    return run
+
+
+def _run(config: Config, directory: RunDirectory) -> int:
+    """Prepare everything, train from the newest checkpoint on, test; return the exit code."""
+    ground = prepare_ground(config)
+    run = open_run(config, directory, ground)
+    _, reason = resolve_devices(config, ground.strategy)
+    replicas = ground.strategy.num_replicas_in_sync
+    plan.print_plan(run.config, ground.data, run.model, replicas, reason)
     try:
         run.draw_contact_sheet()
-        run.fit()
+        fit_showing_progress(run)
         run.finish()
     except (Interrupted, KeyboardInterrupt):
         print(f"interrupted at step {run.progression.step:,}; to go on:")
@@ -82,6 +134,19 @@ def _run(config: Config, directory: RunDirectory) -> int:
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def fit_showing_progress(run: TrainingRun) -> None:
+    """Train to the end, with a bar or lines; see `TrainingRun.fit`."""
+    progress = ShowProgress(
+        run.progression,
+        epochs=run.config.fit.epochs,
+        total_steps=run.total_steps,
+        examples_per_step=run.config.fit.batch_size,
+        shorter=lambda seconds_left: plan.shorter_run(run.config, seconds_left),
+    )
+    with contextlib.closing(progress):
+        run.fit([progress])
 
 
 def _record(config: Config, directory: RunDirectory, data: PreparedData) -> None:

@@ -1,5 +1,7 @@
 """One run: assemble data, model and callbacks; fit; test the best weights once."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +13,7 @@ from pipeline.assembly import (
     build_training_network,
     compile_for_training,
 )
-from pipeline.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
+from pipeline.callbacks import KeepBest, RecordHistory, StopOnNonFinite
 from pipeline.checkpoint import (
     Checkpoints,
     Interrupted,
@@ -81,8 +83,14 @@ class TrainingRun:
         average = self.average.variables if self.average else []
         return [*self.model.variables, *self.model.optimizer.variables, *metrics, *average]
 
-    def fit(self) -> None:
+    def fit(
+        self, watchers: Sequence[keras.callbacks.Callback], last_epoch: int | None = None
+    ) -> None:
         """Train from the step that the progression is at to the end.
+
+        Args:
+            watchers: callbacks that come after the run's own and before its state is saved.
+            last_epoch: stop after this one, and go on another time; None: the schedule's last.
 
         Raises:
             Interrupted: a signal asked to stop; the state is saved.
@@ -95,29 +103,21 @@ class TrainingRun:
             every_seconds=self.config.run.checkpoint_seconds,
             every_steps=self.config.run.checkpoint_steps,
         )
-        progress = ShowProgress(
-            self.progression,
-            epochs=self.config.fit.epochs,
-            total_steps=self.total_steps,
-            examples_per_step=self.config.fit.batch_size,
-            shorter=lambda seconds_left: plan.shorter_run(self.config, seconds_left),
-        )
-        callbacks = [*self._callbacks(), progress, saver]
+        callbacks = [*self._callbacks(), *watchers, saver]
         validation = self._evaluation_batches("validation")
-        try:
-            with saver.listening():
-                while not self._is_done():
-                    self._fit_to_epoch_end_or_all(validation, callbacks)
-            if saver.signal is not None:
-                raise Interrupted
-        finally:
-            progress.close()
-
-    def _is_done(self) -> bool:
-        return self.progression.stopped_early or self.progression.step >= self.total_steps
+        last_epoch = last_epoch or self.config.fit.epochs
+        last_step = last_epoch * self.steps_per_epoch
+        with saver.listening():
+            while not self.progression.stopped_early and self.progression.step < last_step:
+                self._fit_to_epoch_end_or_all(validation, callbacks, last_epoch)
+        if saver.signal is not None:
+            raise Interrupted
 
     def _fit_to_epoch_end_or_all(
-        self, validation: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]
+        self,
+        validation: tf.data.Dataset,
+        callbacks: list[keras.callbacks.Callback],
+        last_epoch: int,
     ) -> None:
         """Fit the rest of a half-done epoch alone, since `fit` takes epochs of equal length."""
         step = self.progression.step
@@ -133,7 +133,7 @@ class TrainingRun:
         self.model.fit(
             batches,
             initial_epoch=epoch,
-            epochs=epoch + 1 if done else self.config.fit.epochs,
+            epochs=epoch + 1 if done else last_epoch,
             steps_per_epoch=self.steps_per_epoch - done,
             shuffle=False,
             validation_data=validation,

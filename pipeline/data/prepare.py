@@ -42,19 +42,29 @@ def prepare_data(config: Config) -> PreparedData:
         UserError: the data is missing, too damaged or too small, or needs an image size.
     """
     source = load_source(config.data)
-    splits = split_source(source, config.data, config.run.seed)
-    if len(splits.train) < config.fit.batch_size:
+    chosen = config.data.split_seed
+    splits = split_source(source, config.data, config.run.seed if chosen < 0 else chosen)
+    data = PreparedData(source, splits, config.data.image_size or _own_size(source))
+    check_fits(config, data)
+    return data
+
+
+def check_fits(config: Config, data: PreparedData) -> None:
+    """Hold the settings to the data.
+
+    Raises:
+        UserError: a batch is larger than train, or padding as wide as a picture.
+    """
+    if len(data.splits.train) < config.fit.batch_size:
         raise UserError(
-            f"--batch-size must be at most the {len(splits.train):,} pictures of train; "
+            f"--batch-size must be at most the {len(data.splits.train):,} pictures of train; "
             f"received {config.fit.batch_size}"
         )
-    image_size = config.data.image_size or _own_size(source)
-    if config.augment.crop_padding >= image_size:
+    if config.augment.crop_padding >= data.image_size:
         raise UserError(
-            f"--crop-padding must be less than the pictures' {image_size} pixels; "
+            f"--crop-padding must be less than the pictures' {data.image_size} pixels; "
             f"received {config.augment.crop_padding}"
         )
-    return PreparedData(source, splits, image_size)
 
 
 def _own_size(source: Source) -> int:

@@ -8,8 +8,10 @@ import pytest
 
 from pipeline.config import DataConfig
 from pipeline.data.pictures import ArrayPictures, Source
+from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint, split_source
 from pipeline.errors import UserError
+from pipeline.presets import preset
 
 NAMES = ("train", "validation", "calibration", "test")
 
@@ -165,3 +167,12 @@ def test_the_record_of_the_splits():
             "per_class": [int(np.sum(source.labels[rows] == label)) for label in range(3)],
             "fingerprint": fingerprint(source, rows),
         }
+
+
+def test_a_seed_of_its_own_splits_alike_whatever_the_runs():
+    own = preset("digits").with_values({"split_seed": 3})
+    expected = prepare_data(preset("digits").with_values({"seed": 3})).splits
+    for seed in (0, 7):
+        splits = prepare_data(own.with_values({"seed": seed})).splits
+        assert all((vars(splits)[name] == rows).all() for name, rows in vars(expected).items())
+    assert (prepare_data(preset("digits")).splits.test != expected.test).any()
