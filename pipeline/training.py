@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +40,29 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             plan.print_summary(run_dir, json.loads(directory.metrics.read_text()))
             return EXIT_DONE
         try:
-            return _run(config, directory)
+            with pictures_in_place():
+                return _run(config, directory)
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
                 "a step must fit in the devices' memory; received --batch-size "
                 f"{config.fit.batch_size} and --width {config.model.width}"
             ) from error
-        except tf.errors.NotFoundError as error:
-            reason = error.message.splitlines()[0]
-            raise UserError(
-                f"pictures must stay where they are while a run reads them; {reason}"
-            ) from error
+
+
+@contextlib.contextmanager
+def pictures_in_place() -> Iterator[None]:
+    """Explain pictures that vanish meanwhile.
+
+    Raises:
+        UserError: in place of TensorFlow's own error.
+    """
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(
+            f"pictures must stay where they are while a run reads them; {reason}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,12 @@ class Ground:
     data: PreparedData
     statistics: PixelStatistics
     strategy: tf.distribute.Strategy
+
+    def resolve_input(self, config: Config) -> Config:
+        """Put the size of the pictures and the stem for it in place of what was left open."""
+        size = self.data.image_size
+        stem = resolve_stem(config.model.stem, size)
+        return config.with_values({"image_size": size, "stem": stem})
 
 
 def prepare_ground(config: Config) -> Ground:
@@ -103,10 +122,7 @@ def open_run(config: Config, directory: RunDirectory, ground: Ground) -> Trainin
     keras.utils.set_random_seed(config.run.seed)
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
-    size = ground.data.image_size
-    stem = resolve_stem(config.model.stem, size)
-    config, _ = resolve_devices(config, ground.strategy)
-    config = config.with_values({"image_size": size, "stem": stem})
+    config, _ = resolve_devices(ground.resolve_input(config), ground.strategy)
     run = TrainingRun(config, directory, ground.data, ground.statistics, ground.strategy)
     _record(config, directory, ground.data)
     return run

@@ -1,0 +1,1 @@
+"""Bayesian and other searches for better hyperparameters, with KerasTuner."""

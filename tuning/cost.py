@@ -1,0 +1,154 @@
+"""What a network costs on a device, known before it is trained."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export.benchmark import measure_file
+from export.finished_run import load_images
+from export.preview import preview_int8
+from pipeline.assembly import build_deployed_network
+from pipeline.config import Config
+from pipeline.models import resolve_stem
+from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.run_directory import write_whole
+from pipeline.settings import flag
+from pipeline.training import Ground
+from tuning.limits import Limits
+
+PICTURES = 8
+"""Pictures of train that quantisation looks at and that latency is measured on."""
+
+FREE = {"dropout": 0.0, "zero_init": False}
+"""Settings of the model section that a deployed network does not cost more for."""
+
+UNITS = {
+    "max_parameters": "parameters",
+    "max_mac": "multiply-adds",
+    "max_bytes_int8": "bytes in int8",
+    "max_latency_ms": "ms a picture",
+}
+"""Each of the `Limits` -> what it counts."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one architecture costs.
+
+    Attributes:
+        parameters: trainable weights.
+        multiply_adds: of one picture, see `pipeline.models.cost`.
+        int8_bytes: size of the int8 .tflite file.
+        latency_ms: median time of one picture through that file on one thread of this machine, to
+            the microsecond.
+    """
+
+    parameters: int
+    multiply_adds: int
+    int8_bytes: int
+    latency_ms: float
+
+
+class Costs:
+    """Costs of the architectures of one search, each measured once and kept in a file.
+
+    A search that was killed so goes on with the figures that it began with.
+
+    Args:
+        path: the JSON file; what it lacks is measured, and all of it where it is damaged.
+        ground: the pictures, which give the input size and the classes.
+    """
+
+    def __init__(self, path: Path, ground: Ground) -> None:
+        self._path, self._ground = path, ground
+        self._costs = _load(path)
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    def of(self, config: Config) -> Cost:
+        """Return what the architecture of `config` costs; measure it where that is not known.
+
+        Raises:
+            UserError: the pictures are too small for the network, or the file cannot be written.
+        """
+        architecture = self._architecture(config)
+        name = _name(architecture)
+        if name not in self._costs:
+            self._costs[name] = self._measure(architecture)
+            content = {name: dataclasses.asdict(cost) for name, cost in self._costs.items()}
+            text = json.dumps(content, indent=2) + "\n"
+            write_whole(self._path, lambda aside: aside.write_text(text))
+        return self._costs[name]
+
+    def exceeded(self, config: Config, limits: Limits) -> str | None:
+        """Tell the first limit that the architecture of `config` breaks, with both figures.
+
+        What can be counted comes first, and nothing is converted where that decides.
+
+        Raises:
+            UserError: as of `of`.
+        """
+        parameters, adds = self._count(self._architecture(config))
+        broken = _first_broken({"max_parameters": parameters, "max_mac": adds}, limits)
+        if broken or (limits.max_bytes_int8 is None and limits.max_latency_ms is None):
+            return broken
+        cost = self.of(config)
+        measured = {"max_bytes_int8": cost.int8_bytes, "max_latency_ms": cost.latency_ms}
+        return _first_broken(measured, limits)
+
+    def _architecture(self, config: Config) -> Config:
+        """Settle what the data settles, and put away what costs nothing."""
+        size = self._ground.data.image_size
+        stem = resolve_stem(config.model.stem, size)
+        return config.with_values({"image_size": size, "stem": stem, **FREE})
+
+    def _build(self, architecture: Config) -> keras.Model:
+        classes = len(self._ground.data.source.class_names)
+        return build_deployed_network(architecture, classes, self._ground.statistics)
+
+    def _count(self, architecture: Config) -> tuple[int, int]:
+        """Count parameters and multiply-adds; a search asks often, and building takes a while."""
+        name = _name(architecture)
+        if name not in self._counts:
+            network = self._build(architecture)
+            adds = sum(multiply_adds(network).values())
+            self._counts[name] = count_parameters(network), adds
+        return self._counts[name]
+
+    def _measure(self, architecture: Config) -> Cost:
+        content = preview_int8(self._build(architecture), self._images)
+        latency = measure_file(content, self._images, threads=1)
+        return Cost(*self._count(architecture), len(content), round(latency.p50_ms, 3))
+
+    @cached_property
+    def _images(self) -> np.ndarray:
+        train = self._ground.data.examples("train")
+        return load_images(dataclasses.replace(train, rows=train.rows[:PICTURES]))
+
+
+def _load(path: Path) -> dict[str, Cost]:
+    try:
+        content = json.loads(path.read_text())
+        return {name: Cost(**figures) for name, figures in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _name(architecture: Config) -> str:
+    """Name an architecture by all the settings that it is a function of."""
+    settings = dataclasses.asdict(architecture.model)
+    settings["image_size"] = architecture.data.image_size
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name not in FREE)
+
+
+def _first_broken(figures: Mapping[str, float], limits: Limits) -> str | None:
+    for name, figure in figures.items():
+        limit = getattr(limits, name)
+        if limit is not None and figure > limit:
+            return f"{figure:,} {UNITS[name]}, more than {flag(name)} {limit:,}"
+    return None

@@ -1,0 +1,50 @@
+"""What a search is asked to do, and what makes it this search and no other.
+
+Standard library only: the command line must answer without importing TensorFlow.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.config import Config
+from tuning.limits import Limits
+from tuning.search_space import Space
+
+TUNERS = ("bayesian", "random", "grid", "hyperband")
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched, how and for how long.
+
+    Attributes:
+        tuner: one of `TUNERS`.
+        config: the settings that hyperparameters change; its seed is the search's.
+        space: the hyperparameters.
+        limits: what a device allows.
+        max_trials: trials of the search, confirmation not counted.
+        finalists: configurations that are trained again in the end.
+        seeds: that each of them is trained with.
+        stop_weak: whether weak trials end early.
+    """
+
+    tuner: str
+    config: Config
+    space: Space
+    limits: Limits
+    max_trials: int
+    finalists: int
+    seeds: int
+    stop_weak: bool
+
+    @property
+    def confirmation_seeds(self) -> range:
+        """Seeds of the confirmation: other ones than the search's, which favoured its winners."""
+        first = self.config.run.seed + 1
+        return range(first, first + self.seeds)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that must stay the same where a search goes on; more trials may be asked."""
+        fields = asdict(self)
+        del fields["max_trials"]
+        return fields

@@ -1,0 +1,161 @@
+"""The search from beginning to end: data, limits, trials, confirmation, what is left behind."""
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable
+
+from pipeline.data.prepare import check_fits
+from pipeline.errors import UserError
+from pipeline.run_directory import write_whole
+from pipeline.training import Ground, prepare_ground, resolve_devices
+from tuning.command_line import Request
+from tuning.confirmation import best_config, confirm, describe_confirmed, verdict
+from tuning.cost import Costs
+from tuning.hypermodel import ClassifierHyperModel
+from tuning.live_table import LiveTable
+from tuning.oracles import ORACLES, count_random_starts
+from tuning.plan import SearchPlan
+from tuning.report import describe_saving, write_report
+from tuning.results import FAILED, SEARCH, load_result
+from tuning.search_directory import SearchDirectory
+from tuning.search_space import Values, apply, nearest_values
+from tuning.trial import Report
+from tuning.tuner import SearchTuner
+
+
+def run_search(request: Request, role: str) -> int:
+    """Search, or help a search as one of its workers; return the exit code.
+
+    Args:
+        request: what to search.
+        role: `alone`, `chief` or `worker`.
+
+    Raises:
+        UserError: the data, the directory or a limit is wrong.
+    """
+    directory = SearchDirectory(request.out)
+    if role == "worker":
+        search = Search(request.plan, directory)
+        search.tuner(lambda trial, accuracies: None, lambda trial: None).search()
+        return 0
+    with directory.open(request.plan.identity()):
+        search = Search(request.plan, directory)
+        search.check_limits()
+        search.announce()
+        search.run()
+        return search.finish()
+
+
+class Search:
+    """One search.
+
+    Attributes:
+        plan: what is searched.
+        directory: where.
+        ground: the data and devices of all trials.
+        costs: what architectures cost.
+    """
+
+    def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
+        self.plan, self.directory = plan, directory
+        self.ground: Ground = prepare_ground(plan.config)
+        self.costs = Costs(directory.costs, self.ground)
+        self._allowed: dict[str, bool] = {}
+
+    def check_limits(self) -> None:
+        """Make sure that some network keeps the limits.
+
+        Raises:
+            UserError: none does; the first limit that the smallest breaks is named.
+        """
+        if not self.plan.limits.is_set:
+            return
+        values = nearest_values(self.plan.space, self.plan.config)
+        widths = next((d.choices for d in self.plan.space if d.name == "width"), None)
+        candidates = [{**values, "width": width} for width in widths] if widths else [values]
+        broken = [self.broken_limit(candidate) for candidate in candidates]
+        if all(broken):
+            width = apply(candidates[0], self.plan.config).model.width
+            raise UserError(
+                f"a network of the space must keep the limits; the smallest, width {width}, has "
+                f"{broken[0]}"
+            )
+
+    def broken_limit(self, values: Values) -> str | None:
+        """Name the first limit that a configuration breaks."""
+        return self.costs.exceeded(apply(values, self.plan.config), self.plan.limits)
+
+    def allowed(self, values: Values) -> bool:
+        """Whether a configuration fits the data and the devices and keeps the limits."""
+        key = json.dumps(values, sort_keys=True)
+        if key not in self._allowed:
+            config = apply(values, self.plan.config)
+            try:
+                check_fits(config, self.ground.data)
+                resolve_devices(config, self.ground.strategy)
+                self._allowed[key] = not self.broken_limit(values)
+            except UserError:
+                self._allowed[key] = False
+        return self._allowed[key]
+
+    def tuner(self, report: Report, ended: Callable[[str], None]) -> SearchTuner:
+        """Set up KerasTuner, at the state that a former process left."""
+        oracle = ORACLES[self.plan.tuner](self.plan, self.allowed, self.directory.results, ended)
+        hypermodel = ClassifierHyperModel(self.plan.config, self.ground)
+        # It says where it reloads its state from.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return SearchTuner(oracle, hypermodel, self.directory, report)
+
+    def announce(self) -> None:
+        """Print what is searched, on what, how."""
+        plan, known = self.plan, self.directory.results()
+        sizes = vars(self.ground.data.splits)
+        rows = {
+            "data": f"{self.ground.data.source.name}, train {len(sizes['train']):,}, validation "
+            f"{len(sizes['validation']):,}; test is not looked at",
+            "trials": f"{plan.max_trials} of {plan.config.fit.epochs} epochs, {plan.tuner}",
+            "confirm": f"the best {plan.finalists} and the start, with {plan.seeds} seeds each",
+            "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
+        }
+        if plan.tuner == "bayesian":
+            starts = count_random_starts(plan.max_trials)
+            rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
+        if known:
+            rows["known"] = f"{len(known)} trials that ended before"
+        for name, text in rows.items():
+            print(f"{name:>8}  {text}")
+        sys.stdout.flush()
+
+    def run(self) -> None:
+        """Run the trials, here or through workers."""
+        table = LiveTable(self.plan, self.directory.results())
+        with contextlib.closing(table):
+            self.tuner(
+                table.epoch, lambda trial: table.ended(load_result(self.directory.result(trial)))
+            ).search()
+
+    def finish(self) -> int:
+        """Write what a search leaves and print what came out; return the exit code."""
+        results = self.directory.results()
+        searched = [result for result in results if result.purpose == SEARCH]
+        if all(result.status == FAILED for result in searched):
+            print("no trial succeeded; the last one:", searched[-1].reason if searched else "none")
+            return 1
+        confirmed = confirm(self.plan, results)
+        write_report(self.plan, self.directory, self.costs, results, confirmed)
+        print(describe_saving(self.plan, results))
+        if not confirmed:
+            print("no configuration succeeded with every seed")
+            return 1
+        config = best_config(self.plan, confirmed[0].values)
+        path = self.directory.best_config
+        write_whole(path, lambda aside: aside.write_text(config.to_json()))
+        print("trained again, accuracy on validation, mean ± standard deviation:")
+        print(*describe_confirmed(confirmed), verdict(confirmed), sep="\n")
+        print(f"everything lies in {self.directory.path}: {path.name}, trials.csv, plots/")
+        print("next:")
+        print(f"  python train.py --config {shlex.quote(str(path))}")
+        return 0

@@ -1,0 +1,129 @@
+"""The directory of a search: what lies where, whose it is, and what is known so far."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory, write_whole
+from tuning.results import TrialResult, load_result
+
+
+@dataclass(frozen=True)
+class SearchDirectory:
+    """The files of one search.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def search(self) -> Path:
+        """What is searched, and how; there once the search has begun."""
+        return self.path / "search.json"
+
+    @property
+    def trials(self) -> Path:
+        """A run directory for each trial."""
+        return self.path / "trials"
+
+    @property
+    def costs(self) -> Path:
+        """What each architecture costs on a device."""
+        return self.path / "costs.json"
+
+    @property
+    def table(self) -> Path:
+        """One row a trial."""
+        return self.path / "trials.csv"
+
+    @property
+    def best_config(self) -> Path:
+        """The winner, as `python train.py --config` takes it; there once the search is done."""
+        return self.path / "best_config.json"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The table of hyperparameters for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def logs(self) -> Path:
+        """What workers print."""
+        return self.path / "logs"
+
+    def run(self, trial: str) -> RunDirectory:
+        """Where a trial trains."""
+        return RunDirectory(self.trials / trial)
+
+    def result(self, trial: str) -> Path:
+        """What a trial found out; there once it has ended."""
+        return self.trials / trial / "result.json"
+
+    def results(self) -> list[TrialResult]:
+        """Return the results there are, in order of trial."""
+        return [load_result(path) for path in sorted(self.trials.glob("[0-9]*/result.json"))]
+
+    @contextlib.contextmanager
+    def open(self, identity: Mapping[str, Any]) -> Iterator[None]:
+        """Begin the search or go on with it, alone.
+
+        Args:
+            identity: everything that makes it this search and no other, as JSON takes it.
+
+        Raises:
+            UserError: the directory cannot be written, holds something else, or another process
+                searches in it.
+        """
+        try:
+            if self.path.exists() and not self.search.exists() and self._holds_something():
+                raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"a search takes one command at a time; another one is using {self.path}"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"--out must be writable; {self.path}: {error.strerror or error}"
+            ) from None
+        try:
+            self._check_identity(json.loads(json.dumps(identity)))
+            for folder in (self.trials, self.plots, self.logs):
+                folder.mkdir(exist_ok=True)
+            yield
+        finally:
+            lock.release()
+
+    def _holds_something(self) -> bool:
+        return any(entry.name != ".lock" for entry in self.path.iterdir())
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        if not self.search.exists():
+            text = json.dumps(identity, indent=2) + "\n"
+            write_whole(self.search, lambda aside: aside.write_text(text))
+            return
+        try:
+            known = json.loads(self.search.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.search} must be readable JSON; {error}") from None
+        differing = [name for name in identity if known.get(name) != identity[name]]
+        if differing:
+            raise UserError(
+                f"--out must be new or hold this very search; {self.path} holds another one, "
+                f"which differs in its {', '.join(differing)}"
+            )

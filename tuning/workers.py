@@ -1,0 +1,168 @@
+"""Trials side by side: one chief that proposes, workers that train, as KerasTuner has them.
+
+A process is what KerasTuner's own variables make it: `KERASTUNER_TUNER_ID` (`chief` or any other
+name), `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`. Set by hand they join several machines;
+`run_workers` sets them for processes of this one. Standard library only.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tuning.command_line import Request
+from tuning.search_directory import SearchDirectory
+
+SUPERVISED = "TUNING_SUPERVISED"
+"""Set for processes that end when the one that started them does."""
+
+MAX_DEATHS = 10
+"""Times that a worker is started again."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at the processes."""
+
+
+def role() -> str:
+    """Return what KerasTuner's variables make of this process: `alone`, `chief` or `worker`."""
+    if "KERASTUNER_ORACLE_IP" not in os.environ:
+        return "alone"
+    return "chief" if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "") else "worker"
+
+
+def watch_supervisor() -> None:
+    """End this process, as by SIGTERM, once the one that started it is gone."""
+    if SUPERVISED not in os.environ:
+        return
+
+    def watch() -> None:
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_workers(request: Request, arguments: Sequence[str]) -> int:
+    """Run a chief and workers until the search is over; return the exit code of the chief.
+
+    A worker that dies is started again under its name, whereupon the chief gives it the trial that
+    it was at.
+    """
+    return Supervisor(request, arguments).run()
+
+
+class Supervisor:
+    """Starts, watches and stops the processes of one search.
+
+    Args:
+        request: what to search.
+        arguments: the command line, which every process gets.
+    """
+
+    def __init__(self, request: Request, arguments: Sequence[str]) -> None:
+        self.command = [sys.executable, "-m", "tuning", *arguments]
+        self.logs = SearchDirectory(request.out).logs
+        self.shared = {
+            SUPERVISED: "1",
+            "KERASTUNER_ORACLE_IP": "127.0.0.1",
+            "KERASTUNER_ORACLE_PORT": str(_free_port()),
+        }
+        self.shares = divide_machine(request.workers)
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.deaths = dict.fromkeys(self.shares, 0)
+
+    def run(self) -> int:
+        """Run until the chief has ended."""
+        try:
+            chief = self._start("chief", {"CUDA_VISIBLE_DEVICES": ""}, None)
+            while not self.logs.exists() and chief.poll() is None:
+                time.sleep(LOOK_SECONDS)
+            while chief.poll() is None:
+                self._look_after_workers()
+                time.sleep(LOOK_SECONDS)
+            return chief.returncode
+        finally:
+            self._stop()
+
+    def _start(self, name: str, share: dict[str, str], log: Path | None) -> subprocess.Popen:
+        environment = {**os.environ, **self.shared, **share, "KERASTUNER_TUNER_ID": name}
+        output = log.open("a") if log else None
+        try:
+            self.processes[name] = subprocess.Popen(
+                self.command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT if log else None,
+                # Ctrl-C reaches the supervisor alone, which passes it on once.
+                start_new_session=True,
+            )
+        finally:
+            if output:
+                output.close()
+        return self.processes[name]
+
+    def _look_after_workers(self) -> None:
+        for name, share in self.shares.items():
+            process = self.processes.get(name)
+            if process is not None and process.poll() in (None, 0):
+                continue
+            if process is not None:
+                self.deaths[name] += 1
+                print(f"{name} ended with {process.returncode}; see {self._log(name)}", flush=True)
+            if self.deaths[name] <= MAX_DEATHS:
+                self._start(name, share, self._log(name))
+            elif all(count > MAX_DEATHS for count in self.deaths.values()):
+                print("every worker has died too often; the same command goes on", flush=True)
+                self._stop()
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _stop(self) -> None:
+        """Ask all to save and end, the chief last, and wait for them."""
+        chief = self.processes.pop("chief", None)
+        for group in (list(self.processes.values()), [chief] if chief else []):
+            for process in group:
+                process.terminate()
+            for process in group:
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def divide_machine(workers: int) -> dict[str, dict[str, str]]:
+    """Divide cores and GPUs: name of each worker -> its environment variables."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(cores // workers, 1))
+    gpus = visible_gpus()
+    shares = {}
+    for index in range(workers):
+        share = {
+            name: threads
+            for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+        }
+        if gpus:
+            own = gpus[index::workers] or [gpus[index % len(gpus)]]
+            share["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+            # Where two share a GPU, neither takes all of its memory.
+            share["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        shares[f"worker{index + 1}"] = share
+    return shares
+
+
+def visible_gpus() -> list[str]:
+    """List NVIDIA GPUs by their numbers, without loading TensorFlow."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in chosen.split(",") if gpu]
+    numbers = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted(numbers, key=int)
