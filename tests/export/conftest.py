@@ -1,4 +1,4 @@
-"""A finished run of digits, and `python -m export` run in this process."""
+"""Networks to export, a finished run of digits, and `python -m export` in this process."""
 
 import contextlib
 import io
@@ -13,7 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import pytest
+from keras import layers
+
+from export.bundle_directory import BundleDirectory
+from export.converter import Converter
+from export.network import write_single_picture_graph
 
 ENOUGH = 0.95
 """Test accuracy from which a run is good: quantisation must have something to lose."""
@@ -28,10 +34,45 @@ def _own_signals():
 
 
 @pytest.fixture(scope="session")
+def trained() -> keras.Model:
+    """A network that dropout and batch statistics would change beyond recognition."""
+    keras.utils.set_random_seed(0)
+    x = pixels = keras.Input((6, 9, 3), name="pixels")
+    x = layers.Normalization(mean=[120.0] * 3, variance=[4096.0] * 3, name="normalization")(x)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
+    constant = keras.initializers.Constant
+    x = layers.BatchNormalization(
+        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5),
+        name="stem_norm",
+    )(x)  # fmt: skip
+    x = layers.ReLU(name="stem_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(0.5, seed=0, name="dropout")(x)
+    head = layers.Dense(4, bias_initializer="random_uniform", name="head")
+    return keras.Model(pixels, head(x), name="net")
+
+
+@pytest.fixture(scope="session")
+def converter_of(tmp_path_factory) -> Callable[[keras.Model], Converter]:
+    """Network -> the converter of its single-picture graph."""
+
+    def convert(network: keras.Model) -> Converter:
+        graph = tmp_path_factory.mktemp("graph")
+        write_single_picture_graph(network, graph)
+        return Converter(graph, [layer.name for layer in network.layers])
+
+    return convert
+
+
+@pytest.fixture
+def directory(tmp_path) -> BundleDirectory:
+    """A bundle's place, of which not even the parent is there."""
+    return BundleDirectory(tmp_path / "runs" / "one" / "export")
+
+
+@pytest.fixture(scope="session")
 def digits_run(tmp_path_factory) -> Path:
     """A finished run, for reading only; whoever changes it takes `own_run`."""
-    import keras
-
     import train
 
     run_dir = tmp_path_factory.mktemp("finished") / "run"
@@ -97,26 +138,19 @@ def without_micro(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def float32(digits_run, tmp_path_factory) -> bytes:
+def digits_float32(digits_run, converter_of) -> bytes:
     """The finished run as a float32 .tflite file."""
-    import keras
-
-    from export.converter import Converter
-    from export.network import write_single_picture_graph
-
     network = keras.saving.load_model(digits_run / "model.keras", compile=False)
-    graph = tmp_path_factory.mktemp("float32") / "graph"
-    write_single_picture_graph(network, graph)
-    return Converter(graph, [layer.name for layer in network.layers]).float32()
+    return converter_of(network).float32()
 
 
 @pytest.fixture
-def preconverted(float32, monkeypatch) -> None:
+def preconverted(digits_float32, monkeypatch) -> None:
     """Convert the unchanged network once for all tests, which is most of a quick export."""
     from export import exporter
 
     monkeypatch.setattr(exporter, "write_single_picture_graph", lambda *_: None)
-    monkeypatch.setattr(exporter.Converter, "float32", lambda _: float32)
+    monkeypatch.setattr(exporter.Converter, "float32", lambda _: digits_float32)
 
 
 def _contents(folder: Path) -> dict[str, bytes | None]:

@@ -1,7 +1,5 @@
 """Aligned files: every buffer at a multiple of 16 bytes, and the same scores bit for bit."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -11,10 +9,9 @@ from keras import layers
 from export import alignment
 from export.alignment import align_weights
 from export.calibration import Calibrator
-from export.converter import Converter, quantize_to_int8
+from export.converter import quantize_to_int8
 from export.graph import read_graph
 from export.litert import LiteRTModel
-from export.network import write_single_picture_graph
 
 micro = pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
@@ -24,7 +21,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, bytes]:
+def files(converter_of) -> dict[str, bytes]:
     """One network, of sizes that are no multiples of 16, as float32, int8 and int16."""
     keras.utils.set_random_seed(0)
     x = pixels = keras.Input((8, 8, 3), name="pixels")
@@ -32,9 +29,7 @@ def files(tmp_path_factory) -> dict[str, bytes]:
     x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="norm1")(x))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     network = keras.Model(pixels, layers.Dense(3, name="head")(x), name="small")
-    path: Path = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(network, path)
-    converter = Converter(path, [layer.name for layer in network.layers])
+    converter = converter_of(network)
     float32 = converter.float32()
     int8 = quantize_to_int8(float32, Calibrator(float32, IMAGES).full)
     return {"float32": float32, "int8": int8, "int16": converter.int16(IMAGES)}

@@ -14,22 +14,15 @@ from keras import layers
 
 from export import benchmark
 from export.benchmark import count_delegated, measure_file, measure_here, time_runs
-from export.converter import Converter
 from export.graph import read_graph
-from export.network import write_single_picture_graph
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
 UNITS = 4096
 
 
-def convert(network, folder) -> bytes:
-    write_single_picture_graph(network, folder)
-    return Converter(folder, [layer.name for layer in network.layers]).float32()
-
-
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory) -> bytes:
+def interrupted(converter_of) -> bytes:
     """A network with two operations, a flip and a sum, that XNNPACK leaves to others."""
     pixels = keras.Input((8, 8, 3), name="pixels")
     stem = layers.Conv2D(4, 3, padding="same", name="stem_conv")(pixels)
@@ -38,7 +31,7 @@ def interrupted(tmp_path_factory) -> bytes:
     x = keras.ops.cumsum(layers.Add(name="add")([x, stem]), -1)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     network = keras.Model(pixels, layers.Dense(5, name="head")(x), name="net")
-    return convert(network, tmp_path_factory.mktemp("interrupted"))
+    return converter_of(network).float32()
 
 
 @pytest.fixture
@@ -49,11 +42,11 @@ def file(interrupted, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def heavy(tmp_path_factory) -> bytes:
+def heavy(converter_of) -> bytes:
     """A network of 3 MiB of weights and nothing else."""
     pixels = keras.Input((8, 8, 3), name="pixels")
     x = layers.Dense(UNITS, name="head")(layers.Flatten(name="flatten")(pixels))
-    return convert(keras.Model(pixels, x, name="net"), tmp_path_factory.mktemp("heavy"))
+    return converter_of(keras.Model(pixels, x, name="net")).float32()
 
 
 class Clock:

@@ -1,6 +1,5 @@
 """A bundle's folder: whole or not there, whatever fails; nobody else's files; one at a time."""
 
-import contextlib
 import errno
 import os
 import signal
@@ -12,47 +11,9 @@ import pytest
 
 from export.bundle_directory import BundleDirectory
 from pipeline.errors import UserError
+from tests.export.bundle_samples import NEW, OLD, beside, export, fill, read, read_if_there
 
 REPOSITORY = Path(__file__).parents[2]
-NEW = {"report.json": '{"made_by": "new"}', "golden/scores.npy": "new"}
-OLD = {"report.json": '{"made_by": "old"}', "model_card.md": "old"}
-
-
-@pytest.fixture
-def directory(tmp_path) -> BundleDirectory:
-    return BundleDirectory(tmp_path / "runs" / "one" / "export")
-
-
-def fill(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
-def read(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def beside(directory: BundleDirectory) -> set[str]:
-    """What lies beside the bundle, apart from the lock."""
-    parent = directory.path.parent
-    return {path.name for path in parent.iterdir()} - {directory.path.name, ".export.lock"}
-
-
-def export(directory: BundleDirectory, error: BaseException | None = None) -> None:
-    with directory.open() as folder:
-        assert read(folder) == {}
-        fill(folder, NEW)
-        if error:
-            raise error
-
-
-def read_if_there(folder: Path) -> dict[str, str] | None:
-    return read(folder) if folder.exists() else None
 
 
 @pytest.mark.parametrize("there", [None, {}, OLD], ids=["nothing", "empty folder", "a bundle"])
@@ -150,24 +111,6 @@ def test_a_move_that_fails_loses_no_bundle(directory, monkeypatch):
     assert read(directory.path) == OLD
 
 
-@pytest.mark.parametrize(
-    "name", ["thesis.txt", "report.json", "report.json.txt", "below/report.json"]
-)
-def test_other_peoples_files_are_refused_and_left(directory, name):
-    fill(directory.path, {name: "mine"})
-    with pytest.raises(UserError, match=r"^--out must be new, empty or an earlier bundle; receiv"):
-        export(directory)
-    assert read(directory.path) == {name: "mine"}
-    assert beside(directory) == set()
-
-
-def test_a_file_is_refused_and_left(directory):
-    fill(directory.path.parent, {"export": "mine"})
-    with pytest.raises(UserError, match=r"^--out must be a directory; received the file .*export$"):
-        export(directory)
-    assert directory.path.read_text() == "mine"
-
-
 HOLDS_THE_LOCK = """
 import sys, time
 from pathlib import Path
@@ -204,62 +147,3 @@ def test_exports_to_neighbouring_places_do_not_meet(directory):
         fill(one, OLD)
         fill(two, NEW)
     assert (read(directory.path), read(other.path)) == (OLD, NEW)
-
-
-@pytest.mark.parametrize(
-    ("place", "reason"),
-    [
-        ("file/runs/export", "Not a directory"),
-        ("file/export", "File exists"),
-        ("x" * 300, "File name too long"),
-    ],
-    ids=["in a file", "directly in a file", "long name"],
-)
-def test_a_place_that_cannot_be_is_a_user_error(tmp_path, place, reason):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=f"^--out must be writable; .*{place}: {reason}$"):
-        export(BundleDirectory(tmp_path / place))
-    assert read(tmp_path) == {"file": "mine"}
-
-
-def test_the_folder_one_stands_in_is_a_place_or_a_user_error(directory, monkeypatch):
-    directory.path.mkdir(parents=True)
-    monkeypatch.chdir(directory.path)
-    with contextlib.suppress(UserError):
-        export(BundleDirectory(Path(".")))
-
-
-@pytest.mark.parametrize("method", ["mkdir", "rename"])
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_an_unwritable_place_is_a_user_error(directory, monkeypatch, method, code):
-    def fail(path: Path, *settings: object, **named: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(Path, method, fail)
-    if method == "rename":
-        directory.path.parent.mkdir(parents=True)
-    with pytest.raises(UserError, match=f"^--out must be writable; .*export: {os.strerror(code)}$"):
-        export(directory)
-    monkeypatch.undo()
-    assert not directory.path.exists()
-
-
-def test_a_full_disk_while_writing_is_a_user_error(directory):
-    fill(directory.path, OLD)
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(UserError, match=r"must be writable; .*export: No space left on device$"):
-        export(directory, full)
-    assert read(directory.path) == OLD
-
-
-def test_an_error_of_the_system_that_no_other_place_mends_keeps_its_type(directory):
-    missing = FileNotFoundError(errno.ENOENT, "no such picture")
-    with pytest.raises(FileNotFoundError):
-        export(directory, missing)
-
-
-def test_a_place_that_is_a_link_takes_one_export_after_the_other(directory):
-    (directory.path.parent / "elsewhere").mkdir(parents=True)
-    directory.path.symlink_to("elsewhere")
-    export(directory)
-    export(directory)

@@ -1,4 +1,4 @@
-"""Activation ranges against Keras' own activations, NumPy's percentiles and a real quantiser."""
+"""Activation ranges against Keras' own activations, and what quantisation makes of them."""
 
 from functools import partial
 
@@ -12,10 +12,10 @@ from export.calibration import (
     clip_by_percentile,
     clip_by_squared_error,
 )
-from export.converter import Converter, Range, quantize_to_int8
+from export.converter import Range, quantize_to_int8
 from export.graph import read_graph
 from export.litert import LiteRTModel
-from export.network import build_inference_network, write_single_picture_graph
+from export.network import build_inference_network
 
 KERAS_LAYERS = {
     "CONV_2D conv1": "norm1",
@@ -28,7 +28,8 @@ KERAS_LAYERS = {
 """Operation and layer of the .tflite file -> the Keras layer that has the same output."""
 
 
-def small_network():
+@pytest.fixture(scope="module")
+def network():
     """A residual net of signed activations whose block is dead: its ReLU gives only zeros."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -52,11 +53,6 @@ def small_network():
 
 
 @pytest.fixture(scope="module")
-def network():
-    return small_network()
-
-
-@pytest.fixture(scope="module")
 def images():
     """Pictures that differ in brightness and contrast, so that extremes are rare."""
     rng = np.random.default_rng(1)
@@ -64,14 +60,9 @@ def images():
     return (contrast * rng.integers(0, 256, (24, 8, 8, 3))).astype(np.uint8)
 
 
-def to_float32(network, folder):
-    write_single_picture_graph(network, folder)
-    return Converter(folder, [layer.name for layer in network.layers]).float32()
-
-
 @pytest.fixture(scope="module")
-def float32(network, tmp_path_factory):
-    return to_float32(network, tmp_path_factory.mktemp("export") / "logits")
+def float32(network, converter_of):
+    return converter_of(network).float32()
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +78,6 @@ def activations(network, float32, images):
     outputs = [network.get_layer(layer).output for layer in layers]
     values = keras.Model(network.input, outputs).predict(images.astype(np.float32), verbose=0)
     return {operation.output.name: v for operation, v in zip(operations, values, strict=True)}
-
-
-def histogram(values):
-    full = Range(float(values.min()), float(values.max()))
-    return np.histogram(values, BINS, (full.low, full.high))[0], full
-
-
-def skewed(count):
-    """Draw values whose two tails differ, around a middle that is not zero."""
-    values = np.random.default_rng(0).standard_normal(count)
-    return np.where(values > 0, 3 * values, values) + 0.5
 
 
 def test_full_ranges_are_the_extremes_of_keras_activations(calibrator, activations):
@@ -150,9 +130,9 @@ def test_clipping_replaces_the_ranges_of_hidden_layers_that_are_alive(calibrator
 
 
 @pytest.mark.parametrize("output", ["logits", "probabilities"])
-def test_scores_are_never_clipped_whatever_follows_them(network, images, tmp_path, output):
+def test_scores_are_never_clipped_whatever_follows_them(network, images, converter_of, output):
     exported = build_inference_network(network, output)
-    content = to_float32(exported, tmp_path / output)
+    content = converter_of(exported).float32()
     graph = read_graph(content, [layer.name for layer in exported.layers])
     scores = [o.output.name for o in graph.operations if o.layer in ("head", output)]
     calibrator = Calibrator(content, images)
@@ -175,83 +155,6 @@ def test_a_dead_activation_survives_quantisation(calibrator, float32, network, i
     # Two levels of 255: one for rounding the scores, one for what conv1, add and pool lose.
     scale, _ = model.output["quantization"]
     np.testing.assert_allclose(model.predict(images), expected, atol=2 * scale)
-
-
-def test_percentile_range_is_that_of_the_raw_values():
-    # So many that neighbours in the tail lie closer together than bins are wide.
-    values = skewed(2_000_000)
-    counts, full = histogram(values)
-
-    clipped = clip_by_percentile(counts, full)
-
-    # The percentile falls into a bin, and the range takes the whole of it; one bin more for the
-    # interpolation between two values.
-    two_bins = 2 * (full.high - full.low) / BINS
-    low, high = np.percentile(values, [0.01, 99.99])
-    assert clipped.low == pytest.approx(low, abs=two_bins)
-    assert clipped.high == pytest.approx(high, abs=two_bins)
-    assert clipped.low <= low
-    assert clipped.high >= high
-
-
-def squared_error(values, low, high):
-    """Quantise to int8 and back (Jacob et al. 2018, eq. 1), and sum what that costs."""
-    scale = (high - low) / 255
-    zero_point = np.rint(-128 - low / scale)
-    levels = np.clip(np.rint(values / scale) + zero_point, -128, 127)
-    return np.sum(((levels - zero_point) * scale - values) ** 2)
-
-
-def outlier():
-    return np.append(np.random.default_rng(0).standard_normal(100_000), [8.0, 9.0, -8.0])
-
-
-def rectified():
-    return np.maximum(outlier() - 1.5, 0)
-
-
-def far_from_zero():
-    return 8 + np.random.default_rng(0).standard_normal(5_000)
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        outlier,
-        rectified,
-        far_from_zero,
-        lambda: skewed(50_000),
-    ],
-)
-def test_squared_error_range_costs_no_more_than_any_other_when_really_quantised(draw):
-    values = draw()
-    counts, full = histogram(values)
-    shares = np.linspace(0.02, 1, 99)
-
-    clipped = clip_by_squared_error(counts, full)
-
-    low, high = min(full.low, 0), max(full.high, 0)
-    least = min(squared_error(values, low * share, high * share) for share in shares)
-    # The least lies in a flat valley; bins of an eighth of a level, the average cost of rounding
-    # and shares in steps of a hundredth find it this closely.
-    assert squared_error(values, clipped.low, clipped.high) <= 1.02 * least
-
-
-@pytest.mark.parametrize("clip", [clip_by_percentile, clip_by_squared_error])
-@pytest.mark.parametrize(
-    ("sign", "offset"), [(1, 20), (-1, 20), (1, 0)], ids=["positive", "negative", "both signs"]
-)
-def test_zero_lies_inside_a_clipped_range_and_that_in_the_full_one(clip, sign, offset):
-    values = sign * (offset + np.random.default_rng(0).standard_normal(10_000))
-    counts, full = histogram(values)
-
-    clipped = clip(counts, full)
-
-    assert clipped.low <= 0 <= clipped.high
-    assert clipped.low >= min(full.low, 0)
-    assert clipped.high <= max(full.high, 0)
-    # Where zero had to be taken in, it is the end.
-    assert not offset or 0 in (clipped.low, clipped.high)
 
 
 def test_int8_levels_of_a_positive_activation_reach_down_to_zero(float32, calibrator):

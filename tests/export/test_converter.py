@@ -12,7 +12,6 @@ from export.converter import Converter, Range, quantize_beside_float, quantize_t
 from export.errors import ExportFailed
 from export.graph import Operation, read_graph
 from export.litert import LiteRTModel
-from export.network import write_single_picture_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CONVOLUTIONS = {"stem_conv": "stem_norm", "depthwise": "depthwise_norm", "conv2": "norm2"}
@@ -46,10 +45,8 @@ def network() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def converter(network, tmp_path_factory) -> Converter:
-    path = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(network, path)
-    return Converter(path, [layer.name for layer in network.layers])
+def converter(network, converter_of) -> Converter:
+    return converter_of(network)
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +234,9 @@ def test_quantize_beside_float_pairs_twins_on_the_same_input(float32, ranges):
     [(lambda x: tf.math.igamma(tf.ones_like(x), x), "tf.Igamma"), (tf.math.sinh, "tf.Sinh")],
     ids=["igamma", "sinh"],
 )
-def test_an_operation_without_a_built_in_form_is_refused(tmp_path, function, operation):
+def test_an_operation_without_a_built_in_form_is_refused(converter_of, function, operation):
     pixels = keras.Input((6, 9, 3), name="pixels")
     x = layers.GlobalAveragePooling2D(name="pool")(pixels)
     network = keras.Model(pixels, layers.Lambda(function, name="gamma_2")(x), name="net")
-    write_single_picture_graph(network, tmp_path)
-    names = [layer.name for layer in network.layers]
     with pytest.raises(ExportFailed, match=f"layer 'gamma_2' needs {operation}$"):
-        Converter(tmp_path, names).float32()
+        converter_of(network).float32()

@@ -64,7 +64,7 @@ def report(bundle):
 
 
 @pytest.fixture(scope="module")
-def test_split(digits_run):
+def held_out(digits_run):
     """Pictures, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
     config = Config().with_values(load_values(digits_run / "config.json"))
     rows = prepare_data(config).splits.test
@@ -116,8 +116,8 @@ def test_every_file_is_there_and_nothing_else(bundle):
     assert {path.name for path in bundle.parent.iterdir()} == {"bundle", ".bundle.lock"}
 
 
-def test_accuracies_are_those_of_the_files_on_the_test_split(bundle, report, test_split):
-    pictures, labels = test_split
+def test_accuracies_are_those_of_the_files_on_the_test_split(bundle, report, held_out):
+    pictures, labels = held_out
     assert set(report["files"]) == set(TFLITE)
     for name, file in TFLITE.items():
         scores = answers((bundle / file).read_bytes(), pictures)
@@ -205,8 +205,8 @@ def test_benchmark_measures_one_thread_and_all(report):
         assert all(0 < latency["p50_ms"] <= latency["p99_ms"] for latency in measured)
 
 
-def test_the_saved_model_answers_without_this_project(bundle, digits_run, test_split, tmp_path):
-    pictures, scores = test_split[0][:32], tmp_path / "scores.npy"
+def test_the_saved_model_answers_without_this_project(bundle, digits_run, held_out, tmp_path):
+    pictures, scores = held_out[0][:32], tmp_path / "scores.npy"
     np.save(tmp_path / "pictures.npy", pictures)
     asked = ["-c", ASK_SAVED_MODEL, bundle / "saved_model", tmp_path / "pictures.npy", scores]
     subprocess.run([sys.executable, *asked], cwd=tmp_path, check=True, capture_output=True)
@@ -217,9 +217,9 @@ def test_the_saved_model_answers_without_this_project(bundle, digits_run, test_s
 
 
 def test_run_py_names_the_digits_where_there_is_no_tensorflow(
-    bundle, bare_python, test_split, tmp_path
+    bundle, bare_python, held_out, tmp_path
 ):
-    pictures, labels = test_split
+    pictures, labels = held_out
     right = answers((bundle / TFLITE["int8"]).read_bytes(), pictures).argmax(axis=-1) == labels
     first = [np.flatnonzero(right & (labels == digit))[0] for digit in range(10)]
     folder = write_pictures(tmp_path / "digits", pictures[first], labels[first])
@@ -235,11 +235,11 @@ def test_run_py_names_the_digits_where_there_is_no_tensorflow(
 
 
 @pytest.mark.usefixtures("untimed")
-def test_probabilities_of_a_uint8_file_sum_to_one(export, digits_run, test_split, tmp_path):
+def test_probabilities_of_a_uint8_file_sum_to_one(export, digits_run, held_out, tmp_path):
     bundle, asked = tmp_path / "bundle", ["--output", "probabilities", "--input-type", "uint8"]
     outcome = export(digits_run, "--formats", "int8", *asked, *LENIENT, "--out", bundle)
     assert outcome.code == 0, outcome.error
-    pictures, labels = test_split
+    pictures, labels = held_out
     content = (bundle / TFLITE["int8"]).read_bytes()
     interpreter = Interpreter(model_content=content)
     (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()

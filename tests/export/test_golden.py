@@ -9,11 +9,10 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from export.converter import Converter, Range, quantize_to_int8
+from export.converter import Range, quantize_to_int8
 from export.errors import ExportFailed
 from export.golden import verify_golden, write_golden
 from export.graph import read_graph
-from export.network import write_single_picture_graph
 
 # Each of another colour, so that the network's answers differ.
 COLOURS = np.random.default_rng(0).integers(0, 192, (12, 1, 1, 3))
@@ -36,7 +35,7 @@ def test_this_reference_gives_the_check_value_of_crc_32():
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(converter_of):
     """A tiny network in every format that TensorFlow Lite Micro takes."""
     x = pixels = keras.Input((6, 5, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(x)
@@ -46,9 +45,7 @@ def files(tmp_path_factory):
     net = keras.Model(pixels, layers.Dense(7, name="head")(x), name="net")
     rng = np.random.default_rng(6)
     net.set_weights([rng.normal(0, 0.5, weights.shape) for weights in net.get_weights()])
-    graph = tmp_path_factory.mktemp("network") / "graph"
-    write_single_picture_graph(net, graph)
-    converter = Converter(graph, [layer.name for layer in net.layers])
+    converter = converter_of(net)
     float32 = converter.float32()
     tensors = read_graph(float32)
     ranges = {operation.output.name: Range(-4.0, 4.0) for operation in tensors.operations}

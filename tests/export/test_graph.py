@@ -10,10 +10,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
-from export.converter import Converter, Range, quantize_to_int8
+from export.converter import Range, quantize_to_int8
 from export.errors import ExportFailed
 from export.graph import layer_of, read_graph, verify_built_in, verify_integer_only
-from export.network import write_single_picture_graph
 from pipeline.models.cost import multiply_adds
 
 
@@ -47,10 +46,8 @@ def names(network) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def float32(network, names, tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(network, path)
-    return Converter(path, names).float32()
+def float32(network, converter_of) -> bytes:
+    return converter_of(network).float32()
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from export.calibration import Calibrator
-from export.converter import Converter, Range, quantize_to_int8
+from export.converter import Range, quantize_to_int8
 from export.graph import read_graph
 from export.layer_error import rank_layers
 from export.litert import LiteRTModel
-from export.network import write_single_picture_graph
 
 FACTOR = 1000.0
 """By how much the planted channel is louder than its neighbours."""
@@ -23,18 +22,9 @@ def images():
     return (brightness * rng.integers(0, 256, (32, 8, 8, 3))).astype(np.uint8)
 
 
-def layer_names(network):
-    return [layer.name for layer in network.layers]
-
-
-def to_float32(network, folder):
-    write_single_picture_graph(network, folder)
-    return Converter(folder, layer_names(network)).float32()
-
-
 def rank(network, float32, images, ranges=None):
     ranges = Calibrator(float32, images).full if ranges is None else ranges
-    return rank_layers(float32, ranges, images, layer_names(network))
+    return rank_layers(float32, ranges, images, [layer.name for layer in network.layers])
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +40,8 @@ def one_layer():
 
 
 @pytest.fixture(scope="module")
-def one_layer_float32(one_layer, tmp_path_factory):
-    return to_float32(one_layer, tmp_path_factory.mktemp("export") / "one_layer")
+def one_layer_float32(one_layer, converter_of):
+    return converter_of(one_layer).float32()
 
 
 def convolve(images, kernel):
@@ -126,8 +116,8 @@ def with_loud_channel(network):
 
 
 @pytest.fixture(scope="module")
-def float32(network, tmp_path_factory):
-    return to_float32(network, tmp_path_factory.mktemp("export") / "network")
+def float32(network, converter_of):
+    return converter_of(network).float32()
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +126,8 @@ def loud(network):
 
 
 @pytest.fixture(scope="module")
-def loud_float32(loud, tmp_path_factory):
-    return to_float32(loud, tmp_path_factory.mktemp("export") / "loud")
+def loud_float32(loud, converter_of):
+    return converter_of(loud).float32()
 
 
 def relative_error(float32, images):

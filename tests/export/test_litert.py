@@ -5,38 +5,17 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
-from export.converter import Converter, Range, quantize_to_int8
+from export.converter import Range, quantize_to_int8
 from export.graph import read_graph
 from export.litert import LiteRTModel, dequantize, quantize
-from export.network import write_single_picture_graph
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 9, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def network() -> keras.Model:
-    keras.utils.set_random_seed(0)
-    x = pixels = keras.Input((6, 9, 3), name="pixels")
-    x = layers.Normalization(mean=[120.0] * 3, variance=[4096.0] * 3, name="normalization")(x)
-    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
-    x = layers.BatchNormalization(name="stem_norm")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(pixels, layers.Dense(5, name="head")(x), name="net")
-
-
-@pytest.fixture(scope="module")
-def names(network) -> list[str]:
-    return [layer.name for layer in network.layers]
-
-
-@pytest.fixture(scope="module")
-def float32(network, names, tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(network, path)
-    return Converter(path, names).float32()
+def float32(trained, converter_of) -> bytes:
+    return converter_of(trained).float32()
 
 
 @pytest.fixture(scope="module")
@@ -93,21 +72,21 @@ def test_every_pixel_survives_the_input_of_scale_1():
 
 
 @pytest.mark.parametrize("options", [{}, {"reference": True}, {"keep_tensors": True}], ids=str)
-def test_predict_gives_keras_scores(network, float32, options):
+def test_predict_gives_keras_scores(trained, float32, options):
     scores = LiteRTModel(float32, **options).predict(IMAGES)
-    assert (scores.shape, scores.dtype) == ((12, 5), np.float32)
+    assert (scores.shape, scores.dtype) == ((12, 4), np.float32)
     # Sums of up to 54 products in another order; scores are of the order of 1.
-    np.testing.assert_allclose(scores, network.predict(IMAGES, verbose=0), atol=1e-4)
+    np.testing.assert_allclose(scores, trained.predict(IMAGES, verbose=0), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
-def test_predict_encodes_pixels_and_decodes_scores(network, float32, ranges, kind):
+def test_predict_encodes_pixels_and_decodes_scores(trained, float32, ranges, kind):
     model = LiteRTModel(quantize_to_int8(float32, ranges, kind))
     assert model.input["dtype"] == model.output["dtype"] == np.dtype(kind)
     offset = 128 if kind == "int8" else 0
     np.testing.assert_array_equal(model.encode(IMAGES).astype(int) + offset, IMAGES)
     # Four activations and two kernels are each rounded to a level; one of -4 ... 4 is 0.031.
-    expected = network.predict(IMAGES, verbose=0)
+    expected = trained.predict(IMAGES, verbose=0)
     np.testing.assert_allclose(model.predict(IMAGES), expected, atol=4 * 8 / 255)
 
 
@@ -121,14 +100,14 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
     assert np.abs(scores - others).max() <= 1
 
 
-def test_kept_tensors_are_what_keras_layers_give(network, float32, names):
+def test_kept_tensors_are_what_keras_layers_give(trained, float32):
     model = LiteRTModel(float32, keep_tensors=True)
     # A fused ReLU ends the convolution; normalisation and head are two operations each.
     between = ["normalization", "stem_relu", "pool", "head"]
-    keras_model = keras.Model(network.input, [network.get_layer(name).output for name in between])
+    keras_model = keras.Model(trained.input, [trained.get_layer(name).output for name in between])
     for image in IMAGES[:2]:
         model.run(model.encode(image[None]))
-        outputs = [operation.output.index for operation in read_graph(float32, names).operations]
+        outputs = [operation.output.index for operation in read_graph(float32).operations]
         centred, normalised, convolved, pooled, scores, reshaped = map(model.tensor, outputs)
         np.testing.assert_array_equal(centred[0], image - np.float32(120))
         kept = [normalised, convolved, pooled.reshape(1, -1), scores.reshape(1, -1)]

@@ -11,22 +11,20 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export import micro
 from export.calibration import Calibrator
-from export.converter import Converter, quantize_to_int8
+from export.converter import quantize_to_int8
 from export.errors import ExportFailed
 from export.litert import LiteRTModel
 from export.micro import MicroResult, verify_on_micro
-from export.network import write_single_picture_graph
 
 pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
 )
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
-LAYERS = ("stem_conv", "stem_norm", "stem_relu", "pool", "head")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(converter_of):
     """A small net as .tflite files, by format.
 
     Its convolution has more than 1,024 weights, from where on the converter makes them dynamic.
@@ -38,9 +36,7 @@ def files(tmp_path_factory):
     x = keras.layers.ReLU(name="stem_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     network = keras.Model(pixels, keras.layers.Dense(10, name="head")(x))
-    graph = tmp_path_factory.mktemp("net") / "graph"
-    write_single_picture_graph(network, graph)
-    converter = Converter(graph, LAYERS)
+    converter = converter_of(network)
     float32 = converter.float32()
     ranges = Calibrator(float32, IMAGES[:8]).full
     return {

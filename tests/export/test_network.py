@@ -40,25 +40,6 @@ print(json.dumps({"names": list(loaded.signatures), "inputs": inputs, "outputs":
 
 
 @pytest.fixture(scope="module")
-def trained() -> keras.Model:
-    """A network that dropout and batch statistics would change beyond recognition."""
-    keras.utils.set_random_seed(0)
-    x = pixels = keras.Input((6, 9, 3), name="pixels")
-    x = layers.Normalization(mean=[120.0] * 3, variance=[4096.0] * 3, name="normalization")(x)
-    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
-    constant = keras.initializers.Constant
-    x = layers.BatchNormalization(
-        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5),
-        name="stem_norm",
-    )(x)  # fmt: skip
-    x = layers.ReLU(name="stem_relu")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = layers.Dropout(0.5, seed=0, name="dropout")(x)
-    head = layers.Dense(4, bias_initializer="random_uniform", name="head")
-    return keras.Model(pixels, head(x), name="net")
-
-
-@pytest.fixture(scope="module")
 def logits(trained) -> np.ndarray:
     """The trained model's own, before any module of export has seen it."""
     return np.asarray(trained(IMAGES.astype(np.float32), training=False))

@@ -9,9 +9,8 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from export.converter import Converter
 from export.errors import ExportFailed
-from export.network import export_saved_model, write_single_picture_graph
+from export.network import export_saved_model
 from export.verification import verify_close, verify_float32, verify_saved_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), np.uint8)
@@ -145,10 +144,8 @@ def saved_model(network, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def float32(network, tmp_path_factory):
-    graph = tmp_path_factory.mktemp("network") / "graph"
-    write_single_picture_graph(network, graph)
-    return Converter(graph, [layer.name for layer in network.layers]).float32()
+def float32(network, converter_of):
+    return converter_of(network).float32()
 
 
 def _shifted(expected: np.ndarray, tolerances: float, tolerance: float) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""The bundle's run.py: its answers against LiteRT's, and how it prints them."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scipy.special import softmax
+
+from export.device import run
+from export.graph import read_graph
+from export.litert import LiteRTModel
+from export.preprocessing import describe_preprocessing
+from tests.export.device.samples import (
+    HEIGHT,
+    IMAGES,
+    LABELS,
+    WIDTH,
+    classify,
+    parse,
+    save,
+    write_bundle,
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        *(("logits", kind) for kind in ("float32", "int8", "uint8", "int16")),
+        *(("probabilities", kind) for kind in ("float32", "int8")),
+    ],
+)
+def test_answers_equal_litert(kind, output, files, pictures, tmp_path, monkeypatch, capsys):
+    name = f"model_{kind}.tflite"
+    monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", files[output], output))
+    assert run.main(["--model", name, "--top", "5", *map(str, pictures)]) == 0
+    paths, labels, chances = parse(capsys.readouterr().out)
+
+    expected = LiteRTModel(files[output][name]).predict(IMAGES)
+    if output == "logits":
+        expected = softmax(expected, axis=1)
+    order = np.argsort(-expected, axis=1, kind="stable")  # of equals the first, as argmax has it
+    assert paths == list(map(str, pictures))
+    assert labels == [[LABELS[index] for index in row] for row in order]
+    assert len({row[0] for row in labels}) > 2  # else a constant answer would pass
+    # Printed with four decimals; float32 softmax is off by far less.
+    np.testing.assert_allclose(chances, np.take_along_axis(expected, order, 1), atol=5.1e-5)
+
+
+def test_takes_the_int8_file_and_one_label_by_default(bundle, pictures):
+    plain = classify(bundle, *pictures)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout == classify(bundle, "--model", "model_int8.tflite", *pictures).stdout
+    _, labels, chances = parse(plain.stdout)
+    assert np.shape(labels) == chances.shape == (len(pictures), 1)
+    content = (bundle / "model_int8.tflite").read_bytes()
+    expected = LiteRTModel(content).predict(IMAGES).argmax(1)
+    assert [row[0] for row in labels] == [LABELS[index] for index in expected]
+
+
+def test_takes_the_first_file_where_none_is_int8(files, pictures, tmp_path, monkeypatch, capsys):
+    first = {"model_float32.tflite": files["logits"]["model_float32.tflite"]}
+    monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", first, "logits"))
+    assert run.main(list(map(str, pictures))) == 0
+    _, labels, _ = parse(capsys.readouterr().out)
+    expected = LiteRTModel(first["model_float32.tflite"]).predict(IMAGES).argmax(1)
+    assert [row[0] for row in labels] == [LABELS[index] for index in expected]
+
+
+def test_resizes_the_whole_picture_to_the_networks_shape(bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "FOLDER", bundle)
+    slopes = np.mgrid[0:120:0.5, 120:0:-0.25].transpose(1, 2, 0)
+    large = np.concatenate([slopes, 2 * slopes[..., :1]], axis=-1).astype(np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    arguments = ["--top", "5", "--threads", "2", "--model", "model_float32.tflite"]
+    assert run.main([*arguments, str(tmp_path / "large.png")]) == 0
+    _, labels, chances = parse(capsys.readouterr().out)
+    small = tf.image.resize(large, [HEIGHT, WIDTH], antialias=True)
+    expected = softmax(
+        LiteRTModel((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0]
+    )
+    found = dict(zip(labels[0], chances[0], strict=True))
+    # Rounding to levels moves a pixel by up to one of them, 1/64 of the network's deviation.
+    np.testing.assert_allclose([found[label] for label in LABELS], expected, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "uint8", "int16"])
+def test_description_equals_what_litert_reads(kind, files):
+    name = f"model_{kind}.tflite"
+    model = LiteRTModel(files["logits"][name])
+    description = describe_preprocessing({name: read_graph(files["logits"][name])}, "logits")
+    described = json.loads(json.dumps(description))["models"][name]
+
+    def numbers(tensor: dict) -> dict:
+        scale, zero_point = tensor["quantization"]
+        if kind == "float32":
+            scale = zero_point = None
+        return {"dtype": kind, "scale": scale, "zero_point": zero_point}
+
+    picture = {"height": HEIGHT, "width": WIDTH, "channels": "RGB", "layout": "NHWC"}
+    assert described["input"] == {**picture, **numbers(model.input)}
+    assert described["output"] == {"scores": "logits", **numbers(model.output)}
+    if kind == "int8":
+        assert (described["input"]["scale"], described["input"]["zero_point"]) == (1, -128)
+
+
+def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "FOLDER", bundle)
+    root = tmp_path / "photos"
+    seen = ["a.PNG", "b/10.jpeg", "b/9.bmp", "b/c/x.gif", "c.jpg"]
+    unseen = ["._a.png", ".cache/x.png", "b/notes.txt", "labels.csv"]
+    for name in seen + unseen:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(save(IMAGES[0], "png"))  # the ending is no rule
+    (root / "folder.png").mkdir()
+    (root / "back").symlink_to(root)  # followed, it would never end
+    single = root / "b/notes.txt"  # named by the user, so it is tried whatever its ending
+    assert run.main([str(single), str(root)]) == 0
+    paths, _, _ = parse(capsys.readouterr().out)
+    assert paths == [str(single), *(str(root / name) for name in seen)]
+
+
+def test_a_model_may_be_given_by_its_path(bundle, pictures, tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    (bundle / "model_float32.tflite").rename(tmp_path / "kept/model_float32.tflite")
+    monkeypatch.chdir(tmp_path)
+    result = classify(bundle, pictures[0], "--model", "kept/model_float32.tflite")
+    assert result.returncode == 0, result.stderr
+
+
+def test_any_name_is_printed_in_any_locale(bundle, tmp_path):
+    picture = os.fsencode(tmp_path) + b"/caf\xe9.png"  # Latin-1, which is no UTF-8
+    Path(os.fsdecode(picture)).write_bytes(save(IMAGES[0], "png"))
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, bundle / "run.py", "--top", "5", picture]
+    result = subprocess.run(command, capture_output=True, env=plain)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.startswith(picture + b"\t")
+    assert "\t犬\t".encode() in result.stdout
+
+
+def test_prints_each_line_at_once_and_ends_quietly_with_its_pipe(bundle, pictures, tmp_path):
+    os.mkfifo(tmp_path / "waits")  # opening it waits for a writer
+    # More lines than a pipe holds (64 KiB on Linux), so that it can't be done before the pipe ends.
+    command = [bundle / "run.py", pictures[0], tmp_path / "waits", *[pictures[1]] * 3000]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": buffered}
+    with subprocess.Popen([sys.executable, *command], **settings) as process:
+        ready, _, _ = select.select([process.stdout], [], [], 30)
+        if not ready:
+            process.kill()
+        assert ready, "no line before the second picture was there"
+        assert process.stdout.readline().startswith(os.fsencode(pictures[0]))
+        process.stdout.close()
+        (tmp_path / "waits").write_bytes(b"no picture")
+        complaints = process.stderr.read().splitlines()
+    assert len(complaints) == 1
+    assert b"waits" in complaints[0]
+    assert process.returncode == -signal.SIGPIPE

@@ -1,0 +1,138 @@
+"""What the bundle's run.py says of bundles, arguments and pictures that it cannot use."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from export.device import run
+from tests.export.device.samples import IMAGES, assert_one_complaint, classify, parse, save
+
+
+def test_goes_on_past_pictures_that_cannot_be_read(bundle, pictures, tmp_path):
+    good = save(IMAGES[0], "jpeg")
+    contents = {
+        "cut.jpg": good[: len(good) // 2],
+        "empty.png": b"",
+        "text.png": b"path,label\n",
+        "other.jpg": save(IMAGES[0], "webp"),
+        "noise.gif": b"GIF89a" + bytes(range(200)),
+    }
+    bad = [tmp_path / name for name in contents]
+    for path in bad:
+        path.write_bytes(contents[path.name])
+    (tmp_path / "nothing").mkdir()
+    bad += [tmp_path / "missing.png", tmp_path / "nothing"]
+    result = classify(bundle, pictures[0], *bad, pictures[1])
+    assert result.returncode == 1
+    assert parse(result.stdout)[0] == [str(pictures[0]), str(pictures[1])]
+    complaints = result.stderr.splitlines()
+    assert len(complaints) == len(bad)
+    for complaint, path in zip(complaints, bad, strict=True):
+        assert complaint.startswith(f"error: {path}: ")
+    assert "No such file" in complaints[-2]
+    assert "a folder must hold pictures" in complaints[-1]
+
+
+def rewrite(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        description = json.loads((folder / "preprocessing.json").read_text())
+        change(description)
+        (folder / "preprocessing.json").write_text(json.dumps(description))
+
+    return spoil
+
+
+def int8(description: dict) -> dict:
+    return description["models"]["model_int8.tflite"]
+
+
+SPOILED = {
+    "no labels": (lambda folder: (folder / "labels.txt").unlink(), "labels.txt"),
+    "a label too few": (lambda folder: (folder / "labels.txt").write_text("a\nb\n"), "received 2"),
+    "labels in another encoding": (
+        lambda folder: (folder / "labels.txt").write_bytes("Äffchen".encode("latin-1")),
+        "UnicodeDecodeError",
+    ),
+    "no description": (lambda folder: (folder / "preprocessing.json").unlink(), "preprocessing"),
+    "no JSON": (lambda folder: (folder / "preprocessing.json").write_text("{"), "JSONDecodeError"),
+    "a list": (lambda folder: (folder / "preprocessing.json").write_text("[1]"), "TypeError"),
+    "no models": (rewrite(lambda description: description["models"].clear()), "preprocessing.json"),
+    "no output": (rewrite(lambda description: int8(description).pop("output")), "output"),
+    "no scores": (rewrite(lambda description: int8(description)["output"].pop("scores")), "scores"),
+    "no model": (lambda folder: (folder / "model_int8.tflite").unlink(), "model_int8.tflite"),
+    "a model cut short": (
+        lambda folder: os.truncate(folder / "model_int8.tflite", 999),
+        "model_int8.tflite",
+    ),
+    "another model": (
+        lambda folder: shutil.copy(folder / "model_int16.tflite", folder / "model_int8.tflite"),
+        "does not fit",
+    ),
+    **{
+        f"another {side} {key}": (
+            rewrite(lambda whole, s=side, k=key, v=value: int8(whole)[s].update({k: v})),
+            "does not fit",
+        )
+        for side, key, value in [
+            ("input", "height", 7),
+            ("input", "width", 7),
+            ("input", "channels", "BGR"),
+            ("input", "layout", "NCHW"),
+            ("input", "scale", 2.0),
+            ("input", "zero_point", 0),
+            ("output", "scale", 2.0),
+            ("output", "zero_point", 99),
+            ("output", "dtype", "uint8"),
+            ("output", "scores", "odds"),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_spoiled_bundles_take_one_line(spoiled, bundle, pictures, monkeypatch, capfd):
+    spoil, about = SPOILED[spoiled]
+    spoil(bundle)
+    monkeypatch.setattr(run, "FOLDER", bundle)
+    code = run.main([str(pictures[0])])
+    assert_one_complaint(code, *capfd.readouterr(), about)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        ([], "PICTURE_OR_FOLDER"),
+        (["x.png", "--fast"], "--fast"),
+        (["x.png", "--mod", "model_int8.tflite"], "--mod"),
+        (["x.png", "--top", "0"], "from 1 to 5; received 0"),
+        (["x.png", "--top", "6"], "from 1 to 5; received 6"),
+        (["x.png", "--top", "all"], "'all'"),
+        (["x.png", "--threads", "0"], "from 1 to 256; received 0"),
+        (["x.png", "--threads", "257"], "from 1 to 256; received 257"),
+        (["x.png", "--model", "model.onnx"], "must be one of model_float32.tflite, "),
+    ],
+)
+def test_wrong_arguments_take_one_line(arguments, about, bundle, monkeypatch, capfd):
+    monkeypatch.setattr(run, "FOLDER", bundle)
+    assert_one_complaint(run.main(arguments), *capfd.readouterr(), about)
+
+
+def test_missing_packages_take_one_line(bundle, pictures):
+    without_packages = [sys.executable, "-I", "-S", bundle / "run.py", pictures[0]]
+    result = subprocess.run(without_packages, capture_output=True, text=True)
+    about = "pip install ai-edge-litert numpy pillow"
+    assert_one_complaint(result.returncode, result.stdout, result.stderr, about)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_takes_one_line(bundle, pictures):
+    command = [sys.executable, bundle / "run.py", pictures[0]]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert_one_complaint(result.returncode, "", result.stderr, "No space left")
