@@ -9,7 +9,7 @@ import numpy as np
 
 from export.errors import ExportFailed
 from pipeline.config import Config
-from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.data.batches import Examples, load_images
 from pipeline.data.pictures import Source
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits, fingerprint
@@ -133,9 +133,3 @@ def _digests(source: Source, rows: np.ndarray) -> np.ndarray:
     """Digests as single items that can be looked up; void [rows]."""
     digests = np.ascontiguousarray(source.digests[rows])
     return digests.view(f"V{digests.shape[1]}").ravel()
-
-
-def load_images(examples: Examples) -> np.ndarray:
-    """Decode and resize pictures as evaluation does: uint8 [pictures, size, size, 3]."""
-    batches = build_evaluation_batches(examples, global_batch_size=64)
-    return np.concatenate([images.numpy() for images, _, _ in batches])

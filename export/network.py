@@ -68,8 +68,10 @@ def _call_as_convolution(dense: keras.layers.Dense, features: keras.KerasTensor)
     convolution = keras.layers.Conv2D(
         dense.units, 1, activation=dense.activation, use_bias=dense.use_bias, name=dense.name
     )
-    maps = keras.layers.Reshape((1, 1, features.shape[-1]))(features)
-    scores = keras.layers.Reshape((dense.units,))(convolution(maps))
+    # Named, or the file would hold Keras' numbering, as long as the process has built layers.
+    maps = keras.layers.Reshape((1, 1, features.shape[-1]), name=f"{dense.name}_maps")(features)
+    vector = keras.layers.Reshape((dense.units,), name=f"{dense.name}_vector")
+    scores = vector(convolution(maps))
     kernel, *bias = dense.get_weights()
     convolution.set_weights([kernel[None, None], *bias])
     return scores

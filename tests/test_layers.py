@@ -20,9 +20,15 @@ LIGHT = (
 )
 """Modules of `pipeline` that answer before TensorFlow is loaded."""
 LIGHT_EXPORT = ("__main__", "command_line", "errors", "formats")
+LIGHT_TUNING = (
+    "__main__", "command_line", "limits", "narrowing", "plan", "results", "search_directory",
+    "search_space", "workers",
+)  # fmt: skip
+OFFERED_BY_EXPORT = {"preview", "benchmark"}
+"""What other parts may use of the export."""
 HEAVY = {
     "tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy",
-    "ai_edge_litert", "tflite_micro",
+    "ai_edge_litert", "tflite_micro", "keras_tuner", "scipy", "tensorboard",
 }  # fmt: skip
 
 
@@ -90,6 +96,21 @@ def test_the_export_imports_nothing_beside_or_above_it(path):
     assert not roots(path) & (OUTER - {"export"})
 
 
+@pytest.mark.parametrize("name", LIGHT_TUNING)
+def test_what_answers_before_a_search_does_not_import_tensorflow(name):
+    path = ROOT / f"tuning/{name}.py"
+    assert not roots(path) & HEAVY
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith("tuning.")}
+    assert inside <= set(LIGHT_TUNING)
+
+
+@pytest.mark.parametrize("path", files("tuning"), ids=str)
+def test_the_search_imports_only_what_others_offer(path):
+    assert not roots(path) & (OUTER - {"tuning", "export"})
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
+    assert used <= OFFERED_BY_EXPORT
+
+
 def test_latency_is_measured_without_tensorflow():
     for name in ("benchmark", "litert"):
         assert not roots(ROOT / f"export/{name}.py") & {"tensorflow", "keras"}
@@ -115,7 +136,11 @@ def test_data_knows_nothing_of_models_and_fit(path):
 
 def test_every_requirement_is_imported_or_says_who_imports_it():
     imported = set().union(
-        *(roots(p) for f in ("pipeline", "export", "tests", "benchmarks") for p in files(f))
+        *(
+            roots(p)
+            for f in ("pipeline", "export", "tuning", "tests", "benchmarks")
+            for p in files(f)
+        )
     )
     lazily = {
         name.partition(".")[0]
@@ -133,6 +158,7 @@ def test_every_requirement_is_imported_or_says_who_imports_it():
         "ai-edge-litert": "ai_edge_litert",
         "tflite-micro": "tflite_micro",
         "tensorflow-datasets": "tensorflow_datasets",
+        "keras-tuner": "keras_tuner",
     }
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         requirement, _, reason = line.partition("#")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.config import Config
 from tuning.plan import SearchPlan
-from tuning.results import CONFIRMATION, FAILED, SEARCH, TrialResult, best_first
+from tuning.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, TrialResult, best_first
 from tuning.search_space import Values, apply, nearest_values
 
 
@@ -60,7 +60,7 @@ def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
     start = nearest_values(plan.space, plan.config)
     confirmed = []
     for values in choose_finalists(plan, results):
-        trained = [r for r in results if r.values == values and r.status != FAILED]
+        trained = [r for r in results if r.values == values and r.status == COMPLETED]
         again = [r for r in trained if r.purpose == CONFIRMATION]
         if {result.seed for result in again} >= set(plan.confirmation_seeds):
             confirmed.append(

@@ -11,11 +11,10 @@ import keras
 import numpy as np
 
 from export.benchmark import measure_file
-from export.finished_run import load_images
 from export.preview import preview_int8
 from pipeline.assembly import build_deployed_network
 from pipeline.config import Config
-from pipeline.models import resolve_stem
+from pipeline.data.batches import load_images
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.run_directory import write_whole
 from pipeline.settings import flag
@@ -25,8 +24,8 @@ from tuning.limits import Limits
 PICTURES = 8
 """Pictures of train that quantisation looks at and that latency is measured on."""
 
-FREE = {"dropout": 0.0, "zero_init": False}
-"""Settings of the model section that a deployed network does not cost more for."""
+FREE = ("dropout", "zero_init")
+"""Settings of the model section that change nothing in what a deployed network costs."""
 
 UNITS = {
     "max_parameters": "parameters",
@@ -76,7 +75,7 @@ class Costs:
         Raises:
             UserError: the pictures are too small for the network, or the file cannot be written.
         """
-        architecture = self._architecture(config)
+        architecture = self._ground.resolve_input(config)
         name = _name(architecture)
         if name not in self._costs:
             self._costs[name] = self._measure(architecture)
@@ -93,19 +92,13 @@ class Costs:
         Raises:
             UserError: as of `of`.
         """
-        parameters, adds = self._count(self._architecture(config))
+        parameters, adds = self._count(self._ground.resolve_input(config))
         broken = _first_broken({"max_parameters": parameters, "max_mac": adds}, limits)
         if broken or (limits.max_bytes_int8 is None and limits.max_latency_ms is None):
             return broken
         cost = self.of(config)
         measured = {"max_bytes_int8": cost.int8_bytes, "max_latency_ms": cost.latency_ms}
         return _first_broken(measured, limits)
-
-    def _architecture(self, config: Config) -> Config:
-        """Settle what the data settles, and put away what costs nothing."""
-        size = self._ground.data.image_size
-        stem = resolve_stem(config.model.stem, size)
-        return config.with_values({"image_size": size, "stem": stem, **FREE})
 
     def _build(self, architecture: Config) -> keras.Model:
         classes = len(self._ground.data.source.class_names)

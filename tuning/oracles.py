@@ -13,6 +13,7 @@ from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.src.engine import conditions
 
 from pipeline.run_directory import write_whole
 from tuning.confirmation import choose_finalists
@@ -22,6 +23,9 @@ from tuning.results import TrialResult
 from tuning.search_space import Values, nearest_values, settle
 from tuning.surrogate import propose, spread
 from tuning.trial import CONFIRMATION_SEED
+
+# It prints a value of each condition that goes over the network.
+conditions.print = lambda *values: None
 
 OBJECTIVE = "score"
 MAX_DRAWS = 1000

@@ -129,10 +129,10 @@ def search_space(config: Config) -> Space:
             when=("mixing", ("mixup", "cutmix")),
         ),
     )  # fmt: skip
-    if not any(getattr(config.augment, name) for name in STRENGTHS):
-        # Nothing times a factor is nothing.
-        return tuple(dimension for dimension in space if dimension.name != "augment_strength")
-    return space
+    if any(getattr(config.augment, name) for name in STRENGTHS):
+        return space
+    # Nothing times a factor is nothing.
+    return tuple(dimension for dimension in space if dimension.name != "augment_strength")
 
 
 def _with(choices: tuple[str, ...], own: str) -> tuple[str, ...]:

@@ -222,3 +222,9 @@ def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
     options.autotune.enabled = False
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(PREFETCHED_BATCHES).with_options(options)
+
+
+def load_images(examples: Examples) -> np.ndarray:
+    """Decode and resize pictures as evaluation does: uint8 [pictures, size, size, 3]."""
+    batches = build_evaluation_batches(examples, global_batch_size=64)
+    return np.concatenate([images.numpy() for images, _, _ in batches])

@@ -1,0 +1,212 @@
+"""Costs and limits against He's table by hand, on the embedded digits."""
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.assembly import build_deployed_network
+from pipeline.config import Config
+from pipeline.training import Ground, prepare_ground
+from tuning import cost
+from tuning.cost import PICTURES, Cost, Costs
+from tuning.limits import Limits
+
+REPOSITORY = Path(__file__).parents[2]
+CLASSES = 10
+CONFIG = Config().with_values({"data": "digits", "width": 4, "devices": "cpu"})
+BYTES, LATENCY = 2345, 1.5
+"""What the doubles of conversion and clock say."""
+
+BUILD = functools.cache(build_deployed_network)
+"""Nothing here changes a network, and building takes a while."""
+
+
+@pytest.fixture(scope="module")
+def ground() -> Ground:
+    return prepare_ground(CONFIG)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "costs.json"
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[SimpleNamespace]:
+    """Put doubles in place of conversion and clock; list what they were asked for."""
+    monkeypatch.setattr(cost, "build_deployed_network", BUILD)
+    calls = []
+
+    def preview(network, images):
+        calls.append(SimpleNamespace(network=network, images=images))
+        return bytes(BYTES)
+
+    def measure(content, images, threads):
+        assert len(content) == BYTES
+        calls[-1].timed = images, threads
+        # Each measurement of a real clock gives another figure.
+        return SimpleNamespace(p50_ms=LATENCY + len(calls) - 1)
+
+    monkeypatch.setattr(cost, "preview_int8", preview)
+    monkeypatch.setattr(cost, "measure_file", measure)
+    return calls
+
+
+def counts_by_table(width: int) -> tuple[int, int]:
+    """ResNet-18 behind a 3x3 stem on 8 x 8 pixels (He et al. 2015, table 1).
+
+    Returns:
+        Parameters and multiply-adds.
+    """
+    convolutions = [(3, 3, width, 8)]  # kernel size, channels in, channels out, size out
+    for stage, size in enumerate((8, 4, 2, 1)):
+        out = width * 2**stage
+        convolutions += [(3, out, out, size)] * (4 if stage == 0 else 3)
+        if stage:
+            convolutions += [(3, out // 2, out, size), (1, out // 2, out, size)]
+    kernels = [kernel**2 * c_in * c_out for kernel, c_in, c_out, _ in convolutions]
+    norms = sum(2 * c_out for _, _, c_out, _ in convolutions)
+    head = 8 * width * CLASSES
+    adds = sum(k * size**2 for k, (*_, size) in zip(kernels, convolutions, strict=True))
+    return sum(kernels) + norms + head + CLASSES, adds + head
+
+
+def test_a_real_network_is_counted_converted_and_timed(ground, path):
+    found = Costs(path, ground).of(CONFIG)
+    parameters, adds = counts_by_table(width=4)
+    assert (found.parameters, found.multiply_adds) == (parameters, adds)
+    # A byte a weight at least; beside them 84 tensors, each with its name of at most 200 bytes, a
+    # header of fewer than 200, and for each of at most 32 channels a scale and a zero point.
+    assert parameters < found.int8_bytes < parameters + 84 * (200 + 200 + 32 * (4 + 8))
+    # Faster than a multiply-add a nanosecond on any machine, slower than a thousand.
+    assert adds / 1000 < found.latency_ms * 1e6 < 1000 * adds
+
+
+def test_real_pictures_of_train_are_used_on_one_thread(ground, path, measured):
+    found = Costs(path, ground).of(CONFIG)
+    (call,) = measured
+    rows = ground.data.splits.train[:PICTURES]
+    expected = ground.data.source.pictures.images[rows]
+    np.testing.assert_array_equal(call.images, expected)
+    np.testing.assert_array_equal(call.timed[0], expected)
+    assert call.timed[1] == 1
+    assert call.network.input_shape == (None, 8, 8, 3)
+    assert found == Cost(*counts_by_table(width=4), BYTES, LATENCY)
+
+
+SAME = {"dropout": 0.5, "zero_init": True, "stem": "cifar", "image_size": 8, "seed": 3, "epochs": 7}
+
+
+def test_an_architecture_is_measured_once(ground, path, measured):
+    costs = Costs(path, ground)
+    first = costs.of(CONFIG)
+    for name, value in SAME.items():
+        assert costs.of(CONFIG.with_values({name: value})) == first
+    assert len(measured) == 1
+    wider = costs.of(CONFIG.with_values({"width": 5}))
+    assert len(measured) == 2
+    assert (wider.parameters, wider.multiply_adds) == counts_by_table(width=5)
+
+
+def test_every_other_setting_of_the_model_tells_architectures_apart():
+    settings = {field.name for field in dataclasses.fields(CONFIG.model)} - {"dropout", "zero_init"}
+    names = cost._name(CONFIG)
+    assert all(f"{name} {CONFIG.values()[name]}" in names for name in {*settings, "image_size"})
+    assert "dropout" not in names
+    assert "zero_init" not in names
+
+
+def test_a_search_goes_on_with_the_same_figures(ground, path, measured):
+    configs = [CONFIG, CONFIG.with_values({"width": 5})]
+    first = [Costs(path, ground).of(config) for config in configs]
+    assert first[0] != first[1]
+    again = Costs(path, ground)
+    assert [again.of(config) for config in configs] == first
+    assert len(measured) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"a": {"param', "[]", "3", '{"a": 1}', '{"a": {"parameters": 1}}', "\xff"]
+)
+def test_a_damaged_file_is_measured_anew(content, ground, path, measured):
+    path.write_text(content, encoding="latin-1")
+    found = Costs(path, ground).of(CONFIG)
+    assert found.int8_bytes == BYTES
+    assert Costs(path, ground).of(CONFIG) == found
+    assert len(measured) == 1
+    assert list(json.loads(path.read_text()).values()) == [dataclasses.asdict(found)]
+
+
+PARAMETERS, ADDS = counts_by_table(width=4)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (
+            Limits(max_parameters=1000),
+            f"{PARAMETERS:,} parameters, more than --max-parameters 1,000",
+        ),
+        (Limits(max_mac=ADDS - 1), f"{ADDS:,} multiply-adds, more than --max-mac {ADDS - 1:,}"),
+        (Limits(max_bytes_int8=2344), "2,345 bytes in int8, more than --max-bytes-int8 2,344"),
+        (Limits(max_latency_ms=0.0), "1.5 ms a picture, more than --max-latency-ms 0.0"),
+        (Limits(max_latency_ms=1.4), "1.5 ms a picture, more than --max-latency-ms 1.4"),
+    ],
+)
+def test_a_broken_limit_is_told_with_both_figures(limits, expected, ground, path, measured):
+    assert Costs(path, ground).exceeded(CONFIG, limits) == expected
+
+
+def test_a_limit_that_is_met_exactly_is_kept(ground, path, measured):
+    limits = Limits(PARAMETERS, ADDS, BYTES, LATENCY)
+    assert Costs(path, ground).exceeded(CONFIG, limits) is None
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(max_parameters=PARAMETERS, max_mac=ADDS),
+        Limits(max_parameters=PARAMETERS - 1, max_bytes_int8=1),
+        Limits(max_mac=ADDS - 1, max_latency_ms=0.001),
+    ],
+    ids=["none", "others not set", "parameters decide", "multiply-adds decide"],
+)
+def test_nothing_is_converted_in_vain(limits, ground, path, measured):
+    Costs(path, ground).exceeded(CONFIG, limits)
+    assert measured == []
+    assert not path.exists()
+
+
+def test_a_network_is_counted_once(ground, path, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        cost, "build_deployed_network", lambda *given: built.append(given) or BUILD(*given)
+    )
+    costs = Costs(path, ground)
+    for _ in range(3):
+        costs.exceeded(CONFIG, Limits(max_parameters=1))
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+def test_any_limit_is_one(name):
+    assert not Limits().is_set
+    # Nothing keeps a limit of zero, and yet it is one.
+    assert Limits(**{name: 0}).is_set
+
+
+def test_limits_are_known_without_tensorflow():
+    code = "import tuning.limits, sys; print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()", done.stderr
