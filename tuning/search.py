@@ -45,6 +45,8 @@ def run_search(request: Request, role: str) -> int:
         search = Search(request.plan, directory)
         search.check_limits()
         search.announce()
+        if role == "chief":
+            directory.logs.mkdir(exist_ok=True)
         search.run()
         return search.finish()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class SearchDirectory:
 
     @property
     def logs(self) -> Path:
-        """What workers print."""
+        """What workers print; there once there may be any."""
         return self.path / "logs"
 
     def run(self, trial: str) -> RunDirectory:
@@ -80,6 +81,8 @@ class SearchDirectory:
     def open(self, identity: Mapping[str, Any]) -> Iterator[None]:
         """Begin the search or go on with it, alone.
 
+        Where a user error ends it before its first trial, the directory is as it was.
+
         Args:
             identity: everything that makes it this search and no other, as JSON takes it.
 
@@ -88,7 +91,8 @@ class SearchDirectory:
                 searches in it.
         """
         try:
-            if self.path.exists() and not self.search.exists() and self._holds_something():
+            existed, begun = self.path.exists(), self.search.exists()
+            if existed and not begun and self._holds_something():
                 raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
@@ -103,11 +107,21 @@ class SearchDirectory:
             ) from None
         try:
             self._check_identity(json.loads(json.dumps(identity)))
-            for folder in (self.trials, self.plots, self.logs):
+            for folder in (self.trials, self.plots):
                 folder.mkdir(exist_ok=True)
             yield
+        except UserError:
+            if not begun and not any(self.trials.glob("*")):
+                self._empty(keep_root=existed)
+            raise
         finally:
             lock.release()
+
+    def _empty(self, keep_root: bool) -> None:
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not keep_root:
+            self.path.rmdir()
 
     def _holds_something(self) -> bool:
         return any(entry.name != ".lock" for entry in self.path.iterdir())
