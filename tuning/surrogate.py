@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import norm, qmc, rankdata
+from scipy.stats import norm, qmc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -85,7 +85,7 @@ def propose(
         What is neither in `tried` nor in `running`; None if nothing else is allowed.
     """
     generator = np.random.default_rng((seed, len(tried)))
-    targets = normal_scores([score for _, score in tried])
+    targets = standardised([score for _, score in tried])
     best = [tried[index][0] for index in np.argsort(-targets, kind="stable")[:BEST]]
     known = {_key(values) for values in (*(values for values, _ in tried), *running)}
     candidates = {_key(values): values for values in _candidates(space, best, generator)}
@@ -108,19 +108,27 @@ def _key(values: Values) -> frozenset:
     return frozenset(values.items())
 
 
-def normal_scores(scores: Sequence[float | None]) -> np.ndarray:
-    """Replace scores by the normal quantiles of their ranks, Phi^-1((rank - 1/2) / n).
+def standardised(scores: Sequence[float | None]) -> np.ndarray:
+    """Scale scores to mean 0 and deviation 1, after raising disasters to a floor:
 
-    So a few disasters do not flatten the differences between the others. What failed, or is not
+        floor = median - 2 (maximum - median)
+
+    so that they do not flatten the differences between the others. What failed, or is not
     finite, counts as the worst score that is.
 
     Returns:
-        [trials], float64; of equal scores equal.
+        [trials], float64; zeros where all are equal.
     """
+    if not scores:
+        return np.empty(0)
     finite = [score for score in scores if score is not None and math.isfinite(score)]
     worst = min(finite, default=0.0)
-    filled = [score if score in finite else worst for score in scores]
-    return norm.ppf((rankdata(filled) - 0.5) / max(len(filled), 1))
+    filled = np.array([score if score in finite else worst for score in scores])
+    median = np.median(filled)
+    raised = np.maximum(filled, median - 2 * (filled.max() - median))
+    if np.ptp(raised) == 0:
+        return np.zeros(len(raised))
+    return (raised - raised.mean()) / raised.std()
 
 
 def expected_improvement(
