@@ -50,7 +50,7 @@ def plot_hyperparameters(space: Space, results: Sequence[TrialResult], path: Pat
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     looks = {"color": "black", "linestyle": ""}
     handles = [Line2D([], [], marker=marker, label=s, **looks) for s, marker in MARKERS.items()]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
     if not trials:
         grid.flat[0].set_ylim(0, 100)
         write_across(figure, "no trial with an accuracy")
@@ -80,14 +80,13 @@ def _scale(axes: Axes, dimension: Dimension) -> None:
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(dimension.choices) - 0.5)
         return
-    ends = dimension.low, dimension.high
     if dimension.log:
         axes.set_xscale("log")
         margin = (dimension.high / dimension.low) ** 0.06
         axes.set_xlim(dimension.low / margin, dimension.high * margin)
     else:
         margin = 0.06 * (dimension.high - dimension.low)
-        axes.set_xlim(ends[0] - margin, ends[1] + margin)
+        axes.set_xlim(dimension.low - margin, dimension.high + margin)
     axes.xaxis.set_minor_locator(NullLocator())
     values = _marks(dimension)
     axes.set_xticks(values, [_short(value) for value in values])
@@ -123,7 +122,7 @@ def plot_parallel(space: Space, results: Sequence[TrialResult], path: Path) -> N
     """
     trials = best_first([result for result in results if result.purpose == SEARCH])[::-1]
     width = len(space)
-    figure = Figure(figsize=(2.2 + 1.15 * width, 5), layout="constrained")
+    figure = Figure(figsize=(max(2.2 + 1.15 * width, 5.5), 5), layout="constrained")
     figure.suptitle("Hyperparameters of the completed trials, the best on top", fontsize=11)
     axes = figure.subplots()
     shares = 100 * np.array([result.accuracy for result in trials])

@@ -16,7 +16,8 @@ ACCURACY = "validation accuracy, %"
 
 def write_across(figure: Figure, text: str) -> None:
     """Say in the middle of a picture why there is nothing in it."""
-    figure.text(0.5, 0.5, text, ha="center", va="center", color="tab:red")
+    box = {"facecolor": "white", "edgecolor": "tab:gray", "pad": 6}
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, bbox=box)
 
 
 def plot_progress(results: Sequence[TrialResult], path: Path) -> None:
