@@ -8,9 +8,9 @@ from keras_tuner.engine.trial import Trial as OracleTrial
 
 from pipeline.checkpoint import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
-from tuning.oracles import OBJECTIVE, SearchOracle
 from tuning.results import FAILED
 from tuning.search_directory import SearchDirectory
+from tuning.search_oracle import OBJECTIVE, SearchOracle
 from tuning.trial import Report, Trial
 
 STATE = "keras_tuner"
