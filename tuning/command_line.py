@@ -14,12 +14,13 @@ from pipeline.presets import PRESETS
 from tuning.limits import Limits
 from tuning.narrowing import fix, keep_only, narrow
 from tuning.plan import TUNERS, SearchPlan
-from tuning.search_space import search_space
+from tuning.search_space import STRENGTHS, search_space, setting
 
 FIXED_BY = {
     "peak_learning_rate": ("peak_learning_rate", "adaptive_learning_rate"),
     "mixup": ("mixing", "mixing_alpha"),
     "cutmix": ("mixing", "mixing_alpha"),
+    **{strength: ("augment_strength",) for strength in STRENGTHS},
 }
 """Settings that fix hyperparameters of other names."""
 
@@ -84,9 +85,9 @@ def _space(training: TrainingRequest, narrowed: str | None, only: str | None) ->
     # A setting that the user gives is no longer a question.
     given = [name for setting in training.values for name in FIXED_BY.get(setting, (setting,))]
     space = fix(space, config, {d.name for d in space if d.name in given})
-    if narrowed:
+    if narrowed is not None:
         space, config = narrow(space, config, narrowed)
-    if only:
+    if only is not None:
         space = keep_only(space, config, [name.strip() for name in only.split(",")])
     return space, config
 
@@ -95,10 +96,16 @@ def check_plan(plan: SearchPlan) -> None:
     """Hold the plan's parts to one another.
 
     Raises:
-        UserError: nothing is left to search, or a grid is infinite or larger than the budget.
+        UserError: nothing is left to search, a grid is infinite, or the seeds run out.
     """
-    if not plan.space:
+    if all(len(dimension.choices) == 1 for dimension in plan.space):
         raise UserError("a search needs a hyperparameter to vary; received none, all are fixed")
+    largest = setting("seed").metadata["maximum"]
+    if plan.confirmation_seeds[-1] > largest:
+        raise UserError(
+            f"--confirm needs seeds above --seed and up to {largest}; received --seed "
+            f"{plan.config.run.seed} and --confirm {plan.finalists}x{plan.seeds}"
+        )
     if plan.tuner != "grid":
         return
     for dimension in plan.space:

@@ -18,14 +18,16 @@ class Confirmed:
         values: its hyperparameters.
         is_start: whether the search began with it.
         accuracies: on validation, one a seed.
-        score: mean of the seeds' scores.
+        correct: pictures that were right, of all seeds together.
+        cross_entropy: mean over the seeds, nats; decides where `correct` ties.
     """
 
     trial: str
     values: Values
     is_start: bool
     accuracies: tuple[float, ...]
-    score: float
+    correct: int
+    cross_entropy: float
 
     @property
     def name(self) -> str:
@@ -60,19 +62,21 @@ def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
     start = nearest_values(plan.space, plan.config)
     confirmed = []
     for values in choose_finalists(plan, results):
-        trained = [r for r in results if r.values == values and r.status == COMPLETED]
+        trained = [r for r in results if r.values == values and r.status != FAILED]
         again = [r for r in trained if r.purpose == CONFIRMATION]
+        found = [r for r in trained if r.purpose == SEARCH]
         if {result.seed for result in again} >= set(plan.confirmation_seeds):
             confirmed.append(
                 Confirmed(
-                    trial=trained[0].trial,
+                    trial=next((r.trial for r in found if r.status == COMPLETED), found[0].trial),
                     values=values,
                     is_start=values == start,
                     accuracies=tuple(result.accuracy for result in again),
-                    score=statistics.mean(result.score for result in again),
+                    correct=sum(round(result.accuracy * result.pictures) for result in again),
+                    cross_entropy=statistics.mean(result.cross_entropy for result in again),
                 )
             )
-    return sorted(confirmed, key=lambda one: (-one.score, one.trial))
+    return sorted(confirmed, key=lambda one: (-one.correct, one.cross_entropy, one.trial))
 
 
 def best_config(plan: SearchPlan, values: Values) -> Config:
@@ -106,5 +110,6 @@ def verdict(confirmed: list[Confirmed]) -> str:
     if best.is_start:
         return f"best: the settings the search began with, {best.mean:.2%} {seeds}"
     points = 100 * (best.mean - start.mean)
-    what = f"beats the start by {points:.2f} points" if points > 0 else "ties with the start"
+    better = best.correct > start.correct
+    what = f"beats the start by {points:.2f} points" if better else "ties with the start"
     return f"best: trial {best.trial} {what}, {best.mean:.2%} against {start.mean:.2%} {seeds}"

@@ -8,7 +8,10 @@ from tuning.plan import SearchPlan
 from tuning.results import CONFIRMATION, FAILED, SEARCH, TrialResult
 from tuning.search_space import nearest_values
 
-HEADER = "trial  what            accuracy     best  epochs    time     left  hyperparameters"
+HEADER = (
+    f"trial  {'what':<14}{'accuracy':>9}{'best':>9}{'epochs':>8}{'time':>8}{'left':>9}  "
+    "hyperparameters"
+)
 
 
 class LiveTable:
@@ -56,8 +59,8 @@ class LiveTable:
         if result.status == FAILED:
             return f" {result.trial}  {what:<14}  {result.reason}"
         return (
-            f" {result.trial}  {what:<14}  {result.accuracy:>7.2%}  {self.best:>7.2%}"
-            f"  {result.epochs:>6}  {duration(result.seconds):>6}  {duration(seconds_left):>7}"
+            f" {result.trial}  {what:<14}{result.accuracy:>9.2%}{self.best:>9.2%}"
+            f"{result.epochs:>8}{duration(result.seconds):>8}{duration(seconds_left):>9}"
             f"  {self.describe(result)}"
         )
 

@@ -43,20 +43,31 @@ def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
         name, equals, values = (part.strip() for part in item.partition("="))
         if not name or not equals or not values:
             raise UserError(f"{FORM}; received {item.strip()!r}")
+        if name not in HYPERPARAMETERS:
+            raise unknown("hyperparameter", name, HYPERPARAMETERS)
         if name not in by_name:
-            raise unknown("hyperparameter", name, by_name)
+            raise UserError(f"--space must name what is open; received {name}, which is fixed")
         if name in asked:
             raise UserError(f"--space must name a hyperparameter once; received {name} twice")
         asked[name] = values
-    fixed: dict[str, Value] = {}
     for name, values in asked.items():
-        by_name[name] = narrowed = _narrow_one(by_name[name], values, config)
-        if len(narrowed.choices) == 1:
-            fixed[name] = narrowed.choices[0]
+        by_name[name] = _narrow_one(by_name[name], values, config)
     for name in asked:
         _check_condition(by_name[name], by_name)
-    config = apply(fixed, config)
-    return fix(tuple(by_name.values()), config, fixed), config
+    return _settle(tuple(by_name.values()), config)
+
+
+def _settle(space: Space, config: Config) -> tuple[Space, Config]:
+    """Move what has one value and always matters from the space into the settings.
+
+    What matters only beside some values of another stays in the space with its one value.
+    """
+    # Conditions that always hold go first, and then each time that something is fixed.
+    space = fix(space, config, ())
+    while fixed := {d.name: d.choices[0] for d in space if len(d.choices) == 1 and not d.when}:
+        config = apply(fixed, config)
+        space = fix(space, config, fixed)
+    return space, config
 
 
 def fix(space: Space, config: Config, names: Collection[str]) -> Space:

@@ -107,8 +107,7 @@ class SearchDirectory:
             ) from None
         try:
             self._check_identity(json.loads(json.dumps(identity)))
-            for folder in (self.trials, self.plots):
-                folder.mkdir(exist_ok=True)
+            self._make_folders()
             yield
         except UserError:
             if not begun and not any(self.trials.glob("*")):
@@ -116,6 +115,15 @@ class SearchDirectory:
             raise
         finally:
             lock.release()
+
+    def _make_folders(self) -> None:
+        for folder in (self.trials, self.plots):
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"--out must be writable; {folder}: {error.strerror or error}"
+                ) from None
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():
@@ -135,6 +143,8 @@ class SearchDirectory:
             known = json.loads(self.search.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{self.search} must be readable JSON; {error}") from None
+        if not isinstance(known, dict):
+            raise UserError(f"{self.search} must be an object of settings; received {known!r}")
         differing = [name for name in identity if known.get(name) != identity[name]]
         if differing:
             raise UserError(

@@ -54,8 +54,11 @@ class Dimension:
         if self.choices:
             return self.choices[min(int(position * len(self.choices)), len(self.choices) - 1)]
         if self.log:
-            return float(self.low * (self.high / self.low) ** position)
-        return float(self.low + (self.high - self.low) * position)
+            value = self.low * (self.high / self.low) ** position
+        else:
+            value = self.low + (self.high - self.low) * position
+        # Rounding must not lead out of what the setting allows.
+        return float(min(max(value, self.low), self.high))
 
     def position_of(self, value: Value) -> float:
         """Return the position of a value, in [0, 1]; of a choice, the middle of its share."""
@@ -129,10 +132,14 @@ def search_space(config: Config) -> Space:
             when=("mixing", ("mixup", "cutmix")),
         ),
     )  # fmt: skip
-    if any(getattr(config.augment, name) for name in STRENGTHS):
-        return space
-    # Nothing times a factor is nothing.
-    return tuple(dimension for dimension in space if dimension.name != "augment_strength")
+    senseless = set()
+    if not any(getattr(config.augment, name) for name in STRENGTHS):
+        # Nothing times a factor is nothing.
+        senseless.add("augment_strength")
+    if config.augment.mixup and config.augment.cutmix:
+        # Both at once is none of the choices.
+        senseless |= {"mixing", "mixing_alpha"}
+    return tuple(dimension for dimension in space if dimension.name not in senseless)
 
 
 def _with(choices: tuple[str, ...], own: str) -> tuple[str, ...]:

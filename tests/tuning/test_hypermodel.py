@@ -1,0 +1,106 @@
+"""KerasTuner's view: every dimension as declared, and the very network that is trained."""
+
+import dataclasses
+import math
+
+import keras_tuner
+import pytest
+
+from pipeline.presets import PRESETS, preset
+from pipeline.run_directory import RunDirectory
+from pipeline.training import open_run, prepare_ground
+from tuning.hypermodel import ClassifierHyperModel, declare
+from tuning.narrowing import narrow
+from tuning.search_space import nearest_values, search_space, settle
+
+CIFAR10 = preset("cifar10")
+SPACE = search_space(CIFAR10)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_all_is_declared_with_its_range_and_condition(name):
+    config = preset(name)
+    space = search_space(config)
+    declared = declare(space, config).space
+    assert [one.name for one in declared] == [dimension.name for dimension in space]
+    for one, dimension in zip(declared, space, strict=True):
+        if dimension.choices:
+            assert isinstance(one, keras_tuner.engine.hyperparameters.Choice)
+            assert tuple(one.values) == dimension.choices
+            assert [type(value) for value in one.values] == [type(v) for v in dimension.choices]
+            assert one.ordered is not isinstance(dimension.choices[0], str)
+        else:
+            assert isinstance(one, keras_tuner.engine.hyperparameters.Float)
+            assert (one.min_value, one.max_value) == (dimension.low, dimension.high)
+            assert one.sampling == ("log" if dimension.log else "linear")
+            assert one.step is None
+        conditions = [(each.name, tuple(each.values)) for each in one.conditions]
+        assert conditions == ([dimension.when] if dimension.when else [])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_defaults_are_the_settings(name):
+    config = preset(name)
+    space = search_space(config)
+    hp = declare(space, config)
+    assert hp.values == nearest_values(space, config)
+    own = config.values()
+    assert {name: value for name, value in hp.values.items() if name in own} == {
+        name: own[name] for name in hp.values if name in own
+    }
+
+
+def test_the_default_of_what_is_out_of_range_is_the_nearest():
+    space, config = narrow(SPACE, CIFAR10, "width=8|16,dropout=0.2..0.4,optimizer=adamw|lion")
+    values = declare(space, config).values
+    expected = {"width": 16, "dropout": 0.2, "optimizer": "adamw", "adaptive_learning_rate": 0.03}
+    assert {name: values[name] for name in expected} == expected
+    assert "peak_learning_rate" not in values
+
+
+@pytest.mark.parametrize("optimizer", ["nesterov", "rmsprop"])
+@pytest.mark.parametrize("policy", ["none", "randaugment"])
+@pytest.mark.parametrize("mixing", ["none", "cutmix"])
+def test_what_matters_to_keras_tuner_is_what_matters(optimizer, policy, mixing):
+    hp = declare(SPACE, CIFAR10)
+    hp.values |= {"optimizer": optimizer, "policy": policy, "mixing": mixing}
+    everything = {**{d.name: d.value_at(0.5) for d in SPACE}, **hp.values}
+    active = {one.name for one in hp.space if hp.is_active(one)}
+    assert active == settle(SPACE, everything).keys()
+
+
+@pytest.fixture(scope="module")
+def ground():
+    return prepare_ground(preset("digits").with_values({"devices": "cpu"}))
+
+
+@pytest.mark.parametrize(
+    ("own", "values"),
+    [
+        ({}, {"width": 12, "dropout": 0.25}),
+        ({"dropout": 0.5, "width": 4, "optimizer": "adamw"}, {"width": 4, "dropout": 0.0}),
+        ({"image_size": 32, "stem": "imagenet", "zero_init": True, "dropout": 0.1}, {"width": 3}),
+    ],
+)
+def test_the_network_is_the_one_that_is_trained(own, values, ground, tmp_path):
+    config = preset("digits").with_values({"devices": "cpu", **own})
+    if "image_size" in own:
+        data = dataclasses.replace(ground.data, image_size=own["image_size"])
+        ground = dataclasses.replace(ground, data=data)
+    hp = keras_tuner.HyperParameters()
+    hp.values = values
+    built = ClassifierHyperModel(config, ground).build(hp)
+    # What `train.py` trains with these settings, none of it through the hyperparameters.
+    directory = RunDirectory(tmp_path)
+    with directory.open():
+        trained = open_run(config.with_values(values), directory, ground).model
+    assert built.count_params() == trained.count_params()
+    assert [layer.name for layer in built.layers] == [layer.name for layer in trained.layers]
+    assert (built.input_shape, built.output_shape) == (trained.input_shape, trained.output_shape)
+    assert [math.prod(w.shape) for w in built.weights] == [
+        math.prod(w.shape) for w in trained.weights
+    ]
+    rates = [layer.rate for layer in built.layers if hasattr(layer, "rate")]
+    assert rates == [layer.rate for layer in trained.layers if hasattr(layer, "rate")]
+    share = values.get("dropout", own.get("dropout", 0.0))
+    assert rates == ([share] if share else [])
