@@ -84,12 +84,13 @@ def is_finite(plan: SearchPlan) -> bool:
 
 def combinations(plan: SearchPlan) -> Iterator[Values]:
     """Yield every combination of the choices, each once."""
-    seen = []
+    seen = set()
     names = [dimension.name for dimension in plan.space]
     for choices in itertools.product(*(dimension.choices for dimension in plan.space)):
         values = settle(plan.space, dict(zip(names, choices, strict=True)))
-        if values not in seen:
-            seen.append(values)
+        key = tuple(values.items())
+        if key not in seen:
+            seen.add(key)
             yield values
 
 

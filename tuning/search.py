@@ -16,7 +16,7 @@ from tuning.confirmation import best_config, confirm, describe_confirmed, verdic
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.live_table import LiveTable
-from tuning.oracles import ORACLES, count_random_starts
+from tuning.oracles import ORACLES, combinations, count_random_starts
 from tuning.plan import SearchPlan
 from tuning.report import describe_saving, write_report
 from tuning.results import FAILED, SEARCH, load_result
@@ -119,12 +119,15 @@ class Search:
             "data": f"{self.ground.data.source.name}, train {len(sizes['train']):,}, validation "
             f"{len(sizes['validation']):,}; test is not looked at",
             "trials": f"{plan.max_trials} of {plan.config.fit.epochs} epochs, {plan.tuner}",
-            "confirm": f"the best {plan.finalists} and the start, with {plan.seeds} seeds each",
+            "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with "
+            "other seeds",
             "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
         }
         if plan.tuner == "bayesian":
             starts = count_random_starts(plan.max_trials)
             rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
+        if plan.tuner == "grid":
+            rows["trials"] += f" of {sum(1 for _ in combinations(plan)):,} combinations"
         if known:
             rows["known"] = f"{len(known)} trials that ended before"
         for name, text in rows.items():

@@ -79,7 +79,8 @@ class Supervisor:
     def run(self) -> int:
         """Run until the chief has ended."""
         try:
-            chief = self._start("chief", {"CUDA_VISIBLE_DEVICES": ""}, None)
+            # It computes little, but must see what a worker sees.
+            chief = self._start("chief", self.shares["worker1"], None)
             while not self.logs.exists() and chief.poll() is None:
                 time.sleep(LOOK_SECONDS)
             while chief.poll() is None:
