@@ -1,14 +1,15 @@
 """How a search proposes: KerasTuner's oracles, each keeping the promises of `SearchOracle`."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
 from tuning.plan import SearchPlan
-from tuning.results import TrialResult
+from tuning.pruning import believed_gain
+from tuning.results import COMPLETED, SEARCH, STOPPED, TrialResult
 from tuning.search_oracle import SearchOracle
 from tuning.search_space import Values, settle
 from tuning.surrogate import propose, spread
@@ -116,14 +117,26 @@ class BayesianOracle(SearchOracle):
 
     def _by_process(self) -> Values | None:
         running = [trial.trial_id for trial in self.unfinished()]
+        scores = believed_scores(self.results())
         known, waiting = [], []
         for trial in self.searched():
             if trial.trial_id in running:
                 waiting.append(self.values_of(trial))
             else:
-                known.append((self.values_of(trial), trial.score))
+                known.append((self.values_of(trial), scores[trial.trial_id]))
         seed = self.plan.config.run.seed
         return propose(self.plan.space, known, waiting, seed, self.allowed)
+
+
+def believed_scores(results: Sequence[TrialResult]) -> dict[str, float | None]:
+    """Return each trial's score, of what was stopped the one that it would have come to."""
+    completed = [r.accuracies for r in results if r.purpose == SEARCH and r.status == COMPLETED]
+    return {
+        result.trial: result.score + believed_gain(len(result.accuracies), completed)
+        if result.status == STOPPED
+        else result.score
+        for result in results
+    }
 
 
 def count_random_starts(max_trials: int) -> int:

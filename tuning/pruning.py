@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import keras
@@ -20,10 +20,11 @@ MIN_PEERS = 3
 
 
 def is_weak(accuracies: Sequence[float], peers: Sequence[Sequence[float]], epochs: int) -> bool:
-    """Whether a trial's best so far is below the median of the others' best by the same epoch.
+    """Whether a trial's best so far is below the median of the others' means by the same epoch.
 
-    The median stopping rule of Golovin et al. 2017, "Google Vizier", section 3.2, which takes the
-    others' running averages; their best stops more, since learning curves rise.
+    The median stopping rule of Golovin et al. 2017, "Google Vizier", section 3.2.1. To compare
+    with the others' best would stop half of the trials once all are good, and those that rise
+    late with them.
 
     Args:
         accuracies: of the trial, one an epoch.
@@ -33,8 +34,21 @@ def is_weak(accuracies: Sequence[float], peers: Sequence[Sequence[float]], epoch
     epoch = len(accuracies)
     if epoch < max(math.ceil(GRACE_SHARE * epochs), GRACE_EPOCHS) or epoch >= epochs:
         return False
-    best = [max(peer[:epoch]) for peer in peers if len(peer) >= epoch]
-    return len(best) >= MIN_PEERS and max(accuracies) < median(best)
+    means = [mean(peer[:epoch]) for peer in peers if len(peer) >= epoch]
+    return len(means) >= MIN_PEERS and max(accuracies) < median(means)
+
+
+def believed_gain(epoch: int, completed: Sequence[Sequence[float]]) -> float:
+    """What a trial stopped after `epoch` epochs would still have gained: as others in the median.
+
+    Without it, whoever learns from scores takes what was stopped for far worse than it is.
+
+    Args:
+        epoch: at least 1.
+        completed: accuracies of other trials, one an epoch; shorter ones do not count.
+    """
+    gains = [max(others) - max(others[:epoch]) for others in completed if len(others) > epoch]
+    return median(gains) if gains else 0.0
 
 
 class StopWeak(keras.callbacks.Callback):

@@ -9,8 +9,8 @@ import pytest
 from keras_tuner.engine.trial import TrialStatus
 
 from tests.tuning.samples import make_plan, make_result
-from tuning.oracles import ORACLES, count_random_starts
-from tuning.results import CONFIRMATION, FAILED
+from tuning.oracles import ORACLES, believed_scores, count_random_starts
+from tuning.results import CONFIRMATION, FAILED, STOPPED
 from tuning.search_oracle import OBJECTIVE
 from tuning.search_space import Dimension, settle
 from tuning.trial import CONFIRMATION_SEED
@@ -269,3 +269,15 @@ def test_no_kerastuner_oracle_has_a_limit_or_a_display_of_its_own(tmp_path):
         oracle = Driver(tmp_path / tuner, plan_of(tuner), width_score).oracle
         assert isinstance(oracle, keras_tuner.Oracle)
         assert (oracle.seed, oracle.verbose, oracle.max_trials) == (0, 0, None)
+
+
+def test_what_was_stopped_is_believed_to_have_gained_what_others_did():
+    whole = make_result(0, 0.8, accuracies=(0.4, 0.6, 0.8))
+    stopped = make_result(1, 0.5, status=STOPPED, accuracies=(0.3, 0.5))
+    failed = make_result(2, None, status=FAILED, cross_entropy=None)
+    again = make_result(3, 0.9, purpose=CONFIRMATION, accuracies=(0.1, 0.1, 0.9))
+    scores = believed_scores([whole, stopped, failed, again])
+    assert scores["0000"] == whole.score
+    # One rounding; the others gained 0.2 after their second epoch.
+    assert scores["0001"] == pytest.approx(stopped.score + 0.2, rel=1e-15)
+    assert scores["0002"] is None

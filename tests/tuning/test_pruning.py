@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.checkpoint import Progression
-from tuning.pruning import StopWeak, is_weak
+from tuning.pruning import StopWeak, believed_gain, is_weak
 
 
 def flat(accuracy: float, epochs: int = 12) -> list[float]:
@@ -43,14 +43,31 @@ GOOD = [flat(0.9)] * 3
         (flat(0.49, 3), [flat(0.2), flat(0.4), flat(0.6), flat(0.9)], 12, True),
         # Those who did not come as far are not in the median either.
         (flat(0.3, 4), [flat(0.2), flat(0.2), flat(0.2), *[flat(0.9, 3)] * 9], 12, False),
-        # The best so far counts, of the trial and of the others, and nothing that came later.
+        # The best so far counts, of the others the mean, 0.5, and nothing that came later.
         ([0.6, 0.1, 0.1], [flat(0.5)] * 3, 12, False),
-        (flat(0.5, 3), [[0.9, *flat(0.1, 11)]] * 3, 12, True),
+        (flat(0.5, 3), [[0.9, 0.5, 0.1, *flat(0.9, 9)]] * 3, 12, False),
+        (flat(0.49, 3), [[0.9, 0.5, 0.1, *flat(0.0, 9)]] * 3, 12, True),
         (flat(0.2, 3), [[*flat(0.1, 3), *flat(0.9, 9)]] * 3, 12, False),
     ],
 )
 def test_is_weak(accuracies, peers, epochs, weak):
     assert is_weak(accuracies, peers, epochs) is weak
+
+
+@pytest.mark.parametrize(
+    ("epoch", "completed", "gain"),
+    [
+        (2, [], 0.0),
+        # From the best of the first two epochs to the best of all: 0.25, 0.5 and 0.
+        (2, [[0.25, 0.5, 0.75], [0.25, 0.25, 0.75], [0.5, 0.75, 0.25]], 0.25),
+        (1, [[0.25, 0.5, 0.75], [0.25, 0.25, 0.75], [0.5, 0.75, 0.25]], 0.5),
+        # Nobody tells what comes after its own end.
+        (2, [[0.25, 0.5, 0.75], [0.1, 0.2], [0.9]], 0.25),
+        (3, [[0.25, 0.5, 0.75]], 0.0),
+    ],
+)
+def test_what_was_stopped_would_have_gained_what_others_did(epoch, completed, gain):
+    assert believed_gain(epoch, completed) == gain
 
 
 def test_a_weak_trial_is_stopped_at_the_end_of_an_epoch():
