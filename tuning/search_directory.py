@@ -31,6 +31,11 @@ class SearchDirectory:
         return self.path / "search.json"
 
     @property
+    def state(self) -> Path:
+        """KerasTuner's own state."""
+        return self.path / "keras_tuner"
+
+    @property
     def trials(self) -> Path:
         """A run directory for each trial."""
         return self.path / "trials"
@@ -132,7 +137,9 @@ class SearchDirectory:
             self.path.rmdir()
 
     def _holds_something(self) -> bool:
-        return any(entry.name != ".lock" for entry in self.path.iterdir())
+        # A worker that starts before its chief makes the folder of the state.
+        own = {".lock", self.state.name}
+        return any(entry.name not in own for entry in self.path.iterdir())
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         if not self.search.exists():

@@ -131,9 +131,10 @@ class SearchOracle(keras_tuner.Oracle):
     def reload(self) -> None:
         """Read the state; give out again what was running, the earliest first."""
         super().reload()
-        # A kill between two files leaves a trial that the state does not know yet.
-        running = [t.trial_id for t in self.trials.values() if t.status == TrialStatus.RUNNING]
-        self._retry_queue = sorted({*self._retry_queue, *running}, reverse=True)
+        # A kill between two files leaves a trial that the state does not know: proposed again
+        # from the same state, it is the same again.
+        self.trials = {name: self.trials[name] for name in self.start_order}
+        self._retry_queue = sorted(self._retry_queue, reverse=True)
 
 
 def _write_json(path: Path, state: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.checkpoint import Interrupted, NonFinite
 from pipeline.config import Config
-from pipeline.run_directory import write_whole
+from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training import Ground, open_run, pictures_in_place
 from pipeline.training_run import TrainingRun
 from tuning.plan import SearchPlan
@@ -83,7 +83,7 @@ class Trial:
             return load_result(path)
         if self.parent and not self.run_directory.path.exists():
             self._continue_parent()
-        with self.run_directory.open(), pictures_in_place():
+        with self.run_directory.open():
             result = self._attempt(ground, report)
         result.save(path)
         if self.plan.tuner != "hyperband":
@@ -104,7 +104,8 @@ class Trial:
     def _attempt(self, ground: Ground, report: Report) -> TrialResult:
         """Train; what may go wrong with one configuration alone is a result as well."""
         try:
-            return self._train(ground, report)
+            with pictures_in_place():
+                return self._train(ground, report)
         except NonFinite as error:
             return self._failed(str(error))
         except (tf.errors.ResourceExhaustedError, MemoryError):
@@ -118,13 +119,14 @@ class Trial:
             return self._failed(f"{type(error).__name__}, see {path}")
 
     def _train(self, ground: Ground, report: Report) -> TrialResult:
-        run = open_run(self.config, self.run_directory, ground)
         attempts = self.run_directory.path / "attempts.json"
-        if not _may_try(attempts, run.progression.step):
+        step = newest_step(self.run_directory)
+        # Before the network is built, for that may be what ends the process.
+        if not _may_try(attempts, step):
             return self._failed(
-                f"its process ended {MAX_ATTEMPTS} times at step {run.progression.step:,} "
-                "(out of memory?)"
+                f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)"
             )
+        run = open_run(self.config, self.run_directory, ground)
         watchers: list[keras.callbacks.Callback] = [
             ReportEpochs(run, lambda accuracies: report(self.name, accuracies))
         ]
@@ -179,6 +181,12 @@ class ReportEpochs(keras.callbacks.Callback):
 def accuracies_of(run: TrainingRun) -> list[float]:
     """Return the accuracy on validation after each epoch."""
     return [row["val_accuracy"] for row in run.progression.history]
+
+
+def newest_step(directory: RunDirectory) -> int:
+    """Return the step of the newest checkpoint; 0 where there is none."""
+    steps = (path.stem.removeprefix("step_") for path in directory.checkpoints.glob("step_*.npz"))
+    return max(map(int, steps), default=0)
 
 
 def _may_try(path: Path, step: int) -> bool:

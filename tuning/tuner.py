@@ -13,9 +13,6 @@ from tuning.search_directory import SearchDirectory
 from tuning.search_oracle import OBJECTIVE, SearchOracle
 from tuning.trial import Report, Trial
 
-STATE = "keras_tuner"
-"""Folder of KerasTuner's own state."""
-
 PAUSE_SECONDS = 0.1
 """Before each question to the oracle, which may have nothing to do just now."""
 
@@ -38,7 +35,20 @@ class SearchTuner(BaseTuner):
         report: Report,
     ) -> None:
         self.plan, self.search_directory, self.report = oracle.plan, directory, report
-        super().__init__(oracle, hypermodel, directory=str(directory.path), project_name=STATE)
+        state = directory.state
+        super().__init__(oracle, hypermodel, directory=str(state.parent), project_name=state.name)
+
+    def search(self) -> None:
+        """Search to the end.
+
+        Raises:
+            KeyboardInterrupt: a signal asked to stop; everything is saved.
+            UserError: the disk is full, or pictures are gone.
+        """
+        try:
+            super().search()
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
 
     def run_trial(self, trial: OracleTrial) -> dict[str, float]:
         """Train a trial; what is wrong with it alone fails it, anything else ends the search."""
@@ -67,5 +77,6 @@ class SearchTuner(BaseTuner):
         """Do nothing: a tuner has no state, and the oracle writes its own as it changes."""
 
     def reload(self) -> None:
-        """Go on from the oracle's state."""
-        self.oracle.reload()
+        """Go on from the oracle's state, which a worker's chief has."""
+        if not self._is_worker():
+            self.oracle.reload()

@@ -85,6 +85,9 @@ class Supervisor:
                 time.sleep(LOOK_SECONDS)
             while chief.poll() is None:
                 self._look_after_workers()
+                if max(self.deaths.values()) > MAX_DEATHS:
+                    print("a worker died too often; the same command goes on", file=sys.stderr)
+                    return 1
                 time.sleep(LOOK_SECONDS)
             return chief.returncode
         finally:
@@ -116,11 +119,7 @@ class Supervisor:
             if process is not None:
                 self.deaths[name] += 1
                 print(f"{name} ended with {process.returncode}; see {self._log(name)}", flush=True)
-            if self.deaths[name] <= MAX_DEATHS:
-                self._start(name, share, self._log(name))
-            elif all(count > MAX_DEATHS for count in self.deaths.values()):
-                print("every worker has died too often; the same command goes on", flush=True)
-                self._stop()
+            self._start(name, share, self._log(name))
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -13,6 +13,7 @@ from tuning.oracles import ORACLES, believed_scores, count_random_starts
 from tuning.results import CONFIRMATION, FAILED, STOPPED
 from tuning.search_oracle import OBJECTIVE
 from tuning.search_space import Dimension, settle
+from tuning.surrogate import spread
 from tuning.trial import CONFIRMATION_SEED
 
 FINITE = (
@@ -201,6 +202,14 @@ def test_the_process_finds_what_random_search_does_not(tmp_path):
 )
 def test_random_starts_are_a_quarter_of_the_budget(budget, starts):
     assert count_random_starts(budget) == starts
+
+
+def test_before_the_process_come_spread_points(tmp_path):
+    plan = plan_of("bayesian", CONTINUOUS, max_trials=16)
+    tried = Driver(tmp_path, plan, lambda values: values["dropout"]).run()
+    starts = count_random_starts(16)
+    assert tried[1:starts] == [spread(CONTINUOUS, number, 0) for number in range(1, starts)]
+    assert tried[starts] != spread(CONTINUOUS, starts, 0)
 
 
 def test_the_start_and_the_best_are_trained_again_with_other_seeds(tmp_path):

@@ -1,0 +1,218 @@
+"""Searches that are killed and stopped find what the search that nobody touched finds."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keras_tuner.engine.trial import Trial as OracleTrial
+from keras_tuner.engine.trial import TrialStatus
+
+from tests.tuning.search_samples import (
+    SETTINGS,
+    after_each_file,
+    comparable,
+    end_of,
+    signal_at,
+    start,
+    use_small_network,
+)
+from tuning import __main__ as command
+from tuning.command_line import parse_tuning_request
+from tuning.oracles import ORACLES
+from tuning.plan import SearchPlan
+from tuning.results import COMPLETED, TrialResult
+from tuning.search_directory import SearchDirectory
+from tuning.search_oracle import SearchOracle
+from tuning.search_space import apply, settle
+from tuning.trial import CONFIRMATION_SEED
+
+TRIALS = ("--tuner", "bayesian", "--max-trials", "4")
+"""The start, two spread points, and one by the Gaussian process."""
+
+
+def what_ended(directory: SearchDirectory) -> dict[str, tuple[int, int]]:
+    """Each trial that has ended -> inode and time of its result's file."""
+    paths = directory.trials.glob("*/result.json")
+    return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}
+
+
+def verdict_of(out: str) -> str:
+    return out[out.index("trained again") :]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Iterator[tuple[SearchDirectory, subprocess.Popen]]:
+    """A search that nobody touches, on its way beside the other, for two cores."""
+    directory = SearchDirectory(tmp_path_factory.mktemp("untouched") / "search")
+    process = start(directory.path, *TRIALS)
+    yield directory, process
+    process.kill()
+
+
+@pytest.fixture(scope="module")
+def searches(reference, tmp_path_factory) -> tuple[SearchDirectory, SearchDirectory, str]:
+    """A search that was killed, terminated and interrupted; one that nobody touched; its output."""
+    touched = SearchDirectory(tmp_path_factory.mktemp("touched") / "search")
+    untouched, process = reference
+    ended: dict[str, tuple[int, int]] = {}
+    for number, file, trials_ended in (
+        # In the middle of the second epoch, after a state of it was saved.
+        (signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz", 1),
+        (signal.SIGTERM, "trials/0002/checkpoints/step_000000004.npz", 2),
+        # Outside of training: between the files in which KerasTuner notes a new trial.
+        (signal.SIGINT, "trial_0003/trial.json", 3),
+    ):
+        code, out, error = end_of(start(touched.path, *TRIALS, **signal_at(number, file)))
+        if number == signal.SIGKILL:
+            assert code == -signal.SIGKILL, out + error
+        else:
+            assert code == 130, out + error
+            assert error == "interrupted; the same command goes on\n"
+        now = what_ended(touched)
+        assert len(now) == trials_ended
+        # What ended before is not trained again.
+        assert ended.items() <= now.items()
+        ended = now
+    code, out, error = end_of(start(touched.path, *TRIALS))
+    assert code == 0, out + error
+    assert "3 trials that ended before" in out
+    assert ended.items() <= what_ended(touched).items()
+    code, out, error = end_of(process)
+    assert code == 0, out + error
+    return touched, untouched, out
+
+
+def test_killed_and_stopped_searches_find_the_same(searches) -> None:
+    touched, untouched, _ = searches
+    results = comparable(untouched.results())
+    assert len(results) >= 4 + 1
+    assert comparable(touched.results()) == results
+    assert touched.best_config.read_bytes() == untouched.best_config.read_bytes()
+
+
+def test_a_cut_off_trial_resumes_from_its_checkpoint(searches) -> None:
+    touched, untouched, _ = searches
+    attempts = {
+        name: [(d.run(name).path / "attempts.json").read_text() for d in (touched, untouched)]
+        for name in ("0001", "0002", "0003")
+    }
+    assert attempts == {
+        "0001": ['{"step": 13, "attempts": 1}', '{"step": 0, "attempts": 1}'],
+        "0002": ['{"step": 4, "attempts": 1}', '{"step": 0, "attempts": 1}'],
+        "0003": ['{"step": 0, "attempts": 1}', '{"step": 0, "attempts": 1}'],
+    }
+
+
+def test_a_finished_search_says_the_same_again_and_goes_on_with_more(
+    searches, monkeypatch, capsys
+) -> None:
+    use_small_network(monkeypatch)
+    _, untouched, out = searches
+    before = what_ended(untouched)
+    where = ["--out", str(untouched.path)]
+    with monkeypatch.context() as frozen:
+        frozen.setattr("pipeline.training_run.TrainingRun.fit", _never)
+        assert command.main([*SETTINGS, *TRIALS, *where]) == 0
+    assert verdict_of(capsys.readouterr().out) == verdict_of(out)
+    assert what_ended(untouched) == before
+
+    assert command.main([*SETTINGS, "--max-trials", "6", *where]) == 0
+    assert before.items() <= what_ended(untouched).items()
+    searched = [result for result in untouched.results() if result.purpose == "search"]
+    assert len(searched) == 6
+    values = [tuple(result.values.items()) for result in searched]
+    assert len(set(values)) == 6
+
+
+def _never(*arguments: Any) -> None:
+    raise AssertionError("nothing is left to train")
+
+
+class _Killed(BaseException):
+    """Ends a process as a kill does: nothing is tidied up."""
+
+
+class Search:
+    """A search without training: what a trial finds out is a function of its values.
+
+    Args:
+        tuner: name of the tuner.
+        path: directory of the search.
+    """
+
+    def __init__(self, tuner: str, path: Path) -> None:
+        space = "peak_learning_rate=0.01|0.1|1,weight_decay=0|1e-3" if tuner == "grid" else ""
+        self.plan: SearchPlan = parse_tuning_request(
+            [*SETTINGS, "--tuner", tuner, "--max-trials", "4", *(["--space", space] * bool(space))]
+        ).plan
+        self.directory = SearchDirectory(path)
+        self.found: dict[str, TrialResult] = {}
+        """Outlives a kill, as the files of the trials do."""
+        self.trained: list[str] = []
+
+    def oracle(self) -> SearchOracle:
+        """Set up the oracle of a new process, as `SearchTuner` does."""
+        oracle = ORACLES[self.plan.tuner](
+            self.plan, lambda values: True, lambda: list(self.found.values()), lambda trial: None
+        )
+        oracle._set_project_dir(str(self.directory.path), self.directory.state.name)
+        if (self.directory.state / "oracle.json").exists():
+            oracle.reload()
+        return oracle
+
+    def run(self) -> SearchOracle:
+        """Search to the end."""
+        oracle = self.oracle()
+        while (trial := oracle.create_trial("tuner0")).status == TrialStatus.RUNNING:
+            if trial.trial_id not in self.found:
+                self.trained.append(trial.trial_id)
+                self.found[trial.trial_id] = self.train(trial)
+            oracle.update_trial(trial.trial_id, {"score": self.found[trial.trial_id].score})
+            trial.status = TrialStatus.COMPLETED
+            oracle.end_trial(trial)
+        assert trial.status == TrialStatus.STOPPED
+        return oracle
+
+    def train(self, trial: OracleTrial) -> TrialResult:
+        """Make up a result, the better the nearer the learning rate is to 0.3."""
+        values = settle(self.plan.space, trial.hyperparameters.values)
+        rate = apply(values, self.plan.config).fit.peak_learning_rate
+        seed = trial.hyperparameters.values.get(CONFIRMATION_SEED)
+        purpose = "search" if seed is None else "confirmation"
+        return TrialResult(
+            trial.trial_id, purpose, COMPLETED, values, seed or 0, 1 - abs(rate - 0.3), 0.5, 100
+        )
+
+
+@pytest.mark.parametrize("tuner", ORACLES)
+def test_a_kill_between_any_two_files_loses_and_doubles_nothing(
+    tuner, tmp_path, monkeypatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    with monkeypatch.context() as counting:
+        counting.setattr(Path, "replace", after_each_file(written.append))
+        untouched = Search(tuner, tmp_path / "untouched")
+        untouched.run()
+    assert len(untouched.found) >= 5
+
+    for kill_after in range(1, len(written) + 1):
+        search = Search(tuner, tmp_path / str(kill_after))
+        files: list[Path] = []
+
+        def note(path: Path, files: list[Path] = files, last: int = kill_after) -> None:
+            files.append(path)
+            if len(files) == last:
+                raise _Killed
+
+        with monkeypatch.context() as killing:
+            killing.setattr(Path, "replace", after_each_file(note))
+            with pytest.raises(_Killed):
+                search.run()
+        search.run()
+        where = f"killed after {files[-1].relative_to(tmp_path)}, file {kill_after}"
+        assert search.found == untouched.found, where
+        assert sorted(search.trained) == sorted(untouched.trained), where

@@ -1,0 +1,184 @@
+"""Workers side by side do each trial once, whichever of the processes dies."""
+
+import contextlib
+import fnmatch
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tuning.search_samples import (
+    SETTINGS,
+    end_of,
+    signal_at,
+    start,
+    use_small_network,
+    wait_until,
+)
+from tuning import workers
+from tuning.command_line import parse_tuning_request
+from tuning.results import FAILED, SEARCH
+from tuning.search import Search
+from tuning.search_directory import SearchDirectory
+
+TRIALS = ("--tuner", "random", "--max-trials", "4")
+BY_HAND = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables_of_keras_tuner(monkeypatch):
+    for name in BY_HAND:
+        monkeypatch.delenv(name, raising=False)
+
+
+def processes_at(out: Path) -> list[int]:
+    """Return the processes that search in a directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # It may end meanwhile.
+        with contextlib.suppress(OSError):
+            if os.fsencode(out) in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture
+def directory(tmp_path) -> Iterator[SearchDirectory]:
+    """Where a search runs, whose processes do not outlive a test that fails."""
+    directory = SearchDirectory(tmp_path / "search")
+    yield directory
+    for process in processes_at(directory.path):
+        os.kill(process, signal.SIGKILL)
+
+
+def assert_complete(directory: SearchDirectory, tables: str) -> None:
+    """Each trial has a result and, in what the chiefs printed, one line."""
+    results = directory.results()
+    assert [result.trial for result in results] == [f"{n:04d}" for n in range(len(results))]
+    assert sum(result.purpose == SEARCH for result in results) == 4
+    assert len(results) > 4
+    assert not [result.reason for result in results if result.status == FAILED]
+    lines = re.findall(r"^ (\d{4})  ", tables, re.MULTILINE)
+    assert sorted(lines) == [result.trial for result in results]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_whichever_process_is_killed_each_trial_is_done_once(directory) -> None:
+    supervisor = start(directory.path, *TRIALS, "--workers", "2")
+    wait_until(supervisor, lambda: any(directory.trials.glob("0001/checkpoints/step_*.npz")))
+    assert len(processes_at(directory.path)) == 4
+    supervisor.kill()
+    # The chief has the same output: this waits for its end as well.
+    code, first, error = end_of(supervisor)
+    assert code == -signal.SIGKILL, first + error
+    deadline = time.monotonic() + 60
+    while processes_at(directory.path):
+        assert time.monotonic() < deadline, processes_at(directory.path)
+        time.sleep(0.1)
+    assert not directory.best_config.exists()
+    assert "Traceback" not in first + error
+
+    # Whoever has trial 0003 dies in the middle of its second epoch, after a state was saved.
+    death = signal_at(signal.SIGKILL, "trials/0003/checkpoints/step_000000013.npz")
+    code, second, error = end_of(start(directory.path, *TRIALS, "--workers", "2", **death))
+    assert code == 0, second + error
+    assert len(re.findall(r"^worker[12] ended with -9; see .*\.log$", second, re.MULTILINE)) == 1
+    attempts = directory.run("0003").path / "attempts.json"
+    assert json.loads(attempts.read_text()) == {"step": 13, "attempts": 1}
+    assert_complete(directory, first + second)
+    assert directory.best_config.exists()
+    assert not processes_at(directory.path)
+
+
+def test_workers_that_are_joined_by_hand_finish_a_search(directory) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+
+    def join(name: str) -> subprocess.Popen:
+        variables = dict(zip(BY_HAND, (name, "127.0.0.1", port), strict=True))
+        return start(directory.path, *TRIALS, **variables)
+
+    processes = [join(name) for name in ("chief", "worker1", "worker2")]
+    ends = [end_of(process) for process in processes]
+    assert [code for code, _, _ in ends] == [0, 0, 0], ends
+    assert_complete(directory, ends[0][1])
+    assert directory.best_config.exists()
+
+
+def test_a_worker_may_start_before_the_chief(tmp_path, monkeypatch) -> None:
+    use_small_network(monkeypatch)
+    arguments = [*SETTINGS, *TRIALS, "--out", str(tmp_path / "search")]
+    request = parse_tuning_request(arguments)
+    directory = SearchDirectory(request.out)
+    with monkeypatch.context() as worker:
+        for name, value in zip(BY_HAND, ("worker1", "127.0.0.1", "1"), strict=True):
+            worker.setenv(name, value)
+        Search(request.plan, directory).tuner(lambda *_: None, lambda _: None)
+    with directory.open(request.plan.identity()):
+        assert directory.search.exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "alone"),
+        # KerasTuner's own rule: no address, no chief to ask.
+        ({"KERASTUNER_TUNER_ID": "chief"}, "alone"),
+        ({"KERASTUNER_TUNER_ID": "chief", "KERASTUNER_ORACLE_IP": "127.0.0.1"}, "chief"),
+        ({"KERASTUNER_TUNER_ID": "worker1", "KERASTUNER_ORACLE_IP": "127.0.0.1"}, "worker"),
+    ],
+)
+def test_role(variables, expected, monkeypatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert workers.role() == expected
+
+
+@pytest.mark.parametrize(("count", "threads"), [(1, "8"), (2, "4"), (3, "2"), (9, "1")])
+def test_workers_share_the_cores(count, threads, monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    share = dict.fromkeys(names, threads)
+    expected = {f"worker{number}": share for number in range(1, count + 1)}
+    assert workers.divide_machine(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "expected"),
+    [
+        ("0,1", 2, ["0", "1"]),
+        ("0,1,2,3", 2, ["0,2", "1,3"]),
+        ("4,5,6", 2, ["4,6", "5"]),
+        ("GPU-8932f937,GPU-91a2c3d4", 2, ["GPU-8932f937", "GPU-91a2c3d4"]),
+        # Fewer GPUs than workers: they take turns.
+        ("3", 2, ["3", "3"]),
+        ("0,1", 3, ["0", "1", "0"]),
+        ("", 2, [None, None]),
+    ],
+)
+def test_workers_share_the_gpus_that_are_visible(visible, count, expected, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    shares = list(workers.divide_machine(count).values())
+    assert [share.get("CUDA_VISIBLE_DEVICES") for share in shares] == expected
+    growing = {share.get("TF_FORCE_GPU_ALLOW_GROWTH") for share in shares}
+    assert growing == ({"true"} if visible else {None})
+
+
+def test_all_gpus_of_the_machine_are_visible_by_default(monkeypatch) -> None:
+    names = ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "null")
+
+    def glob(self: Path, pattern: str) -> list[Path]:
+        return [self / name for name in fnmatch.filter(names, pattern)]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(workers.Path, "glob", glob)
+    assert workers.visible_gpus() == ["0", "2", "10"]
