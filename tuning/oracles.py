@@ -107,7 +107,7 @@ class BayesianOracle(SearchOracle):
 
     def _spread(self) -> Values | None:
         tried = self.tried()
-        if len(tried) >= count_random_starts(self.plan.max_trials):
+        if len(tried) >= count_random_starts(self.plan):
             return None
         for number in range(len(tried), len(tried) + MAX_DRAWS):
             values = spread(self.plan.space, number, self.plan.config.run.seed)
@@ -139,9 +139,12 @@ def believed_scores(results: Sequence[TrialResult]) -> dict[str, float | None]:
     }
 
 
-def count_random_starts(max_trials: int) -> int:
-    """Trials before the process proposes: the start and a quarter of the budget, 3 to 10."""
-    return min(max(max_trials // 4, 3), 10)
+def count_random_starts(plan: SearchPlan) -> int:
+    """Count the trials before the process proposes: the start and points spread at random.
+
+    One more than there are hyperparameters, but at most a quarter of the trials, and 3 to 10.
+    """
+    return min(max(min(len(plan.space) + 1, plan.max_trials // 4), 3), 10)
 
 
 ORACLES: dict[str, type[SearchOracle]] = {

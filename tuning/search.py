@@ -124,7 +124,7 @@ class Search:
             "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
         }
         if plan.tuner == "bayesian":
-            starts = count_random_starts(plan.max_trials)
+            starts = count_random_starts(plan)
             rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
         if plan.tuner == "grid":
             rows["trials"] += f" of {sum(1 for _ in combinations(plan)):,} combinations"

@@ -177,9 +177,10 @@ def test_failures_do_not_attract_the_process(tmp_path):
 
     plan = plan_of("bayesian", CONTINUOUS, max_trials=24)
     tried = Driver(tmp_path, plan, score).run()
-    proposed = tried[count_random_starts(24) :]
-    # Half of the space fails; a process that takes failures for bad goes there far less.
-    assert sum(values["peak_learning_rate"] > 0.1 for values in proposed) < len(proposed) / 4
+    proposed = tried[count_random_starts(plan) :]
+    # The best is at the edge of what fails, which is worth a look. Beyond 0.2 lies a third of the
+    # space, and a process that takes failures for bad hardly goes there.
+    assert sum(values["peak_learning_rate"] > 0.2 for values in proposed) < len(proposed) / 8
 
 
 def test_the_process_finds_what_random_search_does_not(tmp_path):
@@ -198,16 +199,18 @@ def test_the_process_finds_what_random_search_does_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "starts"), [(1, 3), (12, 3), (16, 4), (30, 7), (40, 10), (500, 10)]
+    ("dimensions", "budget", "starts"),
+    [(2, 40, 3), (5, 40, 6), (5, 20, 5), (1, 1, 3), (14, 12, 3), (14, 30, 7), (14, 500, 10)],
 )
-def test_random_starts_are_a_quarter_of_the_budget(budget, starts):
-    assert count_random_starts(budget) == starts
+def test_random_starts_span_the_space_within_a_quarter_of_the_budget(dimensions, budget, starts):
+    space = tuple(Dimension(f"x{place}", "", 0.0, 1.0) for place in range(dimensions))
+    assert count_random_starts(make_plan(space=space, max_trials=budget)) == starts
 
 
 def test_before_the_process_come_spread_points(tmp_path):
     plan = plan_of("bayesian", CONTINUOUS, max_trials=16)
     tried = Driver(tmp_path, plan, lambda values: values["dropout"]).run()
-    starts = count_random_starts(16)
+    starts = count_random_starts(plan)
     assert tried[1:starts] == [spread(CONTINUOUS, number, 0) for number in range(1, starts)]
     assert tried[starts] != spread(CONTINUOUS, starts, 0)
 
