@@ -51,7 +51,7 @@ class Progress:
         if self._timed_from is None:
             # The first unit may load or compile what the others use: it tells no rate.
             self._timed_from = self.done, now
-        elif now - self._last_line >= PLAIN_LINE_SECONDS:
+        elif now - self._last_line >= PLAIN_LINE_SECONDS and self.done > self._timed_from[0]:
             self._last_line = now
             first, started = self._timed_from
             rate = (self.done - first) / max(now - started, 1e-9)

@@ -88,7 +88,12 @@ def _space(training: TrainingRequest, narrowed: str | None, only: str | None) ->
     if narrowed is not None:
         space, config = narrow(space, config, narrowed)
     if only is not None:
-        space = keep_only(space, config, [name.strip() for name in only.split(",")])
+        kept = [name.strip() for name in only.split(",")]
+        for item in (narrowed or "").split(","):
+            name = item.partition("=")[0].strip()
+            if name in {dimension.name for dimension in space} - set(kept):
+                raise UserError(f"--only must name what --space narrows; received no {name}")
+        space = keep_only(space, config, kept)
     return space, config
 
 

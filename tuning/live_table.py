@@ -76,10 +76,6 @@ class LiveTable:
             for name, value in different.items()
         )
 
-    def line(self, text: str) -> None:
-        """Print a line that stays."""
-        self._progress.line(text)
-
     def close(self) -> None:
         """Remove the bar."""
         self._progress.close()

@@ -102,7 +102,13 @@ def keep_only(space: Space, config: Config, names: Collection[str]) -> Space:
     for name in names:
         if name not in HYPERPARAMETERS:
             raise unknown("hyperparameter", name, HYPERPARAMETERS)
-    return fix(space, config, {dimension.name for dimension in space} - set(names))
+    open_ones = {dimension.name for dimension in space}
+    left = fix(space, config, open_ones - set(names))
+    for name in open_ones & set(names) - {dimension.name for dimension in left}:
+        raise UserError(
+            f"--only must name what has an effect; received {name}, which depends on what is fixed"
+        )
+    return left
 
 
 def _narrow_one(dimension: Dimension, text: str, config: Config) -> Dimension:

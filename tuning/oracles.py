@@ -50,11 +50,24 @@ class HyperbandOracle(_DrawingOracle, keras_tuner.oracles.HyperbandOracle):
         results: Callable[[], list[TrialResult]],
         ended: Callable[[str], None],
     ) -> None:
-        super().__init__(plan, allowed, results, ended, max_epochs=plan.config.fit.epochs)
+        super().__init__(
+            plan,
+            allowed,
+            results,
+            ended,
+            max_epochs=plan.config.fit.epochs,
+            # It begins again from the first bracket, until there are trials enough.
+            hyperband_iterations=10**9,
+        )
         while self._current_bracket and not self._fits():
             self._current_bracket -= 1
+        self._largest_bracket = self._current_bracket
         self._brackets = []
         self._start_new_bracket()
+
+    def _increment_bracket_num(self) -> None:
+        super()._increment_bracket_num()
+        self._current_bracket = min(self._current_bracket, self._largest_bracket)
 
     def _fits(self) -> bool:
         """Whether the bracket has trials enough and configurations enough to be gone through."""

@@ -10,7 +10,7 @@ from tuning.importance import importance
 from tuning.pareto import plot_pareto
 from tuning.plan import SearchPlan
 from tuning.plots import plot_confirmation, plot_importance, plot_progress
-from tuning.results import FAILED, SEARCH, STOPPED, TrialResult
+from tuning.results import COMPLETED, FAILED, SEARCH, TrialResult
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import apply
 from tuning.trials_table import write_trials
@@ -45,12 +45,14 @@ def write_report(
 
 
 def describe_saving(plan: SearchPlan, results: Sequence[TrialResult]) -> str:
-    """Say how many epochs the weak trials did not train, for they were stopped."""
+    """Say how many epochs were not trained, for their configurations were weak."""
     searched = [r for r in results if r.purpose == SEARCH and r.status != FAILED]
-    stopped = [result for result in searched if result.status == STOPPED]
-    planned = len(searched) * plan.config.fit.epochs
-    trained = sum(result.epochs for result in searched)
+    # Hyperband goes on with a configuration in a trial of its own.
+    tried = {tuple(result.values.items()) for result in searched}
+    whole = {tuple(result.values.items()) for result in searched if result.status == COMPLETED}
+    planned = len(tried) * plan.config.fit.epochs
+    saved = planned - sum(result.epochs for result in searched)
     return (
-        f"{len(stopped)} of {len(searched)} trials stopped early, which saved "
-        f"{planned - trained:,} of {planned:,} epochs ({(planned - trained) / planned:.0%})"
+        f"{len(tried - whole)} of {len(tried)} configurations did not train to the end, which "
+        f"saved {saved:,} of {planned:,} epochs ({saved / planned:.0%})"
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.data.prepare import check_fits
+from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
 from pipeline.training import Ground, prepare_ground, resolve_devices
@@ -38,6 +39,8 @@ def run_search(request: Request, role: str) -> int:
     """
     directory = SearchDirectory(request.out)
     if role == "worker":
+        if directory.search.exists():
+            directory.check_identity(request.plan.identity())
         search = Search(request.plan, directory)
         search.tuner(lambda trial, accuracies: None, lambda trial: None).search()
         return 0
@@ -64,6 +67,7 @@ class Search:
     def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
         self.plan, self.directory = plan, directory
         self.ground: Ground = prepare_ground(plan.config)
+        directory.check_pictures(describe_splits(self.ground.data.source, self.ground.data.splits))
         self.costs = Costs(directory.costs, self.ground)
         self._allowed: dict[str, bool] = {}
 
@@ -94,8 +98,8 @@ class Search:
         """Whether a configuration fits the data and the devices and keeps the limits."""
         key = json.dumps(values, sort_keys=True)
         if key not in self._allowed:
-            config = apply(values, self.plan.config)
             try:
+                config = apply(values, self.plan.config)
                 check_fits(config, self.ground.data)
                 resolve_devices(config, self.ground.strategy)
                 self._allowed[key] = not self.broken_limit(values)
@@ -146,18 +150,24 @@ class Search:
         """Write what a search leaves and print what came out; return the exit code."""
         results = self.directory.results()
         searched = [result for result in results if result.purpose == SEARCH]
+        if not searched:
+            raise UserError("a configuration of the space must fit the data; none does")
+        if len(searched) < self.plan.max_trials:
+            print(f"{len(searched)} of {self.plan.max_trials} trials: nothing else is allowed")
         if all(result.status == FAILED for result in searched):
-            print("no trial succeeded; the last one:", searched[-1].reason if searched else "none")
+            print("no trial succeeded; the last one:", searched[-1].reason)
             return 1
         confirmed = confirm(self.plan, results)
+        path = self.directory.best_config
+        if confirmed:
+            # Before all that is only there to be looked at.
+            config = best_config(self.plan, confirmed[0].values)
+            write_whole(path, lambda aside: aside.write_text(config.to_json()))
         write_report(self.plan, self.directory, self.costs, results, confirmed)
         print(describe_saving(self.plan, results))
         if not confirmed:
             print("no configuration succeeded with every seed")
             return 1
-        config = best_config(self.plan, confirmed[0].values)
-        path = self.directory.best_config
-        write_whole(path, lambda aside: aside.write_text(config.to_json()))
         print("trained again, accuracy on validation, mean ± standard deviation:")
         print(*describe_confirmed(confirmed), verdict(confirmed), sep="\n")
         print(f"everything lies in {self.directory.path}: {path.name}, trials.csv, plots/")

@@ -31,6 +31,11 @@ class SearchDirectory:
         return self.path / "search.json"
 
     @property
+    def splits(self) -> Path:
+        """Sizes and fingerprints of the splits that all trials share."""
+        return self.path / "splits.json"
+
+    @property
     def state(self) -> Path:
         """KerasTuner's own state."""
         return self.path / "keras_tuner"
@@ -111,7 +116,8 @@ class SearchDirectory:
                 f"--out must be writable; {self.path}: {error.strerror or error}"
             ) from None
         try:
-            self._check_identity(json.loads(json.dumps(identity)))
+            self._begin(self.search, identity)
+            self.check_identity(identity)
             self._make_folders()
             yield
         except UserError:
@@ -137,24 +143,48 @@ class SearchDirectory:
             self.path.rmdir()
 
     def _holds_something(self) -> bool:
+        entries = {entry for entry in self.path.iterdir() if entry.name != ".lock"}
         # A worker that starts before its chief makes the folder of the state.
-        own = {".lock", self.state.name}
-        return any(entry.name not in own for entry in self.path.iterdir())
+        return bool(entries - {self.state}) or (self.state in entries and any(self.state.iterdir()))
 
-    def _check_identity(self, identity: dict[str, Any]) -> None:
-        if not self.search.exists():
-            text = json.dumps(identity, indent=2) + "\n"
-            write_whole(self.search, lambda aside: aside.write_text(text))
-            return
-        try:
-            known = json.loads(self.search.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.search} must be readable JSON; {error}") from None
-        if not isinstance(known, dict):
-            raise UserError(f"{self.search} must be an object of settings; received {known!r}")
-        differing = [name for name in identity if known.get(name) != identity[name]]
-        if differing:
+    def check_identity(self, identity: Mapping[str, Any]) -> None:
+        """Hold a search to the one that has begun here.
+
+        Raises:
+            UserError: they differ, or what is known of it is damaged.
+        """
+        known = _read(self.search)
+        identity = json.loads(json.dumps(identity))
+        if differing := [name for name in identity if known.get(name) != identity[name]]:
             raise UserError(
                 f"--out must be new or hold this very search; {self.path} holds another one, "
                 f"which differs in its {', '.join(differing)}"
             )
+
+    def check_pictures(self, splits: Mapping[str, Any]) -> None:
+        """Hold the pictures to those that the search began with; see `describe_splits`.
+
+        Raises:
+            UserError: they are others, so that scores could not be compared.
+        """
+        self._begin(self.splits, splits)
+        if _read(self.splits) != splits:
+            raise UserError(
+                f"a search needs the pictures that it began with; {splits['source']} no longer "
+                f"has the fingerprints in {self.splits}"
+            )
+
+    def _begin(self, path: Path, content: Mapping[str, Any]) -> None:
+        if not path.exists():
+            text = json.dumps(content, indent=2) + "\n"
+            write_whole(path, lambda aside: aside.write_text(text))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} must be readable JSON; {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be an object; received {content!r}")
+    return content

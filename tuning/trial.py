@@ -79,17 +79,16 @@ class Trial:
             UserError: the run cannot be written, or its pictures are gone.
         """
         path = self.directory.result(self.name)
-        if path.exists():
-            return load_result(path)
-        if self.parent and not self.run_directory.path.exists():
-            self._continue_parent()
-        with self.run_directory.open():
-            result = self._attempt(ground, report)
-        result.save(path)
+        if not path.exists():
+            if self.parent and not self.run_directory.path.exists():
+                self._continue_parent()
+            with self.run_directory.open():
+                result = self._attempt(ground, report)
+            result.save(path)
         if self.plan.tuner != "hyperband":
             # Trained again anyway where it wins; many of them would fill the disk.
-            shutil.rmtree(self.run_directory.checkpoints)
-        return result
+            shutil.rmtree(self.run_directory.checkpoints, ignore_errors=True)
+        return load_result(path)
 
     def _continue_parent(self) -> None:
         """Begin where the parent stopped: with a copy of its run, but not of its result."""
@@ -126,18 +125,21 @@ class Trial:
             return self._failed(
                 f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)"
             )
-        run = open_run(self.config, self.run_directory, ground)
+        try:
+            run = open_run(self.config, self.run_directory, ground)
+            run.fit(self._watchers(run, report), self.last_epoch)
+        except (Interrupted, KeyboardInterrupt):
+            attempts.unlink()
+            raise
+        return self._measured(run)
+
+    def _watchers(self, run: TrainingRun, report: Report) -> list[keras.callbacks.Callback]:
         watchers: list[keras.callbacks.Callback] = [
             ReportEpochs(run, lambda accuracies: report(self.name, accuracies))
         ]
         if self.plan.stop_weak and self.purpose == SEARCH and self.plan.tuner != "hyperband":
             watchers.append(StopWeak(run.progression, self._peers, self.plan.config.fit.epochs))
-        try:
-            run.fit(watchers, self.last_epoch)
-        except Interrupted:
-            attempts.unlink()
-            raise
-        return self._measured(run)
+        return watchers
 
     def _peers(self) -> list[tuple[float, ...]]:
         return [r.accuracies for r in self.directory.results() if r.purpose == SEARCH]
@@ -157,7 +159,7 @@ class Trial:
             cross_entropy=history[best - 1]["val_cross_entropy"],
             pictures=len(run.data.splits.validation),
             best_epoch=best,
-            epochs=len(history) - self.first_epoch,
+            epochs=max(len(history) - self.first_epoch, 0),
             seconds=sum(row["seconds"] for row in history[self.first_epoch :]),
             accuracies=tuple(accuracies_of(run)),
         )

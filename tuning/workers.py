@@ -15,11 +15,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import UserError
 from tuning.command_line import Request
 from tuning.search_directory import SearchDirectory
 
 SUPERVISED = "TUNING_SUPERVISED"
 """Set for processes that end when the one that started them does."""
+
+VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+"""KerasTuner's own."""
 
 MAX_DEATHS = 10
 """Times that a worker is started again."""
@@ -29,10 +33,16 @@ LOOK_SECONDS = 0.2
 
 
 def role() -> str:
-    """Return what KerasTuner's variables make of this process: `alone`, `chief` or `worker`."""
+    """Return what KerasTuner's variables make of this process: `alone`, `chief` or `worker`.
+
+    Raises:
+        UserError: there is an address, but not all that belongs to it.
+    """
     if "KERASTUNER_ORACLE_IP" not in os.environ:
         return "alone"
-    return "chief" if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "") else "worker"
+    if missing := [name for name in VARIABLES if name not in os.environ]:
+        raise UserError(f"{', '.join(VARIABLES)} must be set together; received no {missing[0]}")
+    return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
 
 
 def watch_supervisor() -> None:
@@ -89,6 +99,12 @@ class Supervisor:
                     print("a worker died too often; the same command goes on", file=sys.stderr)
                     return 1
                 time.sleep(LOOK_SECONDS)
+            if chief.returncode < 0:
+                print(
+                    f"the chief was ended by signal {-chief.returncode}; the same command goes on",
+                    file=sys.stderr,
+                )
+                return 1
             return chief.returncode
         finally:
             self._stop()
@@ -164,5 +180,5 @@ def visible_gpus() -> list[str]:
     """List NVIDIA GPUs by their numbers, without loading TensorFlow."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in chosen.split(",") if gpu]
-    numbers = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return sorted(numbers, key=int)
+    # CUDA counts those that it sees from 0, whatever numbers the devices have.
+    return [str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]

@@ -174,10 +174,8 @@ def test_only_must_name_hyperparameters(name):
         (["dropout", "width"], {}, ["width", "dropout"]),
         (HYPERPARAMETERS, {}, list(HYPERPARAMETERS)),
         # What depends on something fixed matters always or never.
-        (["peak_learning_rate", "adaptive_learning_rate"], {}, ["peak_learning_rate"]),
-        (["peak_learning_rate", "adaptive_learning_rate"], {"optimizer": "lion"},
-         ["adaptive_learning_rate"]),
-        (["mixing_alpha"], {}, []),
+        (["peak_learning_rate"], {}, ["peak_learning_rate"]),
+        (["adaptive_learning_rate"], {"optimizer": "lion"}, ["adaptive_learning_rate"]),
         (["mixing_alpha"], {"cutmix": 0.5}, ["mixing_alpha"]),
         (["augment_strength"], {"crop_padding": 0, "cutout": 0}, []),
     ],
@@ -187,6 +185,20 @@ def test_keep_only(only, own, expected):
     left = keep_only(search_space(config), config, only)
     assert [dimension.name for dimension in left] == expected
     assert all(d.when is None or d.when[0] in by_name(left) for d in left)
+
+
+@pytest.mark.parametrize(
+    ("only", "own", "without_effect"),
+    [
+        (["peak_learning_rate", "adaptive_learning_rate"], {}, "adaptive_learning_rate"),
+        (["peak_learning_rate", "dropout"], {"optimizer": "lion"}, "peak_learning_rate"),
+        (["mixing_alpha"], {}, "mixing_alpha"),
+    ],
+)
+def test_only_must_name_what_has_an_effect(only, own, without_effect):
+    config = CIFAR10.with_values(own)
+    with pytest.raises(UserError, match=f"has an effect; received {without_effect},"):
+        keep_only(search_space(config), config, only)
 
 
 def test_fixing_nothing_leaves_everything():

@@ -276,6 +276,11 @@ def test_hyperband_trains_the_better_half_to_the_end(space, tmp_path):
     assert max(map(score, rounds)) == max(score(settle(space, v)) for v in children)
 
 
+def test_hyperband_begins_again_until_there_are_trials_enough(tmp_path):
+    plan = plan_of("hyperband", CONTINUOUS, max_trials=30)
+    assert len(Driver(tmp_path, plan, lambda values: values["dropout"]).run()) == 30
+
+
 def test_no_kerastuner_oracle_has_a_limit_or_a_display_of_its_own(tmp_path):
     for tuner in ORACLES:
         oracle = Driver(tmp_path / tuner, plan_of(tuner), width_score).oracle

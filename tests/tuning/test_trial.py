@@ -115,6 +115,15 @@ def test_too_little_memory_fails_the_trial_alone(train, monkeypatch, error) -> N
     assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
 
 
+def test_memory_that_does_not_suffice_to_build_fails_the_trial(train, monkeypatch) -> None:
+    def build(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tuning.trial.open_run", build)
+    assert train("0000").reason.startswith("out of memory")
+    assert train("0000").status == FAILED
+
+
 def test_an_error_of_tensorflow_fails_the_trial_alone(train, directory, monkeypatch) -> None:
     raise_in_fit(monkeypatch, tf.errors.InternalError(None, None, "cuDNN said no"))
     result = train("0000")
@@ -228,6 +237,18 @@ def test_what_ends_its_process_three_times_at_one_step_is_given_up(train, monkey
     result = train("0000")
     assert result.status == FAILED
     assert result.reason == "its process ended 3 times at step 0 (out of memory?)"
+
+
+def test_ctrl_c_while_the_network_is_built_is_no_attempt(train, monkeypatch) -> None:
+    def build(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as building:
+        building.setattr("tuning.trial.open_run", build)
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                train("0000")
+    assert train("0000").status != FAILED
 
 
 def test_stopping_a_trial_on_purpose_never_gives_it_up(train, monkeypatch) -> None:

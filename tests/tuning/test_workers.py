@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from tests.tuning.search_samples import (
     SETTINGS,
     end_of,
@@ -132,8 +133,8 @@ def test_a_worker_may_start_before_the_chief(tmp_path, monkeypatch) -> None:
         ({}, "alone"),
         # KerasTuner's own rule: no address, no chief to ask.
         ({"KERASTUNER_TUNER_ID": "chief"}, "alone"),
-        ({"KERASTUNER_TUNER_ID": "chief", "KERASTUNER_ORACLE_IP": "127.0.0.1"}, "chief"),
-        ({"KERASTUNER_TUNER_ID": "worker1", "KERASTUNER_ORACLE_IP": "127.0.0.1"}, "worker"),
+        (dict(zip(BY_HAND, ("chief", "127.0.0.1", "1"), strict=True)), "chief"),
+        (dict(zip(BY_HAND, ("worker1", "127.0.0.1", "1"), strict=True)), "worker"),
     ],
 )
 def test_role(variables, expected, monkeypatch) -> None:
@@ -181,4 +182,11 @@ def test_all_gpus_of_the_machine_are_visible_by_default(monkeypatch) -> None:
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(workers.Path, "glob", glob)
-    assert workers.visible_gpus() == ["0", "2", "10"]
+    # CUDA counts the three from 0.
+    assert workers.visible_gpus() == ["0", "1", "2"]
+
+
+def test_half_of_kerastuners_variables_is_a_user_error(monkeypatch) -> None:
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    with pytest.raises(UserError, match="must be set together; received no KERASTUNER_TUNER_ID"):
+        workers.role()
