@@ -67,7 +67,10 @@ class Search:
     def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
         self.plan, self.directory = plan, directory
         self.ground: Ground = prepare_ground(plan.config)
-        directory.check_pictures(describe_splits(self.ground.data.source, self.ground.data.splits))
+        # A worker may be there before its chief, who begins the search.
+        if directory.search.exists():
+            data = self.ground.data
+            directory.check_pictures(describe_splits(data.source, data.splits))
         self.costs = Costs(directory.costs, self.ground)
         self._allowed: dict[str, bool] = {}
 
