@@ -1,6 +1,7 @@
 """The search from beginning to end: data, limits, trials, confirmation, what is left behind."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import shlex
@@ -46,7 +47,7 @@ def run_search(request: Request, role: str) -> int:
         return 0
     with directory.open(request.plan.identity()):
         search = Search(request.plan, directory)
-        search.check_limits()
+        search.keep_limits()
         search.announce()
         if role == "chief":
             directory.logs.mkdir(exist_ok=True)
@@ -74,24 +75,28 @@ class Search:
         self.costs = Costs(directory.costs, self.ground)
         self._allowed: dict[str, bool] = {}
 
-    def check_limits(self) -> None:
-        """Make sure that some network keeps the limits.
+    def keep_limits(self) -> None:
+        """Leave the widths that break a limit out of the space.
 
         Raises:
-            UserError: none does; the first limit that the smallest breaks is named.
+            UserError: all do; the first limit that the smallest breaks is named.
         """
         if not self.plan.limits.is_set:
             return
         values = nearest_values(self.plan.space, self.plan.config)
-        widths = next((d.choices for d in self.plan.space if d.name == "width"), None)
-        candidates = [{**values, "width": width} for width in widths] if widths else [values]
-        broken = [self.broken_limit(candidate) for candidate in candidates]
-        if all(broken):
-            width = apply(candidates[0], self.plan.config).model.width
+        searched = next((d for d in self.plan.space if d.name == "width"), None)
+        widths = searched.choices if searched else (self.plan.config.model.width,)
+        broken = {width: self.broken_limit({**values, "width": width}) for width in widths}
+        kept = tuple(width for width in widths if not broken[width])
+        if not kept:
             raise UserError(
-                f"a network of the space must keep the limits; the smallest, width {width}, has "
-                f"{broken[0]}"
+                f"a network of the space must keep the limits; the smallest, width {widths[0]}, "
+                f"has {broken[widths[0]]}"
             )
+        space = (
+            dataclasses.replace(d, choices=kept) if d is searched else d for d in self.plan.space
+        )
+        self.plan = dataclasses.replace(self.plan, space=tuple(space))
 
     def broken_limit(self, values: Values) -> str | None:
         """Name the first limit that a configuration breaks."""
