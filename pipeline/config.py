@@ -229,6 +229,11 @@ class Config:
                 f"gradient; received --devices {self.run.devices}"
             )
 
+    @property
+    def split_seed(self) -> int:
+        """Seed of the splits: their own where one is given, else the run's."""
+        return self.run.seed if self.data.split_seed < 0 else self.data.split_seed
+
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with the named settings changed.
 

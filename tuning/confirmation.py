@@ -84,9 +84,7 @@ def best_config(plan: SearchPlan, values: Values) -> Config:
 
     Whatever seed it is trained with, its test split is one that no trial looked at.
     """
-    own = plan.config
-    splits = own.run.seed if own.data.split_seed < 0 else own.data.split_seed
-    return apply(values, own).with_values({"split_seed": splits})
+    return apply(values, plan.config).with_values({"split_seed": plan.config.split_seed})
 
 
 def describe_confirmed(confirmed: list[Confirmed]) -> list[str]:

@@ -15,6 +15,7 @@ from pipeline.config import Config
 from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training import Ground, open_run, pictures_in_place
 from pipeline.training_run import TrainingRun
+from tuning.confirmation import best_config
 from tuning.plan import SearchPlan
 from tuning.pruning import StopWeak
 from tuning.results import (
@@ -27,7 +28,7 @@ from tuning.results import (
     load_result,
 )
 from tuning.search_directory import SearchDirectory
-from tuning.search_space import Value, apply, settle
+from tuning.search_space import Value, settle
 
 MAX_ATTEMPTS = 3
 """Times that a trial may end its process at one and the same step."""
@@ -67,9 +68,7 @@ class Trial:
     @property
     def config(self) -> Config:
         """The settings it trains with, on the splits of the search whatever its seed."""
-        own = self.plan.config
-        splits = own.run.seed if own.data.split_seed < 0 else own.data.split_seed
-        return apply(self.values, own).with_values({"seed": self.seed, "split_seed": splits})
+        return best_config(self.plan, self.values).with_values({"seed": self.seed})
 
     def train(self, ground: Ground, report: Report) -> TrialResult:
         """Train from the newest checkpoint on, or return what was found out already.

@@ -42,8 +42,7 @@ def prepare_data(config: Config) -> PreparedData:
         UserError: the data is missing, too damaged or too small, or needs an image size.
     """
     source = load_source(config.data)
-    chosen = config.data.split_seed
-    splits = split_source(source, config.data, config.run.seed if chosen < 0 else chosen)
+    splits = split_source(source, config.data, config.split_seed)
     data = PreparedData(source, splits, config.data.image_size or _own_size(source))
     check_fits(config, data)
     return data
