@@ -10,7 +10,6 @@ from export.c_source import write_c_source
 from export.command_line import Request
 from export.errors import ExportFailed
 from export.findings import Findings
-from export.finished_run import FinishedRun
 from export.formats import FORMATS
 from export.golden import verify_golden, write_golden
 from export.graph import Graph, read_graph
@@ -19,6 +18,7 @@ from export.model_card import write_card
 from export.plots import plot_files
 from export.preprocessing import describe_preprocessing
 from export.report import to_json
+from pipeline.finished_run import FinishedRun
 
 GOLDEN_PICTURES = 4
 

@@ -23,6 +23,7 @@ class Request:
         out: where the bundle goes.
         formats: names in `FORMATS`, without repetition.
         output: `logits` or `probabilities`.
+        temperature: that the logits are divided by.
         input_type: of the int8 file: int8 or uint8.
         max_drop: percentage points of test accuracy that quantisation may cost.
         repair: try remedies one after the other where the int8 file costs more.
@@ -35,6 +36,7 @@ class Request:
     out: Path
     formats: tuple[str, ...]
     output: str
+    temperature: float
     input_type: str
     max_drop: float
     repair: bool
@@ -93,6 +95,14 @@ def _build_parser() -> Parser:
         default="logits",
         metavar="{" + ",".join(OUTPUTS) + "}",
         help="what the network returns (default: logits)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=_number(float, 0.01, 100),
+        default=1.0,
+        metavar="T",
+        help="divide the logits by T, so that probabilities mean what they say; "
+        "python -m evaluation finds T (default: 1)",
     )
     parser.add_argument(
         "--input-type",

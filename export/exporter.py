@@ -11,12 +11,12 @@ from export.alignment import align_weights
 from export.benchmark import measure_file
 from export.bundle import write_bundle
 from export.bundle_directory import BundleDirectory
+from export.calibration_pictures import load_calibration
 from export.command_line import Request
 from export.converter import Converter
 from export.errors import ExportFailed
 from export.failure import write_failure
 from export.findings import Findings, Tried
-from export.finished_run import FinishedRun, load_calibration, load_finished_run
 from export.formats import FORMATS
 from export.graph import read_graph, verify_built_in, verify_integer_only
 from export.int8 import compare_halves, try_rungs
@@ -26,10 +26,12 @@ from export.micro import MicroResult, verify_on_micro
 from export.network import (
     build_inference_network,
     export_saved_model,
+    with_temperature,
     write_single_picture_graph,
 )
 from export.report import build_report, describe_tried, print_tables
 from export.verification import verify_float32, verify_saved_model
+from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.progress import Progress
 
 VERIFIED_PICTURES = 32
@@ -98,7 +100,8 @@ class Exporter:
 
     def __init__(self, request: Request, run: FinishedRun, folder: Path, failed: Path) -> None:
         self.request, self.run, self.folder, self.failed = request, run, folder, failed
-        self.network = build_inference_network(run.network, request.output)
+        network = with_temperature(run.network, request.temperature)
+        self.network = build_inference_network(network, request.output)
         self.layers = [operation.name for operation in self.network.operations]
         self.found = Findings(load_calibration(run))
         self.judge = Judge(self.network, run.data.examples("test"))
@@ -113,13 +116,14 @@ class Exporter:
         values, calibration = self.run.config.values(), self.found.calibration
         say("run", f"{values['model']}, width {values['width']}, {values['data']}")
         recorded, received = self.run.metrics["test"]["accuracy"], self.judge.float_accuracy
-        # Another device's rounding may turn a picture or two.
-        if abs(received - recorded) > max(0.002, 2.5 / self.judge.pictures):
+        if not self.run.is_reproduced_by(received):
             raise ExportFailed(
                 f"{self.run.directory.model} must have the run's test accuracy of {recorded:.2%}; "
                 f"it has {received:.2%}"
             )
         say("keras", f"{received:.2%} on test, as in training")
+        if self.request.temperature != 1:
+            say("temperature", f"{self.request.temperature:g}, folded into the last layer")
         pictures = f"{len(calibration.images):,} pictures of train, un-augmented"
         if calibration.left_out:
             pictures += f"; {calibration.left_out} left out because they are in test too"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from export.benchmark import Latency
-from export.finished_run import CalibrationPictures
+from export.calibration_pictures import CalibrationPictures
 from export.gate import Comparison
 from export.micro import MicroResult
 from export.repair import Rung

@@ -5,11 +5,12 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from export.benchmark import measure_file
+from export.calibration_pictures import load_calibration
 from export.findings import Halves, Tried
-from export.finished_run import FinishedRun, load_calibration
 from export.graph import read_graph, verify_built_in, verify_integer_only
 from export.judge import Judge
 from export.repair import Rung, climb
+from pipeline.finished_run import FinishedRun
 
 TIMED_PICTURES, TIMED_SECONDS = 20, 0.2
 """How long each way to quantise is timed, and on how many pictures."""

@@ -35,9 +35,18 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
         "## Limits",
         f"The network knows its {len(class_names)} classes and no others: it names one of them "
         "for any picture. Accuracy was measured on pictures from the same source as those it was "
-        "trained on; others will fare worse. Its probabilities are not calibrated.",
+        f"trained on; others will fare worse. {_calibration(report['temperature'])}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _calibration(temperature: float) -> str:
+    if temperature == 1:
+        return "Its probabilities are as training left them, and were not calibrated."
+    return (
+        f"Its logits were divided by a temperature of {temperature:g}, so that its probabilities "
+        "come closer to how often it is right (Guo et al. 2017, arXiv:1706.04599)."
+    )
 
 
 def _files(report: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,27 @@ def build_inference_network(trained: keras.Model, output: str) -> keras.Model:
     return keras.Model(trained.input, probabilities, name=trained.name)
 
 
+def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
+    """Return a copy whose logits are divided by `temperature`, folded into its last layer.
+
+    Guo et al. 2017 (arXiv:1706.04599), section 4.2: what is most probable stays so. It costs
+    nothing at inference, as the last layer's weights are divided and no operation is added.
+
+    Raises:
+        UserError: the last layer is not linear.
+    """
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    last = copy.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.linear:
+        raise UserError(
+            "--temperature needs a network whose last layer is dense and linear; "
+            f"received {last.name!r}, {type(last).__name__}"
+        )
+    last.set_weights([weight / temperature for weight in last.get_weights()])
+    return copy
+
+
 def export_saved_model(network: keras.Model, path: Path) -> None:
     """Write a SavedModel with one signature, `serve`, as TensorFlow Serving takes it.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from export.calibration_pictures import CalibrationPictures
 from export.converter import Converter
-from export.finished_run import CalibrationPictures
 from export.network import build_inference_network, write_single_picture_graph
 from export.repair import Rung
 

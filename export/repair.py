@@ -7,8 +7,8 @@ import numpy as np
 
 from export.alignment import align_weights
 from export.calibration import Calibrator, clip_by_percentile, clip_by_squared_error
+from export.calibration_pictures import CalibrationPictures
 from export.converter import Range, quantize_to_int8
-from export.finished_run import CalibrationPictures
 from export.graph import Graph, read_graph
 from export.layer_error import LayerError, rank_layers
 

@@ -12,11 +12,11 @@ from typing import Any
 from export.bundle_directory import MADE_BY
 from export.command_line import Request
 from export.findings import Findings, Tried
-from export.finished_run import FinishedRun
 from export.formats import FORMATS
 from export.gate import Comparison
 from export.graph import read_graph
 from export.verification import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
+from pipeline.finished_run import FinishedRun
 from pipeline.plan import describe_environment
 
 
@@ -33,6 +33,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
             "test_accuracy": run.metrics["test"]["accuracy"],
         },
         "output": request.output,
+        "temperature": request.temperature,
         "max_drop_points": request.max_drop,
         "calibration": _describe_calibration(found),
         "splits": run.splits,

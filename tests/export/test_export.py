@@ -257,3 +257,18 @@ def test_probabilities_of_a_uint8_file_sum_to_one(export, digits_run, held_out, 
         assert pairs[0] == str(scores.argmax())
     report = json.loads((bundle / "report.json").read_text())
     assert report["output"] == "probabilities"
+
+
+@pytest.mark.usefixtures("untimed")
+def test_a_temperature_is_in_every_file_and_in_the_card(export, digits_run, held_out, tmp_path):
+    asked = ["--formats", "float32", "--temperature", "2.5", "--out", tmp_path / "bundle"]
+    outcome = export(digits_run, *asked)
+    assert outcome.code == 0, outcome.error
+    assert "temperature  2.5, folded into the last layer" in outcome.printed
+    pictures, _ = held_out
+    network = keras.saving.load_model(digits_run / "model.keras", compile=False)
+    expected = network.predict(pictures[:20], verbose=0) / 2.5
+    scores = answers((tmp_path / "bundle" / TFLITE["float32"]).read_bytes(), pictures[:20])
+    # What the export itself allows between Keras and LiteRT.
+    np.testing.assert_allclose(scores, expected, atol=1e-4 * max(1, abs(expected).max()))
+    assert "temperature of 2.5" in (tmp_path / "bundle" / "model_card.md").read_text()

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import exporter, finished_run, micro
+from export import exporter, micro
 from export.litert import LiteRTModel
+from pipeline import finished_run
 from pipeline.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint

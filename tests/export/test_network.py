@@ -15,8 +15,10 @@ from export.network import (
     build_inference_network,
     export_saved_model,
     with_convolutions_for_dense,
+    with_temperature,
     write_single_picture_graph,
 )
+from pipeline.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 9, 3), dtype=np.uint8)
 
@@ -50,6 +52,25 @@ def test_probabilities_are_the_softmax_of_the_logits(trained, logits):
     # Float32 keeps seven digits, and probabilities are at most 1.
     expected = scipy.special.softmax(logits.astype(np.float64), axis=1)
     np.testing.assert_allclose(network.predict(IMAGES, verbose=0), expected, atol=1e-6)
+
+
+def test_a_temperature_divides_the_logits_and_nothing_else(trained, logits):
+    network = with_temperature(trained, 2.5)
+    # Float32 keeps seven digits of logits near 1.
+    scores = network.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(scores, logits / 2.5, rtol=1e-5, atol=1e-6)
+    assert [layer.name for layer in network.layers] == [layer.name for layer in trained.layers]
+    np.testing.assert_allclose(trained.predict(IMAGES, verbose=0), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "last", [layers.Dense(2, activation="softmax", name="end"), layers.ReLU(name="end")]
+)
+def test_a_temperature_needs_a_last_layer_that_is_linear(last):
+    pixels = keras.Input((4,), name="pixels")
+    network = keras.Model(pixels, last(pixels))
+    with pytest.raises(UserError, match="last layer is dense and linear; received 'end'"):
+        with_temperature(network, 2.0)
 
 
 def test_logits_are_the_trained_models(trained, logits):

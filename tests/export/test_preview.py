@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.finished_run import CalibrationPictures
+from export.calibration_pictures import CalibrationPictures
 from export.graph import read_graph, verify_integer_only
 from export.litert import LiteRTModel
 from export.preview import preview_int8

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.finished_run import CalibrationPictures
+from export.calibration_pictures import CalibrationPictures
 
 TABLE = np.random.default_rng(0)
 BRIGHTNESS = TABLE.uniform(0, 1, (300, 1, 1, 3))

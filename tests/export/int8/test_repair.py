@@ -6,8 +6,8 @@ import pytest
 from export import repair
 from export.alignment import align_weights
 from export.calibration import Calibrator, clip_by_percentile, clip_by_squared_error
+from export.calibration_pictures import CalibrationPictures
 from export.converter import quantize_to_int8
-from export.finished_run import CalibrationPictures
 from export.graph import read_graph, verify_integer_only
 from export.layer_error import LayerError
 from export.litert import LiteRTModel

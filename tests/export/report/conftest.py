@@ -9,16 +9,17 @@ from keras import layers
 from matplotlib.figure import Figure
 
 from export import failure, plots
+from export.calibration_pictures import CalibrationPictures
 from export.command_line import parse_export_request
 from export.failure import write_failure
 from export.findings import Findings, Halves, Tried
-from export.finished_run import CalibrationPictures, FinishedRun
 from export.micro import MicroResult
 from export.repair import Rung
 from export.report import build_report, describe_tried
 from pipeline.data.pictures import ArrayPictures, Source
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
+from pipeline.finished_run import FinishedRun
 from pipeline.presets import preset
 from pipeline.run_directory import RunDirectory
 from tests.export.report.samples import ERRORS, KERAS, LABELS, NAMES, comparison, latency

@@ -24,6 +24,13 @@ def test_figures_of_the_report_stand_in_the_card(report):
         assert f"| {' | '.join(row)} |" in card
 
 
+def test_the_card_tells_whether_probabilities_are_calibrated(report):
+    assert "were not calibrated" in write_card(report, NAMES)
+    card = write_card({**report, "temperature": 1.375}, NAMES)
+    assert "were not calibrated" not in card
+    assert "divided by a temperature of 1.375" in card
+
+
 def test_the_card_tells_of_c_source_where_there_is_some(report):
     assert "model_int8.h" not in write_card(report, NAMES)
     assert "model_int8.h" in write_card({**report, "c_source": True}, NAMES)

@@ -30,6 +30,7 @@ def test_report_says_which_run_it_was(report):
     assert report["made_by"] == "python -m export"
     assert {"ai-edge-litert", "tensorflow"} <= set(report["environment"]["packages"])
     assert (report["output"], report["max_drop_points"]) == ("probabilities", 0.5)
+    assert report["temperature"] == 1
     assert report["splits"] == {"test": {"pictures": 10}}
 
 

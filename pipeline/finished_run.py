@@ -1,0 +1,83 @@
+"""A finished run: its settings, its network and the very pictures it was trained on."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from pipeline.config import Config
+from pipeline.data.prepare import PreparedData, prepare_data
+from pipeline.data.splits import describe_splits
+from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What an export and an evaluation start from.
+
+    Attributes:
+        directory: where the run lies.
+        config: its settings.
+        network: the trained network, stock Keras layers in float32, pixels to logits.
+        data: its pictures and splits.
+        metrics: what it measured at its end.
+        splits: sizes and fingerprints of its splits.
+    """
+
+    directory: RunDirectory
+    config: Config
+    network: keras.Model
+    data: PreparedData
+    metrics: dict
+    splits: dict
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Label -> name."""
+        return self.data.source.class_names
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the network's layers, and of operations that stand in none."""
+        return [operation.name for operation in self.network.operations]
+
+    def is_reproduced_by(self, accuracy: float) -> bool:
+        """Whether `accuracy`, of the network on test, is what the run measured at its end.
+
+        Another device's rounding may turn a picture or two.
+        """
+        difference = abs(accuracy - self.metrics["test"]["accuracy"])
+        return difference <= max(0.002, 2.5 / len(self.data.splits.test))
+
+
+def load_finished_run(directory: RunDirectory) -> FinishedRun:
+    """Load everything a finished run left, and the data it began with.
+
+    Raises:
+        UserError: the run is missing, unfinished or of another version, or its pictures changed.
+    """
+    config = directory.load_finished()
+    metrics = directory.read_json(directory.metrics, ("test", "parameters", "multiply_adds"))
+    recorded = directory.read_json(directory.splits, ("splits",))
+    data = prepare_data(config)
+    if describe_splits(data.source, data.splits) != recorded:
+        raise UserError(
+            f"a finished run needs the pictures that it was trained on; {data.source.name} no "
+            f"longer has the fingerprints in {directory.splits}"
+        )
+    network = _load_network(directory.model)
+    return FinishedRun(directory, config, network, data, metrics, recorded["splits"])
+
+
+def _load_network(path: Path) -> keras.Model:
+    try:
+        # Keras does not look at the checksums, and damaged weights are weights still.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} in it is damaged")
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} must be a whole Keras model; {reason}") from error
