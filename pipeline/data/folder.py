@@ -80,6 +80,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         problems=tuple(
             (shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)
         ),
+        paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
     )
 
 

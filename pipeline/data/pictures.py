@@ -49,6 +49,7 @@ class Source:
         pictures: the pictures themselves.
         provided: split name (train, validation, test) -> int64 rows. Always has train.
         problems: (path, problem) of every file that was left out.
+        paths: row -> file, where each picture is a file of its own; else empty.
     """
 
     name: str
@@ -58,3 +59,4 @@ class Source:
     pictures: ArrayPictures | EncodedPictures
     provided: dict[str, np.ndarray]
     problems: tuple[tuple[str, str], ...] = ()
+    paths: tuple[str, ...] = ()

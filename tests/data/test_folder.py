@@ -24,6 +24,7 @@ def test_class_folders_provide_train_alone(root):
     np.testing.assert_array_equal(source.provided["train"], np.arange(8))
     expected = [(root / ("cat" if n < 4 else "dog") / f"{n}.png").read_bytes() for n in range(8)]
     assert contents(source) == expected
+    assert [Path(path).read_bytes() for path in source.paths] == expected
     digests = [list(hashlib.blake2b(c, digest_size=16).digest()) for c in expected]
     np.testing.assert_array_equal(source.digests, digests)
 
@@ -66,6 +67,7 @@ def test_table_does_not_depend_on_the_order_of_creation(root, tmp_path):
     assert contents(one) == [(root / path).read_bytes() for path in paths]
     assert contents(other) == contents(one)
     np.testing.assert_array_equal(one.digests, other.digests)
+    assert [Path(p).relative_to(root) for p in one.paths] == paths
     assert one.problems[0][1] == other.problems[0][1] == "exact duplicate of cat/0.png"
 
 
