@@ -1,4 +1,4 @@
-"""Accuracy against what the network costs on a device: the Pareto front."""
+"""The picture of accuracy against what the network costs on a device, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -10,29 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.pareto import pareto_front
 from pipeline.plots import save_figure
 from tuning.plots import ACCURACY, write_across
 from tuning.results import COMPLETED, SEARCH, TrialResult
 
 if TYPE_CHECKING:  # Pictures can be drawn without TensorFlow, which measuring costs takes.
     from tuning.cost import Cost
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other point dominates, cheapest first.
-
-    One dominates another that costs no less and gains no more, and differs from it.
-
-    Args:
-        points: (cost, gain) of each.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        best = points[front[-1]] if front else None
-        # A point equal to the best is not dominated by it.
-        if best is None or points[index][1] > best[1] or points[index] == best:
-            front.append(index)
-    return front
 
 
 def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost], path: Path) -> None:
