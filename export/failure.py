@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from export.layer_error import LayerError
-from export.report import TRIED_HEADER, markdown_table, to_json, tried_row
+from export.report import TRIED_HEADER, to_json, tried_row
 from pipeline.plots import save_figure
 from pipeline.run_directory import write_whole
+from pipeline.tables import markdown_table
 
 SHOWN_LAYERS = 10
 """Rows of the table and bars of the picture."""

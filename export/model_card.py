@@ -8,10 +8,10 @@ from export.report import (
     SPEED_HEADER,
     TRIED_HEADER,
     file_rows,
-    markdown_table,
     speed_rows,
     tried_row,
 )
+from pipeline.tables import markdown_table
 
 
 def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from export.graph import read_graph
 from export.verification import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
 from pipeline.finished_run import FinishedRun
 from pipeline.plan import describe_environment
+from pipeline.tables import plain_table
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
@@ -243,24 +244,3 @@ def print_tables(report: Mapping[str, Any], *, with_speed: bool) -> None:
         if with_speed:
             print("\n" + plain_table(SPEED_HEADER, speed_rows(report)))
         print()
-
-
-def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns for a terminal, the first to the left, the others to the right."""
-    table = [header, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table in Markdown."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [header, ["---"] * len(header), *escaped]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

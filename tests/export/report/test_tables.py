@@ -6,8 +6,6 @@ from export.report import (
     FILES_HEADER,
     TRIED_HEADER,
     file_rows,
-    markdown_table,
-    plain_table,
     tried_row,
 )
 from tests.export.report.samples import FIRST
@@ -55,17 +53,3 @@ def test_figures_stand_in_the_row_of_their_file(report, float32):
     assert tried_row(report["int8_tried"][1])[-2:] == ("0.750", "passes")
     assert {len(row) for row in file_rows(report)} == {len(FILES_HEADER)}
     assert len(tried_row(report["int8_tried"][0])) == len(TRIED_HEADER)
-
-
-def test_columns_of_a_plain_table_are_aligned():
-    table = plain_table(("file", "KiB", ""), [("a", "1,000.0", ""), ("long name", "2.5", "good")])
-    assert table.split("\n") == [
-        "file           KiB",
-        "a          1,000.0",
-        "long name      2.5  good",
-    ]
-
-
-def test_markdown_table():
-    table = markdown_table(("a", "b"), [("1", "2"), ("3", "")])
-    assert table.split("\n") == ["| a | b |", "| --- | --- |", "| 1 | 2 |", "| 3 |  |"]
