@@ -1,4 +1,12 @@
-"""What all tests share: two logical CPUs, so that mirroring can be tried on any machine."""
+"""What all tests share: two logical CPUs, to try mirroring on any machine, and a finished run."""
+
+import contextlib
+import io
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +30,58 @@ def _same_dtype_policy_before_and_after():
     before = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_signals():
+    """Both command lines turn SIGTERM into an interrupt."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+ENOUGH = 0.95
+"""Test accuracy from which a run is good: quantisation must have something to lose."""
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """A finished run, for reading only; whoever changes it takes `own_run`."""
+    import keras
+
+    import train
+
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    # Shifted by a pixel, digits of 8 x 8 pixels take far longer to learn.
+    settings = ["--width", "8", "--epochs", "8", "--crop-padding", "0", "--devices", "cpu"]
+    before, policy = signal.getsignal(signal.SIGTERM), keras.config.dtype_policy()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert train.main(["digits", *settings, "--run-dir", str(run_dir)]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        keras.config.set_dtype_policy(policy)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > ENOUGH
+    return run_dir
+
+
+@pytest.fixture
+def own_run(digits_run, tmp_path) -> Path:
+    """A copy of the finished run that a test may change and export into."""
+    return shutil.copytree(digits_run, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+
+
+def _contents(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        # A lock file stays: whoever removed it could take it from under another process.
+        if not path.name.endswith(".lock")
+    }
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes | None]]:
+    """Everything below a folder but lock files: path -> bytes, None for a folder."""
+    return _contents

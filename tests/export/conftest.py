@@ -1,17 +1,11 @@
-"""Networks to export, a finished run of digits, and `python -m export` in this process."""
+"""Networks to export, and `python -m export` in this process."""
 
-import contextlib
-import io
-import json
-import os
-import shutil
-import signal
+import functools
 import subprocess
 import venv
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import pytest
@@ -20,17 +14,7 @@ from keras import layers
 from export.bundle_directory import BundleDirectory
 from export.converter import Converter
 from export.network import write_single_picture_graph
-
-ENOUGH = 0.95
-"""Test accuracy from which a run is good: quantisation must have something to lose."""
-
-
-@pytest.fixture(autouse=True)
-def _own_signals():
-    """Both command lines turn SIGTERM into an interrupt."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+from tests.commands import Outcome, run_command
 
 
 @pytest.fixture(scope="session")
@@ -71,51 +55,11 @@ def directory(tmp_path) -> BundleDirectory:
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory) -> Path:
-    """A finished run, for reading only; whoever changes it takes `own_run`."""
-    import train
-
-    run_dir = tmp_path_factory.mktemp("finished") / "run"
-    # Shifted by a pixel, digits of 8 x 8 pixels take far longer to learn.
-    settings = ["--width", "8", "--epochs", "8", "--crop-padding", "0", "--devices", "cpu"]
-    before, policy = signal.getsignal(signal.SIGTERM), keras.config.dtype_policy()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert train.main(["digits", *settings, "--run-dir", str(run_dir)]) == 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        keras.config.set_dtype_policy(policy)
-    metrics = json.loads((run_dir / "metrics.json").read_text())
-    assert metrics["test"]["accuracy"] > ENOUGH
-    return run_dir
-
-
-@pytest.fixture
-def own_run(digits_run, tmp_path) -> Path:
-    """A copy of the finished run that a test may change and export into."""
-    return shutil.copytree(digits_run, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
-
-
-class Outcome(NamedTuple):
-    """Exit code, stdout and stderr of a command."""
-
-    code: int
-    printed: str
-    error: str
-
-
-@pytest.fixture(scope="session")
 def export() -> Callable[..., Outcome]:
     """`python -m export` in this process."""
     from export.__main__ import main
 
-    def run(*arguments: str | os.PathLike) -> Outcome:
-        printed, error = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(error):
-            code = main([str(argument) for argument in arguments])
-        return Outcome(code, printed.getvalue(), error.getvalue())
-
-    return run
+    return functools.partial(run_command, main)
 
 
 @pytest.fixture
@@ -151,21 +95,6 @@ def preconverted(digits_float32, monkeypatch) -> None:
 
     monkeypatch.setattr(exporter, "write_single_picture_graph", lambda *_: None)
     monkeypatch.setattr(exporter.Converter, "float32", lambda _: digits_float32)
-
-
-def _contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-        # A lock file stays: whoever removed it could take it from under another process.
-        if not path.name.endswith(".lock")
-    }
-
-
-@pytest.fixture(scope="session")
-def contents() -> Callable[[Path], dict[str, bytes | None]]:
-    """Everything below a folder but lock files: path -> bytes, None for a folder."""
-    return _contents
 
 
 @pytest.fixture(scope="session")
