@@ -24,11 +24,12 @@ LIGHT_TUNING = (
     "__main__", "command_line", "limits", "narrowing", "plan", "results", "search_directory",
     "search_space", "workers",
 )  # fmt: skip
-OFFERED_BY_EXPORT = {"preview", "benchmark"}
+LIGHT_EVALUATION = ("__main__", "command_line")
+OFFERED_BY_EXPORT = {"preview", "benchmark", "formats", "gate", "graph", "litert"}
 """What other parts may use of the export."""
 HEAVY = {
     "tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy",
-    "ai_edge_litert", "tflite_micro", "keras_tuner", "scipy", "tensorboard",
+    "ai_edge_litert", "tflite_micro", "keras_tuner", "scipy", "tensorboard", "jinja2",
 }  # fmt: skip
 
 
@@ -111,6 +112,21 @@ def test_the_search_imports_only_what_others_offer(path):
     assert used <= OFFERED_BY_EXPORT
 
 
+@pytest.mark.parametrize("name", LIGHT_EVALUATION)
+def test_what_answers_before_an_evaluation_does_not_import_tensorflow(name):
+    path = ROOT / f"evaluation/{name}.py"
+    assert not roots(path) & HEAVY
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith("evaluation.")}
+    assert inside <= set(LIGHT_EVALUATION)
+
+
+@pytest.mark.parametrize("path", files("evaluation"), ids=str)
+def test_an_evaluation_imports_only_what_others_offer(path):
+    assert not roots(path) & (OUTER - {"evaluation", "export"})
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
+    assert used <= OFFERED_BY_EXPORT
+
+
 def test_latency_is_measured_without_tensorflow():
     for name in ("benchmark", "litert"):
         assert not roots(ROOT / f"export/{name}.py") & {"tensorflow", "keras"}
@@ -138,7 +154,7 @@ def test_every_requirement_is_imported_or_says_who_imports_it():
     imported = set().union(
         *(
             roots(p)
-            for f in ("pipeline", "export", "tuning", "tests", "benchmarks")
+            for f in ("pipeline", "export", "tuning", "evaluation", "tests", "benchmarks")
             for p in files(f)
         )
     )

@@ -1,0 +1,1 @@
+"""Measures a finished run: how good, how sure and how fragile its network is."""
