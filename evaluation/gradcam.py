@@ -16,6 +16,9 @@ COLOURS = "inferno"
 OPACITY = 0.5
 """Of the colours over the picture."""
 
+ENOUGH_POSITIONS = 16
+"""Feature maps of fewer, as of 2 x 2, hardly tell places apart: earlier ones do so better."""
+
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
@@ -79,8 +82,9 @@ class GradCAM:
 def last_feature_maps(network: keras.Model) -> keras.KerasTensor | None:
     """Find the last feature maps that tell places apart and that all information passes.
 
-    They lie behind a convolution, have more than one position, and no path from the pixels to
-    the logits leads around them: not the middle of a residual branch.
+    They lie behind a convolution, have `ENOUGH_POSITIONS`, or more than one where there are none
+    of so many, and no path from the pixels to the logits leads around them: not the middle of a
+    residual branch.
 
     Args:
         network: functional, of a fixed input size; each layer is called once.
@@ -88,7 +92,8 @@ def last_feature_maps(network: keras.Model) -> keras.KerasTensor | None:
     Returns:
         [batch, h, w, channels] with h w > 1; None where there are none, as in a perceptron.
     """
-    found, convolved, pending = None, False, 0
+    convolved, pending = False, 0
+    found: dict[bool, keras.KerasTensor] = {}
     last_reader = {
         id(tensor): place
         for place, operation in enumerate(network.operations)
@@ -99,11 +104,11 @@ def last_feature_maps(network: keras.Model) -> keras.KerasTensor | None:
     for place, operation in enumerate(network.operations):
         output = operation.output
         convolved |= isinstance(operation, _CONVOLUTIONS)
-        spatial = len(output.shape) == 4 and math.prod(output.shape[1:3]) > 1
-        if convolved and spatial and pending <= place:
-            found = output
+        positions = math.prod(output.shape[1:3]) if len(output.shape) == 4 else 1
+        if convolved and positions > 1 and pending <= place:
+            found[positions >= ENOUGH_POSITIONS] = output
         pending = max(pending, last_reader.get(id(output), place))
-    return found
+    return found.get(True, found.get(False))
 
 
 def rectify_and_resize(sums: np.ndarray, size: tuple[int, int]) -> np.ndarray:

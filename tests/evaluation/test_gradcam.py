@@ -92,9 +92,9 @@ def test_cam_agrees_on_a_resnet_batch_by_batch(monkeypatch):
 
 @pytest.mark.parametrize(
     ("size", "layer"),
-    # Of 8 x 8 pixels stage 4 leaves one position. Its first convolution's padding has 4 x 4, but
-    # the shortcut leads around it.
-    [(32, "stage4_block2_relu2"), (8, "stage3_block2_relu2")],
+    # Of 8 x 8 pixels stage 3 leaves 2 x 2 positions. The padding of its first convolution has
+    # more, but the shortcut leads around it.
+    [(32, "stage4_block2_relu2"), (8, "stage2_block2_relu2")],
 )
 def test_last_feature_maps_of_a_resnet(size, layer):
     network = _resnet18(size)
