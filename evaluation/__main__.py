@@ -1,0 +1,34 @@
+"""`python -m evaluation`: measure a finished run, or compare several."""
+
+import signal
+import sys
+
+from evaluation.command_line import parse_evaluation_request
+from pipeline.command_line import report_user_error
+from pipeline.errors import UserError
+from pipeline.quiet_start import load_tensorflow_quietly
+
+
+def main(arguments: list[str]) -> int:
+    """Run `python -m evaluation` with `arguments`; return its exit code."""
+    # Like Ctrl-C, so that what is half done is left as it was.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        request = parse_evaluation_request(arguments)
+        for run in request.runs:
+            run.load_finished()
+        load_tensorflow_quietly()
+        # Not before the command line is understood: TensorFlow takes seconds to load.
+        from evaluation.evaluator import evaluate
+
+        evaluate(request)
+    except UserError as error:
+        return report_user_error(error)
+    except KeyboardInterrupt:
+        print("interrupted; no report was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""Several runs beside each other: accuracy against what it costs."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.command_line import Request
+from evaluation.comparison_page import write_comparison_page
+from evaluation.quantised import describe_difference
+from evaluation.report_directory import ReportDirectory
+from evaluation.summary import print_comparison
+from export.gate import compare
+from pipeline.errors import UserError
+from pipeline.pareto import pareto_front
+from pipeline.run_directory import RunDirectory, write_whole
+
+COSTS = ("multiply_adds", "int8_bytes", "int8_latency_p50_ms")
+"""What accuracy is drawn against."""
+
+
+def compare_runs(
+    request: Request,
+    evaluate_run: Callable[[RunDirectory, ReportDirectory, Request], dict[str, Any]],
+) -> None:
+    """Measure every run where that is not done yet, and write the comparison.
+
+    Raises:
+        UserError: a run or the place is wrong, or runs were tested on different pictures.
+    """
+    _check_same_test(request.runs)
+    names = _distinct_names([run.path for run in request.runs])
+    reports, answered = {}, {}
+    out = ReportDirectory(request.out)
+    with out.open():
+        for name, run in zip(names, request.runs, strict=True):
+            print(f"{name}:", flush=True)
+            own = ReportDirectory(run.path / "evaluation")
+            reports[name] = evaluate_run(run, own, request)
+            answered[name] = own.read_predictions(reports[name]["class_names"])
+        comparison = build_comparison(reports, answered)
+        page, figures = out.path / "comparison.html", out.path / "comparison.json"
+        text = json.dumps(comparison, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        html = write_comparison_page(comparison)
+        write_whole(page, lambda aside: aside.write_text(html, encoding="utf-8"))
+        write_whole(figures, lambda aside: aside.write_text(text, encoding="utf-8"))
+    print_comparison(comparison)
+    print(f"\neverything lies in {out.path}: {page.name}, {figures.name}")
+
+
+def build_comparison(
+    reports: Mapping[str, Mapping[str, Any]],
+    answered: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Any]:
+    """Build the content of `comparison.json`: a row for each run, the most accurate first.
+
+    Args:
+        reports: name -> the content of its `report.json`.
+        answered: name -> labels and predicted classes of test, int64 [pictures] each.
+    """
+    order = sorted(reports, key=lambda name: -_accuracy(reports[name]))
+    best = order[0]
+    rows = []
+    for name in order:
+        row = _describe(name, reports[name])
+        row |= {"behind_best": None, "on_front": {}}
+        if name != best:
+            row["behind_best"] = _difference(answered[best], answered[name])
+        rows.append(row)
+    for cost in COSTS:
+        front = pareto_front([(row[cost], row["accuracy"]["value"]) for row in rows])
+        for place, row in enumerate(rows):
+            row["on_front"][cost] = place in front
+    first = reports[best]
+    return {
+        "made_by": "python -m evaluation",
+        "data": first["run"]["data"],
+        "pictures": first["pictures"]["test"],
+        "best": best,
+        "costs": list(COSTS),
+        "runs": rows,
+        "environment": first["environment"],
+    }
+
+
+def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    run, keras, cost = report["run"], report["networks"]["keras"], report["cost"]
+    (int8,) = [file for file in cost["files"] if file["network"] == "int8"]
+    calibration, robustness = keras["calibration"], keras["robustness"]
+    return {
+        "run": name,
+        **{setting: run[setting] for setting in ("model", "width", "epochs", "seed")},
+        "accuracy": keras["accuracy"]["top1"],
+        "corrupted_accuracy": robustness and robustness["mean"],
+        "ece": calibration["before"]["ece_equal_width"],
+        "ece_scaled": calibration["after"]["ece_equal_width"],
+        "parameters": cost["parameters"],
+        "multiply_adds": cost["multiply_adds"],
+        "int8_bytes": int8["bytes"],
+        "int8_latency_p50_ms": int8["latency_p50_ms"],
+        "int8_preview": int8["preview"],
+    }
+
+
+def _accuracy(report: Mapping[str, Any]) -> float:
+    return report["networks"]["keras"]["accuracy"]["top1"]["value"]
+
+
+def _difference(
+    best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """How far a run is behind the best, paired picture by picture."""
+    labels, predicted = best
+    classes = np.eye(1 + max(labels.max(), predicted.max(), other[1].max()))
+    return describe_difference(compare(labels, classes[predicted], classes[other[1]]))
+
+
+def _check_same_test(runs: Sequence[RunDirectory]) -> None:
+    prints = [
+        run.read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs
+    ]
+    for run, fingerprint in zip(runs, prints, strict=True):
+        if fingerprint != prints[0]:
+            raise UserError(
+                "runs to compare must be tested on the same pictures; "
+                f"{runs[0].path} and {run.path} are not (same --data, --seed or --split-seed)"
+            )
+
+
+def _distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, or by their whole paths where two folders are called alike."""
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]

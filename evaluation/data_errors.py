@@ -1,0 +1,102 @@
+"""What the network tells of its data: labels to look at again, hard pictures, uneven classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.answers import Answers
+from evaluation.calibration import negative_log_likelihoods
+from evaluation.gallery import Gallery
+from evaluation.label_errors import Suspects, class_balance, suspect_labels
+from evaluation.measurement import answer_examples
+from evaluation.networks import Network
+from pipeline.data.batches import Examples
+from pipeline.finished_run import FinishedRun
+from pipeline.progress import Progress
+
+SHOWN = 12
+
+HARDEST_AMONG = 10_000
+"""Pictures of train, evenly spread, that the hardest are looked for among."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures that the network was not trained on, and what it answers for them.
+
+    Attributes:
+        rows: int64 [pictures], of the table.
+        answers: for them.
+        suspects: those whose labels are probably wrong, by their places here.
+    """
+
+    rows: np.ndarray
+    answers: Answers
+    suspects: Suspects
+
+
+def find_suspects(run: FinishedRun, answers: Mapping[str, Answers]) -> HeldOut:
+    """Look for wrong labels among the pictures of the given splits.
+
+    Args:
+        run: the finished run.
+        answers: of splits that were not trained on.
+    """
+    rows = np.concatenate([getattr(run.data.splits, split) for split in answers])
+    labels = np.concatenate([each.labels for each in answers.values()])
+    logits = np.concatenate([each.logits for each in answers.values()])
+    together = Answers(labels, logits)
+    return HeldOut(rows, together, suspect_labels(labels, together.probabilities))
+
+
+def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]:
+    """Build the figures of the suspected labels, with pictures of the first."""
+    suspects, names = held_out.suspects, gallery.class_names
+    first = suspects.indices[:SHOWN]
+    ranked = gallery.describe(held_out.rows[first], held_out.answers.take(first))
+    for place, picture in enumerate(ranked):
+        picture["suggested"] = names[suspects.suggested[place]]
+        picture["margin"] = float(suspects.margins[place])
+        label = held_out.answers.labels[first[place]]
+        picture["probability"] = float(held_out.answers.probabilities[first[place], label])
+    return {
+        "pictures": len(held_out.rows),
+        "suspected": len(suspects.indices),
+        "estimated_share": suspects.wrong_share,
+        "ranked": ranked,
+    }
+
+
+def describe_hardest(run: FinishedRun, keras: Network, gallery: Gallery) -> dict[str, Any]:
+    """Find pictures of train that the network still gets most wrong: greatest cross-entropy."""
+    train = run.data.examples("train")
+    spread = np.linspace(0, len(train) - 1, min(len(train), HARDEST_AMONG)).astype(int)
+    examples = Examples(train.source, train.rows[spread], train.image_size)
+    with Progress(len(examples), "looking for hard pictures", "pictures") as progress:
+        answers = answer_examples([keras], examples, progress)[keras.name]
+    hardest = np.argsort(-negative_log_likelihoods(answers), kind="stable")[:SHOWN]
+    described = gallery.describe(examples.rows[hardest], answers.take(hardest))
+    for place, picture in zip(hardest, described, strict=True):
+        picture["probability"] = float(answers.probabilities[place, answers.labels[place]])
+    return {"pictures": len(examples), "ranked": described}
+
+
+def describe_balance(run: FinishedRun) -> dict[str, Any]:
+    """Count the pictures of each class in each split."""
+    classes = len(run.class_names)
+    counts = {
+        split: np.bincount(run.data.source.labels[rows], minlength=classes).tolist()
+        for split, rows in vars(run.data.splits).items()
+    }
+    balance = class_balance(run.data.source.labels[run.data.splits.train], classes)
+    return {
+        "classes": [
+            {"class": name, **{split: counts[split][label] for split in counts}}
+            for label, name in enumerate(run.class_names)
+        ],
+        # JSON knows no infinity.
+        "imbalance_ratio": balance.imbalance_ratio if balance.counts.all() else None,
+        "effective_classes": balance.effective_classes,
+    }

@@ -1,0 +1,181 @@
+"""From a finished run to its report: answer, measure, explain, write."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from evaluation.answers import Answers
+from evaluation.calibration import fit_temperature
+from evaluation.command_line import Request
+from evaluation.comparison import compare_runs
+from evaluation.cost import measure_cost
+from evaluation.data_errors import (
+    describe_balance,
+    describe_hardest,
+    describe_label_errors,
+    find_suspects,
+)
+from evaluation.deployed import DeployedFile, choose, load_deployed
+from evaluation.explanation import Explanation
+from evaluation.gallery import Gallery
+from evaluation.measurement import Measurement, answer_examples
+from evaluation.networks import deployed_network, keras_network
+from evaluation.page import write_page
+from evaluation.pictures import Pictures
+from evaluation.report_directory import ReportDirectory
+from evaluation.summary import print_next, print_summary
+from pipeline.errors import UserError
+from pipeline.finished_run import FinishedRun, load_finished_run
+from pipeline.plan import describe_environment
+from pipeline.progress import Progress
+from pipeline.run_directory import RunDirectory
+from pipeline.training import pictures_in_place
+
+
+def evaluate(request: Request) -> None:
+    """Report on the run that is asked for, or on each of several and on how they compare.
+
+    Raises:
+        UserError: a run, its bundle or the place is wrong.
+    """
+    if len(request.runs) > 1:
+        compare_runs(request, evaluate_run)
+        return
+    (run,) = request.runs
+    out = ReportDirectory(request.out)
+    report = evaluate_run(run, out, request)
+    print_summary(report)
+    print_next(report, run.path, out)
+
+
+def evaluate_run(directory: RunDirectory, out: ReportDirectory, request: Request) -> dict[str, Any]:
+    """Measure a run and write its report, unless the one that is there still holds; return it.
+
+    Raises:
+        UserError: the run, its bundle or the place is wrong.
+    """
+    run = load_finished_run(directory)
+    files = load_deployed(run, None)
+    measured = load_deployed(run, request.formats) if request.formats else choose(files)
+    made_of = _describe_ingredients(run, files, measured, request)
+    if earlier := out.earlier(made_of):
+        print(f"{out.report} is of this very network: it was not measured again")
+        return earlier
+    with out.open(), pictures_in_place():
+        evaluator = Evaluator(run, files, measured, request)
+        report = {"made_by": "python -m evaluation", "made_of": made_of, **evaluator.report()}
+        evaluator.write(out, report)
+    return report
+
+
+def _describe_ingredients(
+    run: FinishedRun,
+    files: Sequence[DeployedFile],
+    measured: Sequence[DeployedFile],
+    request: Request,
+) -> dict[str, Any]:
+    """Everything that the figures are a function of."""
+    return {
+        "model_crc32": f"0x{zlib.crc32(run.directory.model.read_bytes()):08x}",
+        "files_crc32": {file.name: f"0x{zlib.crc32(file.content):08x}" for file in files},
+        "measured": [file.name for file in measured],
+        "flip": request.flip,
+        "corrupted": request.corrupted,
+    }
+
+
+class Evaluator:
+    """One evaluation of one run.
+
+    Args:
+        run: the finished run.
+        files: the TFLite files of its bundle, which cost something.
+        measured: those of them that are measured beside Keras.
+        request: what was asked for.
+    """
+
+    def __init__(
+        self,
+        run: FinishedRun,
+        files: Sequence[DeployedFile],
+        measured: Sequence[DeployedFile],
+        request: Request,
+    ) -> None:
+        self._run, self._files = run, files
+        self._keras = keras_network(run.network, run.directory.model.name)
+        networks = [self._keras, *map(deployed_network, measured)]
+        self._measurement = Measurement(run, networks, request.corrupted, request.flip)
+        self._gallery = Gallery(run.data)
+        self._explanation = Explanation(run.network, measured, self._gallery)
+
+    def report(self) -> dict[str, Any]:
+        """Measure everything; return the content of `report.json`.
+
+        Raises:
+            UserError: the network is not the one that the run measured.
+        """
+        run, splits = self._run, vars(self._run.data.splits)
+        self._measurement.answer()
+        self._check_accuracy()
+        self._held_out = find_suspects(run, self._answers_held_out())
+        show = Pictures(self._measurement.test, self._gallery, self._explanation, splits["test"])
+        return {
+            "run": _describe_run(run),
+            "class_names": list(run.class_names),
+            "pictures": {name: len(rows) for name, rows in splits.items()},
+            "networks": self._measurement.describe(),
+            "quantised": show.quantised(run.class_names),
+            "mistakes": show.mistakes(),
+            "confused_pairs": show.confused_pairs(run.class_names),
+            "explanation": show.explanation(run.config.run.seed),
+            "cost": measure_cost(run, self._files),
+            "data": {
+                "balance": describe_balance(run),
+                "label_errors": describe_label_errors(self._held_out, self._gallery),
+                "hardest": describe_hardest(run, self._keras, self._gallery),
+            },
+            "environment": describe_environment(),
+        }
+
+    def _check_accuracy(self) -> None:
+        received = float(self._measurement.test["keras"].right.mean())
+        if not self._run.is_reproduced_by(received):
+            recorded = self._run.metrics["test"]["accuracy"]
+            raise UserError(
+                f"{self._run.directory.model} must have the run's test accuracy of "
+                f"{recorded:.2%}; it has {received:.2%}"
+            )
+
+    def _answers_held_out(self) -> dict[str, Answers]:
+        """What Keras answers, calibrated, for every picture that it was not trained on."""
+        calibration = self._run.data.examples("calibration")
+        with Progress(len(calibration), "calibration pictures", "pictures") as progress:
+            answers = answer_examples([self._keras], calibration, progress)["keras"]
+        validation = self._measurement.validation["keras"]
+        test = self._measurement.test["keras"]
+        held_out = {"validation": validation, "calibration": answers, "test": test}
+        # Of a network that is too sure, hardly any label would be doubted.
+        temperature = fit_temperature(validation)
+        return {split: each.at_temperature(temperature) for split, each in held_out.items()}
+
+    def write(self, out: ReportDirectory, report: dict[str, Any]) -> None:
+        """Write the tables, the page and the figures.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        page = write_page(report, self._gallery.images)
+        out.write_predictions(self._run.data, self._measurement.test)
+        out.write_label_errors(self._run.data, self._held_out)
+        out.write(report, page)
+
+
+def _describe_run(run: FinishedRun) -> dict[str, Any]:
+    values = run.config.values()
+    named = ("data", "model", "width", "image_size", "seed", "epochs")
+    return {
+        "directory": run.directory.path.resolve().name,
+        **{name: values[name] for name in named},
+        "recorded_test_accuracy": run.metrics["test"]["accuracy"],
+        "test_fingerprint": run.splits["test"]["fingerprint"],
+    }

@@ -1,0 +1,127 @@
+"""What the networks of a run answer, and the figures of each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation.accuracy import measure_accuracy
+from evaluation.answers import Answers
+from evaluation.calibration import measure_calibration
+from evaluation.corruptions import CORRUPTIONS, SEVERITIES
+from evaluation.intervals import as_json, share
+from evaluation.networks import Network, answer, with_mirror_image
+from evaluation.prepared_corruptions import find_prepared, read_prepared
+from evaluation.robustness import BATCH, Corrupted, corrupt_images, measure_robustness
+from export.gate import compare
+from pipeline.data.batches import Examples, build_evaluation_batches, load_images
+from pipeline.finished_run import FinishedRun
+from pipeline.progress import Progress
+
+
+class Measurement:
+    """The networks of a run, measured on its pictures.
+
+    Args:
+        run: the finished run.
+        networks: Keras', then those of exported files.
+        corrupted: pictures of test that every corruption is applied to, at most.
+        flip: whether flip test-time augmentation is measured too.
+    """
+
+    def __init__(
+        self, run: FinishedRun, networks: Sequence[Network], corrupted: int, flip: bool
+    ) -> None:
+        self._run, self._networks, self._flip = run, networks, flip
+        self._seed = run.config.run.seed
+        test = len(run.data.splits.test)
+        drawn = np.random.default_rng(self._seed).permutation(test)[:corrupted]
+        self._corrupted = np.sort(drawn)
+        values = run.config.values()
+        fits_prepared = (values["data"], values["image_size"]) == ("cifar10", 32)
+        self._prepared = find_prepared() if fits_prepared else []
+        corruptions = (len(CORRUPTIONS) + len(self._prepared)) * len(SEVERITIES)
+        pictures = len(run.data.splits.validation) + test * (1 + flip)
+        self._total = len(networks) * (pictures + corruptions * len(drawn))
+
+    def answer(self) -> None:
+        """Let every network answer for every picture, as it is, mirrored and corrupted."""
+        with Progress(self._total, "evaluating", "answers") as progress:
+            self.validation = self._answer("validation", self._networks, progress)
+            self.test = self._answer("test", self._networks, progress)
+            if self._flip:
+                mirrored = list(map(with_mirror_image, self._networks))
+                self._flipped = self._answer("test", mirrored, progress)
+            self._measure_robustness(progress)
+
+    def _answer(
+        self, split: str, networks: Sequence[Network], progress: Progress
+    ) -> dict[str, Answers]:
+        return answer_examples(networks, self._run.data.examples(split), progress)
+
+    def _measure_robustness(self, progress: Progress) -> None:
+        nothing = [None] * len(self._networks)
+        self._robustness = self._prepared_robustness = dict(zip(self.test, nothing, strict=True))
+        if not len(self._corrupted):
+            return
+        test = self._run.data.examples("test")
+        images = load_images(Examples(test.source, test.rows[self._corrupted], test.image_size))
+        clean = [answers.take(self._corrupted) for answers in self.test.values()]
+        corrupted = corrupt_images(images, clean[0].labels, self._seed)
+        self._robustness = self._measure_on(list(CORRUPTIONS), corrupted, clean, progress)
+        if self._prepared:
+            corrupted = read_prepared(len(self._corrupted), self._seed)
+            clean = list(self.test.values())
+            self._prepared_robustness = self._measure_on(self._prepared, corrupted, clean, progress)
+
+    def _measure_on(
+        self,
+        names: Sequence[str],
+        corrupted: Corrupted,
+        clean: Sequence[Answers],
+        progress: Progress,
+    ) -> dict[str, dict[str, Any]]:
+        figures = measure_robustness(self._networks, names, corrupted, clean, self._seed, progress)
+        return dict(zip(self.test, figures, strict=True))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Build the figures of every network by its name."""
+        with Progress(len(self._networks), "computing intervals", "networks") as progress:
+            described = {}
+            for network in self._networks:
+                described[network.name] = self._describe(network)
+                progress.update(1)
+        return described
+
+    def _describe(self, network: Network) -> dict[str, Any]:
+        test, validation = self.test[network.name], self.validation[network.name]
+        accuracy = measure_accuracy(test, self._run.class_names, self._seed)
+        return {
+            "file": network.file,
+            "folded_temperature": network.folded_temperature,
+            "accuracy": accuracy,
+            "flip": self._describe_flip(network.name) if self._flip else None,
+            "calibration": measure_calibration(test, validation, self._seed),
+            "robustness": self._robustness[network.name],
+            "prepared_robustness": self._prepared_robustness[network.name],
+        }
+
+    def _describe_flip(self, name: str) -> dict[str, Any]:
+        plain, flipped = self.test[name], self._flipped[name]
+        low, high = (difference := compare(plain.labels, plain.logits, flipped.logits)).interval
+        return {
+            **as_json({"top1": share(flipped.right.sum(), len(flipped))}),
+            "change_points": -difference.drop,
+            "change_interval_95_points": [-high, -low],
+        }
+
+
+def answer_examples(
+    networks: Sequence[Network], examples: Examples, progress: Progress
+) -> dict[str, Answers]:
+    """Let every network answer for the pictures of a split: name -> answers."""
+    batches = build_evaluation_batches(examples, global_batch_size=BATCH)
+    images = (images for images, _, _ in batches.as_numpy_iterator())
+    labels = examples.source.labels[examples.rows]
+    answers = answer(networks, images, labels, progress)
+    return {network.name: each for network, each in zip(networks, answers, strict=True)}

@@ -1,0 +1,46 @@
+"""An exported file beside the Keras network, picture by picture: what it lost, and where."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation.answers import Answers
+from export.gate import Comparison, compare
+
+
+def newly_broken(keras: Answers, deployed: Answers) -> np.ndarray:
+    """Return places of pictures that only Keras gets right, those it was surest of first."""
+    broken = np.flatnonzero(keras.right & ~deployed.right)
+    return broken[np.argsort(-keras.confidence[broken], kind="stable")]
+
+
+def describe_quantised(
+    keras: Answers, deployed: Answers, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Build the figures of an exported file beside the Keras network, on the same pictures."""
+    comparison = compare(keras.labels, keras.logits, deployed.logits)
+    return {**describe_difference(comparison), "classes": _classes(comparison, class_names)}
+
+
+def describe_difference(comparison: Comparison) -> dict[str, Any]:
+    """Build the figures of two networks on the same pictures."""
+    return {
+        "drop_points": comparison.drop,
+        "drop_interval_95_points": list(comparison.interval),
+        "agreement": comparison.agreement,
+        "lost": comparison.lost,
+        "won": comparison.won,
+    }
+
+
+def _classes(comparison: Comparison, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Recall of each class that has pictures, those that lost most first."""
+    pairs = zip(class_names, comparison.per_class_float, comparison.per_class, strict=True)
+    rows = [
+        {"class": name, "keras": before, "quantised": after,
+         "change_points": 100 * (after - before)}
+        for name, before, after in pairs
+        if not np.isnan(before)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: row["change_points"])

@@ -1,0 +1,145 @@
+"""The files of a report: what lies where, and whether an earlier report still holds."""
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.answers import Answers
+from evaluation.data_errors import HeldOut
+from pipeline.data.prepare import PreparedData
+from pipeline.errors import UserError
+from pipeline.run_directory import write_whole
+
+
+@dataclass(frozen=True)
+class ReportDirectory:
+    """Where a report goes.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def report(self) -> Path:
+        """Every figure; written last, so that where it is the others are too."""
+        return self.path / "report.json"
+
+    @property
+    def page(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def predictions(self) -> Path:
+        """What each network answers for each picture of test."""
+        return self.path / "predictions.csv"
+
+    @property
+    def label_errors(self) -> Path:
+        """Pictures whose labels are probably wrong."""
+        return self.path / "label_errors.csv"
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Create the directory; leave none where there was none and nothing was written.
+
+        Raises:
+            UserError: it cannot be created.
+        """
+        try:
+            existed = self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out must be writable; {self.path}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            if not existed:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
+
+    def earlier(self, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the report that is here, if it was made of the same files in the same way."""
+        try:
+            report = json.loads(self.report.read_text())
+        except (OSError, ValueError):
+            return None
+        same = isinstance(report, dict) and report.get("made_of") == made_of
+        others = (self.page, self.predictions, self.label_errors)
+        return report if same and all(path.exists() for path in others) else None
+
+    def write(self, report: Mapping[str, Any], page: str) -> None:
+        """Write the page, then the figures.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        figures = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_whole(self.page, lambda aside: aside.write_text(page, encoding="utf-8"))
+        write_whole(self.report, lambda aside: aside.write_text(figures, encoding="utf-8"))
+
+    def write_predictions(self, data: PreparedData, answers: Mapping[str, Answers]) -> None:
+        """Write a row for each picture of test: what it shows and what each network answers.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        names, rows = data.source.class_names, data.splits.test
+        header = ["row", "path", "label"]
+        for name in answers:
+            header += [f"{name}_predicted", f"{name}_confidence"]
+
+        def write(aside: Path) -> None:
+            with aside.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(header)
+                for place, row in enumerate(rows.tolist()):
+                    cells = [row, data.source.paths[row] if data.source.paths else ""]
+                    cells.append(names[data.source.labels[row]])
+                    for answered in answers.values():
+                        cells.append(names[answered.predicted[place]])
+                        cells.append(f"{answered.confidence[place]:.4f}")
+                    writer.writerow(cells)
+
+        write_whole(self.predictions, write)
+
+    def write_label_errors(self, data: PreparedData, held_out: HeldOut) -> None:
+        """Write a row for each suspected label, the most suspicious first.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        names, suspects = data.source.class_names, held_out.suspects
+
+        def write(aside: Path) -> None:
+            with aside.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["row", "path", "label", "suggested", "margin"])
+                for place, suggested, margin in zip(
+                    suspects.indices, suspects.suggested, suspects.margins, strict=True
+                ):
+                    row = held_out.rows[place]
+                    path = data.source.paths[row] if data.source.paths else ""
+                    label = names[data.source.labels[row]]
+                    writer.writerow([row, path, label, names[suggested], f"{margin:.4f}"])
+
+        write_whole(self.label_errors, write)
+
+    def read_predictions(self, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels and what Keras predicted, int64 [pictures] each."""
+        number = {name: label for label, name in enumerate(class_names)}
+        with self.predictions.open(newline="", encoding="utf-8") as file:
+            pairs = [
+                (number[row["label"]], number[row["keras_predicted"]])
+                for row in csv.DictReader(file)
+            ]
+        labels, predicted = np.array(pairs, np.int64).T
+        return labels, predicted

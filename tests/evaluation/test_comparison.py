@@ -1,0 +1,234 @@
+"""The comparison of runs: who is best, how far the others are behind, and the front."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.command_line import Request
+from evaluation.comparison import COSTS, build_comparison, compare_runs
+from evaluation.report_directory import ReportDirectory
+from pipeline.errors import UserError
+from pipeline.plan import describe_environment
+from pipeline.run_directory import RunDirectory
+
+ENVIRONMENT = describe_environment()
+NAMES = ["ant", "bee", "cat"]
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
+"""Run -> pictures that it gets wrong; against the best `near` loses 2 and wins 1."""
+
+
+def predicted(run: str) -> np.ndarray:
+    wrong = np.isin(np.arange(8), WRONG[run])
+    return np.where(wrong, (LABELS + 1) % 3, LABELS)
+
+
+def estimate(value: float) -> dict:
+    return {"value": value, "interval_95": [value - 0.01, value + 0.01]}
+
+
+def report(
+    accuracy: float, work: int = 10, size: int = 20, time: float = 1.0, **changes: object
+) -> dict:
+    """As far as a comparison reads it."""
+    file = {"network": "int8", "bytes": size, "latency_p50_ms": time, "preview": False}
+    return {
+        "class_names": NAMES,
+        "pictures": {"test": 8},
+        "run": {
+            "data": "digits", "model": "resnet18", "width": 8, "epochs": 3, "seed": 0,
+            **{name: changes[name] for name in changes if name in ("width", "seed")},
+        },
+        "networks": {
+            "keras": {
+                "accuracy": {"top1": estimate(accuracy)},
+                "calibration": {
+                    "before": {"ece_equal_width": estimate(0.2)},
+                    "after": {"ece_equal_width": estimate(0.1)},
+                },
+                "robustness": changes.get("robustness"),
+            }
+        },
+        "cost": {
+            "parameters": 100,
+            "multiply_adds": work,
+            "files": [
+                {"network": "keras", "bytes": 1, "latency_p50_ms": None, "preview": False},
+                {**file, "preview": changes.get("preview", False)},
+            ],
+        },
+        "environment": ENVIRONMENT,
+    }  # fmt: skip
+
+
+def build(**reports: dict) -> dict:
+    """Compare runs of which only the figures matter."""
+    same = (LABELS, LABELS)
+    return build_comparison(reports, dict.fromkeys(reports, same))
+
+
+def on_front(comparison: dict, cost: str) -> set[str]:
+    return {row["run"] for row in comparison["runs"] if row["on_front"][cost]}
+
+
+def test_the_most_accurate_comes_first_and_of_equals_the_first_named():
+    comparison = build(far=report(0.5), one=report(0.9), two=report(0.9), near=report(0.6))
+    assert [row["run"] for row in comparison["runs"]] == ["one", "two", "near", "far"]
+    assert comparison["best"] == "one"
+
+
+def test_how_far_each_is_behind_the_best_is_counted_picture_by_picture():
+    reports = {run: report(1 - len(WRONG[run]) / 8) for run in ("far", "best", "near")}
+    answered = {run: (LABELS, predicted(run)) for run in reports}
+    rows = {row["run"]: row["behind_best"] for row in build_comparison(reports, answered)["runs"]}
+    assert rows["best"] is None
+    near, far = rows["near"], rows["far"]
+    assert (near["lost"], near["won"], near["drop_points"]) == (2, 1, 12.5)
+    # Pictures 0, 1 and 7 are answered otherwise.
+    assert near["agreement"] == 5 / 8
+    assert (far["lost"], far["won"], far["drop_points"]) == (3, 0, 37.5)
+    assert far["agreement"] == 5 / 8
+    # Agresti and Min 2005, with half a picture more in each of four cells: 3.5 and 0.5 of 10.
+    centre, reach = 3.5 - 0.5, 1.959964 * np.sqrt(4 - 3**2 / 10)
+    expected = [100 * (centre - reach) / 10, 100 * (centre + reach) / 10]
+    assert far["drop_interval_95_points"] == pytest.approx(expected)
+
+
+def test_a_class_that_only_one_run_names_is_counted():
+    answered = {
+        "one": (np.array([0, 0, 1]), np.array([0, 0, 1])),
+        "two": (np.array([0, 0, 1]), np.array([0, 5, 1])),
+    }
+    (_, two) = build_comparison({"one": report(1), "two": report(0.5)}, answered)["runs"]
+    assert (two["behind_best"]["lost"], two["behind_best"]["won"]) == (1, 0)
+
+
+def test_the_front_of_each_cost():
+    comparison = build(
+        large=report(0.9, work=100, size=100, time=5),
+        small=report(0.7, work=10, size=40, time=9),
+        # Dearer than small and less accurate by work and size, but the fastest.
+        odd=report(0.6, work=20, size=50, time=1),
+        middle=report(0.8, work=50, size=100, time=5),
+    )
+    assert comparison["costs"] == list(COSTS)
+    assert on_front(comparison, "multiply_adds") == {"large", "middle", "small"}
+    assert on_front(comparison, "int8_bytes") == {"large", "small"}
+    assert on_front(comparison, "int8_latency_p50_ms") == {"large", "odd"}
+
+
+def test_a_row_holds_the_figures_of_its_run():
+    comparison = build(
+        one=report(0.5, 30, 40, 2.5, width=16, robustness={"mean": estimate(0.3)}, preview=True)
+    )
+    (row,) = comparison["runs"]
+    assert row == {
+        "run": "one", "model": "resnet18", "width": 16, "epochs": 3, "seed": 0,
+        "accuracy": estimate(0.5), "corrupted_accuracy": estimate(0.3),
+        "ece": estimate(0.2), "ece_scaled": estimate(0.1),
+        "parameters": 100, "multiply_adds": 30, "int8_bytes": 40, "int8_latency_p50_ms": 2.5,
+        "int8_preview": True, "behind_best": None, "on_front": dict.fromkeys(COSTS, True),
+    }  # fmt: skip
+    assert (comparison["data"], comparison["pictures"]) == ("digits", 8)
+    assert comparison["environment"] == ENVIRONMENT
+    (plain,) = build(one=report(0.5))["runs"]
+    assert plain["corrupted_accuracy"] is None
+
+
+def put_run(path: Path, fingerprint: str = "f00d") -> RunDirectory:
+    path.mkdir(parents=True)
+    splits = {"splits": {"test": {"fingerprint": fingerprint}}}
+    (path / "splits.json").write_text(json.dumps(splits))
+    return RunDirectory(path)
+
+
+def request(out: Path, *runs: RunDirectory) -> Request:
+    return Request(runs, out, None, False, 0)
+
+
+class Evaluated:
+    """Stands in for the evaluation of a run, whose parent or own folder says which it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[RunDirectory, Path, Request]] = []
+
+    def __call__(self, run: RunDirectory, out: ReportDirectory, request: Request) -> dict:
+        self.asked.append((run, out.path, request))
+        name = next(part for part in reversed(run.path.parts) if part in WRONG)
+        out.path.mkdir()
+        rows = zip(LABELS, predicted(name), strict=True)
+        lines = [f"{NAMES[label]},{NAMES[found]}" for label, found in rows]
+        out.predictions.write_text("\n".join(["label,keras_predicted", *lines]) + "\n")
+        return report(1 - len(WRONG[name]) / 8)
+
+
+def test_every_run_is_measured_in_its_own_place_and_compared(tmp_path, capsys):
+    runs = [put_run(tmp_path / name) for name in ("near", "best")]
+    asked, evaluated = request(tmp_path / "a" / "comparison", *runs), Evaluated()
+    compare_runs(asked, evaluated)
+    assert evaluated.asked == [(run, run.path / "evaluation", asked) for run in runs]
+    comparison = json.loads((asked.out / "comparison.json").read_text())
+    assert [row["run"] for row in comparison["runs"]] == ["best", "near"]
+    assert comparison["runs"][1]["behind_best"]["lost"] == 2
+    assert (asked.out / "comparison.html").read_text().rstrip().endswith("</html>")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["near:", "best:"]
+    assert lines[-1] == f"everything lies in {asked.out}: comparison.html, comparison.json"
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("a/best", "b/near"), {"best", "near"}),
+        (("best/run", "near/run"), {"best/run", "near/run"}),
+        (("best/run", "near/run", "far"), {"best/run", "near/run", "far"}),
+    ],
+)
+def test_runs_are_named_by_their_folders_where_that_tells_them_apart(
+    tmp_path, monkeypatch, places, names
+):
+    monkeypatch.chdir(tmp_path)
+    runs = [put_run(Path(place)) for place in places]
+    compare_runs(request(tmp_path / "out", *runs), Evaluated())
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert {row["run"] for row in comparison["runs"]} == names
+
+
+def test_a_run_in_this_very_folder_has_its_name(tmp_path, monkeypatch):
+    other = put_run(tmp_path / "near")
+    put_run(tmp_path / "best")
+    monkeypatch.chdir(tmp_path / "best")
+    compare_runs(request(tmp_path / "out", RunDirectory(Path(".")), other), _named_here)
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert {row["run"] for row in comparison["runs"]} == {"best", "near"}
+
+
+def _named_here(run: RunDirectory, out: ReportDirectory, request: Request) -> dict:
+    return Evaluated()(RunDirectory(run.path.resolve()), out, request)
+
+
+def test_runs_tested_on_different_pictures_are_refused_before_any_is_measured(tmp_path):
+    runs = [put_run(tmp_path / name) for name in ("best", "near")]
+    runs.append(put_run(tmp_path / "far", "beef"))
+    evaluated = Evaluated()
+    with pytest.raises(UserError) as raised:
+        compare_runs(request(tmp_path / "out", *runs), evaluated)
+    assert str(raised.value) == (
+        "runs to compare must be tested on the same pictures; "
+        f"{tmp_path}/best and {tmp_path}/far are not (same --data, --seed or --split-seed)"
+    )
+    assert evaluated.asked == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_cannot_be_measured_leaves_no_comparison(tmp_path):
+    runs = [put_run(tmp_path / name) for name in ("best", "near")]
+
+    def refuse(*_: object) -> dict:
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        compare_runs(request(tmp_path / "out", *runs), refuse)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,162 @@
+"""What is told of the data: planted wrong labels, planted hard pictures, counted classes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from evaluation import data_errors
+from evaluation.data_errors import (
+    describe_balance,
+    describe_hardest,
+    describe_label_errors,
+    find_suspects,
+)
+from evaluation.gallery import Gallery
+from evaluation.networks import Network
+from tests.evaluation.made_up import answers_of, build_data, build_run, pictures_of, table_network
+
+NAMES = ("ant", "bee", "cat")
+ROWS = 120
+
+RANDOM = np.random.default_rng(4)
+TRUTH = RANDOM.integers(0, 3, ROWS)
+SPLITS = dict(zip(("validation", "calibration", "test"), RANDOM.permutation(90).reshape(3, 30),
+                  strict=True))  # fmt: skip
+"""In no order; rows 90 to 119 are train."""
+PLANTED = {int(SPLITS["validation"][3]): 0.9, int(SPLITS["test"][7]): 0.8,
+           int(SPLITS["test"][0]): 0.7, int(SPLITS["calibration"][29]): 0.6}  # fmt: skip
+"""Row whose label is wrong -> how much more probable the network finds the true class."""
+LABELS = np.where(np.isin(np.arange(ROWS), list(PLANTED)), (TRUTH + 1) % 3, TRUTH)
+
+
+def chances_of(truth: np.ndarray) -> np.ndarray:
+    """Always right, by 0.7 and 0.15 each, but for what is planted."""
+    chances = np.full((len(truth), 3), 0.15)
+    chances[np.arange(len(truth)), truth] = 0.7
+    for row, margin in PLANTED.items():
+        # p(true) - p(label) is the margin.
+        chances[row] = 0
+        chances[row, truth[row]], chances[row, LABELS[row]] = (1 + margin) / 2, (1 - margin) / 2
+    return chances
+
+
+CHANCES = chances_of(TRUTH)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return build_run(tmp_path, build_data(LABELS, SPLITS, NAMES))
+
+
+def held_out_answers(*splits: str) -> dict:
+    return {split: answers_of(LABELS[SPLITS[split]], CHANCES[SPLITS[split]]) for split in splits}
+
+
+def test_planted_labels_are_found_in_every_split(run):
+    gallery = Gallery(run.data)
+    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"))
+    described = describe_label_errors(held_out, gallery)
+    assert (described["pictures"], described["suspected"]) == (90, 4)
+    # Every picture that is not planted is confidently of its label, and every planted one of
+    # another: the joint's off-diagonal share of each label, weighted by its pictures, is 4 / 90.
+    assert described["estimated_share"] == pytest.approx(4 / 90)
+    found = {each["row"]: each for each in described["ranked"]}
+    assert list(found) == sorted(PLANTED, key=lambda row: -PLANTED[row])
+    images = pictures_of(ROWS)
+    for row, margin in PLANTED.items():
+        each = found[row]
+        assert each["split"] == next(name for name, rows in SPLITS.items() if row in rows)
+        assert each["label"] == NAMES[LABELS[row]]
+        assert each["suggested"] == each["predicted"] == NAMES[TRUTH[row]]
+        # Probabilities by way of logarithms in float32.
+        assert each["margin"] == pytest.approx(-margin, abs=1e-6)
+        assert each["probability"] == pytest.approx((1 - margin) / 2, abs=1e-6)
+        np.testing.assert_array_equal(gallery.images[each["images"]["picture"]], images[row])
+
+
+def test_the_splits_may_come_in_any_order_and_number(run):
+    held_out = find_suspects(run, held_out_answers("test", "validation"))
+    rows = np.concatenate([SPLITS["test"], SPLITS["validation"]])
+    np.testing.assert_array_equal(held_out.rows, rows)
+    np.testing.assert_array_equal(held_out.answers.labels, LABELS[rows])
+    suspected = held_out.rows[held_out.suspects.indices].tolist()
+    assert set(suspected) == {row for row in PLANTED if row in rows}
+
+
+def test_no_more_pictures_are_shown_than_fit(run, monkeypatch):
+    monkeypatch.setattr(data_errors, "SHOWN", 2)
+    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"))
+    described = describe_label_errors(held_out, Gallery(run.data))
+    assert described["suspected"] == 4
+    assert [each["row"] for each in described["ranked"]] == list(PLANTED)[:2]
+
+
+def test_no_suspect(run):
+    answers = {"test": answers_of(TRUTH[:30], CHANCES[:30])}
+    truth = build_run(run.directory.path, build_data(TRUTH, {"test": range(30)}, NAMES))
+    answers["test"].logits[:] = np.log(np.eye(3)[TRUTH[:30]] * 0.9 + 0.03)
+    described = describe_label_errors(find_suspects(truth, answers), Gallery(truth.data))
+    assert described == {"pictures": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
+
+
+def test_the_hardest_pictures_have_the_least_probable_labels(run):
+    chances = np.full((ROWS, 3), 1 / 3)
+    # Of train, whose rows are 90 to 119; others are harder still but are no train pictures.
+    train = np.arange(90, ROWS)
+    of_label = 0.05 + np.random.default_rng(1).permutation(30) / 50
+    chances[train] = ((1 - of_label) / 2)[:, None]
+    chances[train, LABELS[train]] = of_label
+    chances[:90] = 0.49
+    chances[np.arange(90), LABELS[:90]] = 0.02
+    gallery, logits = Gallery(run.data), np.log(chances).astype(np.float32)
+    described = describe_hardest(run, table_network(logits), gallery)
+    assert described["pictures"] == 30
+    hardest = sorted(train, key=lambda row: chances[row, LABELS[row]])[:12]
+    assert [each["row"] for each in described["ranked"]] == hardest
+    images = pictures_of(ROWS)
+    for row, each in zip(hardest, described["ranked"], strict=True):
+        assert each["split"] == "train"
+        assert each["label"] == NAMES[LABELS[row]]
+        assert each["probability"] == pytest.approx(chances[row, LABELS[row]], abs=1e-6)
+        assert each["confidence"] == pytest.approx(chances[row].max(), abs=1e-6)
+        np.testing.assert_array_equal(gallery.images[each["images"]["picture"]], images[row])
+
+
+def test_hard_pictures_are_looked_for_among_some_that_are_evenly_spread(run, monkeypatch):
+    monkeypatch.setattr(data_errors, "HARDEST_AMONG", 4)
+    seen = []
+
+    def predict(images):
+        seen.extend(images[:, 0, 0, 0].tolist())
+        return np.zeros((len(images), 3), np.float32)
+
+    described = describe_hardest(run, Network("keras", "", predict), Gallery(run.data))
+    # Places 0, 9 2/3, 19 1/3 and 29 of 30, rounded down.
+    assert seen == [90, 99, 109, 119]
+    assert described["pictures"] == 4
+
+
+def test_balance_counts_classes_in_each_split(tmp_path):
+    labels = [0, 0, 0, 0, 1, 2, 2, 0, 1, 1]
+    splits = {"train": [0, 1, 2, 3, 4, 5, 6], "validation": [7], "test": [8, 9]}
+    described = describe_balance(build_run(tmp_path, build_data(labels, splits, NAMES)))
+    assert described["classes"] == [
+        {"class": "ant", "train": 4, "validation": 1, "calibration": 0, "test": 0},
+        {"class": "bee", "train": 1, "validation": 0, "calibration": 0, "test": 2},
+        {"class": "cat", "train": 2, "validation": 0, "calibration": 0, "test": 0},
+    ]
+    # Of train alone: 4 to 1, and exp(H) of 4/7, 1/7 and 2/7.
+    assert described["imbalance_ratio"] == 4
+    shares = np.array([4, 1, 2]) / 7
+    assert described["effective_classes"] == pytest.approx(np.prod(shares**-shares))
+
+
+def test_a_class_that_train_lacks_can_be_written_as_json(tmp_path):
+    data = build_data([0, 0, 1, 2], {"test": [3]}, NAMES)
+    described = describe_balance(build_run(tmp_path, data))
+    again = json.loads(json.dumps(described, allow_nan=False))
+    assert again["imbalance_ratio"] is None
+    assert again["classes"][2] == {
+        "class": "cat", "train": 0, "validation": 0, "calibration": 0, "test": 1,
+    }  # fmt: skip

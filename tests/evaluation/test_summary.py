@@ -1,0 +1,103 @@
+"""What is printed at the end: a line for each network or run, and what comes next."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.report_directory import ReportDirectory
+from evaluation.summary import print_comparison, print_next, print_summary
+
+
+def estimate(value: float, low: float, high: float) -> dict:
+    return {"value": value, "interval_95": [low, high]}
+
+
+def figures(accuracy: dict, robustness: dict | None, ece: float, scaled: float, t: float) -> dict:
+    return {
+        "accuracy": {"top1": accuracy},
+        "robustness": robustness and {"mean": robustness},
+        "calibration": {
+            "temperature": t,
+            "before": {"ece_equal_width": estimate(ece, 0, 1)},
+            "after": {"ece_equal_width": estimate(scaled, 0, 1)},
+        },
+    }
+
+
+REPORT = {
+    "networks": {
+        "keras": figures(estimate(0.95124, 0.94, 0.9617), estimate(0.7, 0.6, 0.8), 0.02504,
+                         0.00406, 1.3754),
+        "int8": figures(estimate(1, 0.98765, 1), None, 0.1, 0.05, 0.9),
+    }
+}  # fmt: skip
+
+
+def table(printed: str) -> list[list[str]]:
+    """Cells of each line, which two spaces or more part."""
+    assert printed.startswith("\n")
+    lines = printed.strip("\n").splitlines()
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+
+
+def test_a_line_for_each_network(capsys):
+    print_summary(REPORT)
+    assert table(capsys.readouterr().out) == [
+        ["network", "accuracy (95 %)", "corrupted", "calibration error", "temperature"],
+        ["keras", "95.12% (94.00 to 96.17)", "70.00%", "0.0250, scaled 0.0041", "1.375"],
+        ["int8", "100.00% (98.77 to 100.00)", "-", "0.1000, scaled 0.0500", "0.900"],
+    ]
+
+
+def next_steps(temperature: float, run: Path, capsys) -> list[str]:
+    report = {"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, temperature)}}
+    print_next(report, run, ReportDirectory(run / "evaluation"))
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "flag"),
+    [(1.3754, "1.375"), (0.97, "0.970"), (1.03, "1.030"), (0.05, "0.050"), (20.0, "20.000")],
+)
+def test_a_temperature_that_matters_is_to_be_folded(capsys, temperature, flag):
+    assert next_steps(temperature, Path("runs/one"), capsys) == [
+        "",
+        "everything lies in runs/one/evaluation: report.html, report.json, predictions.csv, "
+        "label_errors.csv",
+        "next:",
+        f"  python -m export runs/one --temperature {flag}",
+    ]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.985, 1.015])
+def test_a_temperature_near_one_is_left(capsys, temperature):
+    assert len(next_steps(temperature, Path("runs/one"), capsys)) == 2
+
+
+def test_what_comes_next_can_be_pasted_into_a_shell(capsys):
+    *_, line = next_steps(2, Path("my runs/one's"), capsys)
+    assert line == """  python -m export 'my runs/one'"'"'s' --temperature 2.000"""
+
+
+def test_a_line_for_each_run(capsys):
+    behind = {"drop_points": 1.236, "drop_interval_95_points": [-0.5, 2.25]}
+    cost = {"parameters": 1234567, "multiply_adds": 9876543210, "int8_bytes": 1536000,
+            "int8_latency_p50_ms": 0.98765}  # fmt: skip
+    print_comparison(
+        {
+            "runs": [
+                {"run": "large", "accuracy": estimate(0.9, 0.88, 0.92), "behind_best": None,
+                 "corrupted_accuracy": estimate(0.75, 0.7, 0.8), **cost},
+                {"run": "small", "accuracy": estimate(0.8877, 0.87, 0.9), "behind_best": behind,
+                 "corrupted_accuracy": None, **cost, "int8_bytes": 512},
+            ]
+        }
+    )  # fmt: skip
+    assert table(capsys.readouterr().out) == [
+        ["run", "accuracy (95 %)", "behind the best, points", "corrupted", "parameters",
+         "multiply-adds", "int8 KiB", "int8 ms"],
+        ["large", "90.00% (88.00 to 92.00)", "-", "75.00%", "1,234,567", "9,876,543,210",
+         "1,500.0", "0.988"],
+        ["small", "88.77% (87.00 to 90.00)", "1.24 (-0.50 to 2.25)", "-", "1,234,567",
+         "9,876,543,210", "0.5", "0.988"],
+    ]  # fmt: skip
