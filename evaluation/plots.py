@@ -51,7 +51,8 @@ _STYLE = {
 
 
 @contextmanager
-def _chart(height_inches: float) -> Iterator[Figure]:
+def chart(height_inches: float) -> Iterator[Figure]:
+    """Begin a figure in the style that all charts share."""
     with rc_context(_STYLE):
         yield Figure(figsize=(WIDTH_INCHES, height_inches))
 
@@ -83,17 +84,19 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     )
 
 
-def _short(name: str) -> str:
+def shorten(name: str) -> str:
+    """Cut a name that would not fit beside a chart."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-def _percent_ticks() -> PercentFormatter:
+def percent_ticks() -> PercentFormatter:
+    """Write the shares of an axis as percent."""
     return PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%")
 
 
 def _label_rows(axes: Axes, names: Sequence[str]) -> None:
     """Put one name a row, the first on top."""
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -110,7 +113,7 @@ def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
         networks: name -> classes, `{"class": ..., "recall": estimate or None}`, in the same order.
     """
     names = [row["class"] for row in next(iter(networks.values()))]
-    with _chart(0.8 + 0.27 * len(names)) as figure:
+    with chart(0.8 + 0.27 * len(names)) as figure:
         axes = figure.subplots()
         # Side by side within a row's height of 1.
         offsets = 0.22 * (np.arange(len(networks)) - (len(networks) - 1) / 2)
@@ -126,7 +129,7 @@ def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
             )  # fmt: skip
         _label_rows(axes, names)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(_percent_ticks())
+        axes.xaxis.set_major_formatter(percent_ticks())
         axes.set_xlabel("recall, with its 95 % interval")
         _legend_above(axes)
         return to_svg(figure, "recall", "Recall of each class with its 95 % interval")
@@ -147,7 +150,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -
     widths = [each["high"] - each["low"] for each in filled]
     confidence = [each["confidence"] for each in filled]
     accuracy = [each["accuracy"] for each in filled]
-    with _chart(4.6) as figure:
+    with chart(4.6) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         top.plot([0, 1], [0, 1], color=INK, linestyle=":", label="calibrated")
         top.bar(edges, accuracy, widths, align="edge", color=SERIES[0], alpha=0.3)
@@ -155,7 +158,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -
         top.plot(confidence, accuracy, "o", color=SERIES[0], markersize=4.5, label="accuracy")
         top.set_ylim(0, 1.02)
         top.set_ylabel("accuracy")
-        top.yaxis.set_major_formatter(_percent_ticks())
+        top.yaxis.set_major_formatter(percent_ticks())
         top.legend(loc="upper left")
         top.set_title(title)
         pictures = [each["pictures"] for each in filled]
@@ -168,7 +171,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -
         bottom.set_ylabel("pictures")
         bottom.set_xlabel("confidence")
         bottom.set_xlim(0, 1)
-        bottom.xaxis.set_major_formatter(_percent_ticks())
+        bottom.xaxis.set_major_formatter(percent_ticks())
         for axes in (top, bottom):
             axes.grid(axis="y")
         return to_svg(figure, name, f"{title}: accuracy against confidence, and pictures per bin")
@@ -181,7 +184,7 @@ def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
         networks: name -> `{"clean": estimate, "by_severity": five shares}`.
         name: of the drawing, distinct in the page.
     """
-    with _chart(3) as figure:
+    with chart(3) as figure:
         axes = figure.subplots()
         for place, (network, robustness) in enumerate(networks.items()):
             shares = [robustness["clean"]["value"], *robustness["by_severity"]]
@@ -194,7 +197,7 @@ def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
         axes.set_xlabel("severity")
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")
-        axes.yaxis.set_major_formatter(_percent_ticks())
+        axes.yaxis.set_major_formatter(percent_ticks())
         axes.grid(axis="y")
         _legend_above(axes)
         return to_svg(figure, name, "Mean accuracy over all corruptions against severity")
@@ -208,7 +211,7 @@ def plot_layers(layers: Sequence[Mapping[str, Any]]) -> str:
     """
     counts = [each["multiply_adds"] for each in layers]
     unit, word = (1e6, "million") if max(counts) >= 1e6 else (1e3, "thousand")
-    with _chart(0.7 + 0.22 * len(layers)) as figure:
+    with chart(0.7 + 0.22 * len(layers)) as figure:
         axes = figure.subplots()
         axes.barh(range(len(counts)), [count / unit for count in counts], color=SERIES[0])
         _label_rows(axes, [each["layer"] for each in layers])

@@ -10,12 +10,9 @@ from evaluation.command_line import Request
 from evaluation.comparison import COSTS, build_comparison, compare_runs
 from evaluation.report_directory import ReportDirectory
 from pipeline.errors import UserError
-from pipeline.plan import describe_environment
 from pipeline.run_directory import RunDirectory
+from tests.evaluation.comparison_sample import ENVIRONMENT, LABELS, NAMES, build, estimate, report
 
-ENVIRONMENT = describe_environment()
-NAMES = ["ant", "bee", "cat"]
-LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
 """Run -> pictures that it gets wrong; against the best `near` loses 2 and wins 1."""
 
@@ -23,50 +20,6 @@ WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
 def predicted(run: str) -> np.ndarray:
     wrong = np.isin(np.arange(8), WRONG[run])
     return np.where(wrong, (LABELS + 1) % 3, LABELS)
-
-
-def estimate(value: float) -> dict:
-    return {"value": value, "interval_95": [value - 0.01, value + 0.01]}
-
-
-def report(
-    accuracy: float, work: int = 10, size: int = 20, time: float = 1.0, **changes: object
-) -> dict:
-    """As far as a comparison reads it."""
-    file = {"network": "int8", "bytes": size, "latency_p50_ms": time, "preview": False}
-    return {
-        "class_names": NAMES,
-        "pictures": {"test": 8},
-        "run": {
-            "data": "digits", "model": "resnet18", "width": 8, "epochs": 3, "seed": 0,
-            **{name: changes[name] for name in changes if name in ("width", "seed")},
-        },
-        "networks": {
-            "keras": {
-                "accuracy": {"top1": estimate(accuracy)},
-                "calibration": {
-                    "before": {"ece_equal_width": estimate(0.2)},
-                    "after": {"ece_equal_width": estimate(0.1)},
-                },
-                "robustness": changes.get("robustness"),
-            }
-        },
-        "cost": {
-            "parameters": 100,
-            "multiply_adds": work,
-            "files": [
-                {"network": "keras", "bytes": 1, "latency_p50_ms": None, "preview": False},
-                {**file, "preview": changes.get("preview", False)},
-            ],
-        },
-        "environment": ENVIRONMENT,
-    }  # fmt: skip
-
-
-def build(**reports: dict) -> dict:
-    """Compare runs of which only the figures matter."""
-    same = (LABELS, LABELS)
-    return build_comparison(reports, dict.fromkeys(reports, same))
 
 
 def on_front(comparison: dict, cost: str) -> set[str]:

@@ -20,6 +20,12 @@ SPLITS = {"validation": ROWS[:7], "calibration": ROWS[7:9], "test": ROWS[9:32]}
 TEST = SPLITS["test"]
 # For each of 256 reds: random noise, or a picture that looks mirrored, has an answer too.
 KERAS, INT8 = RANDOM.normal(size=(2, 256, 3)).astype(np.float32)
+SURE = {"keras": 1.0, "int8": 3.0}
+"""The one logit that is not 0 of a validation picture; the first two are wrong."""
+CALLED = (LABELS[SPLITS["validation"]] + (np.arange(7) < 2)) % 3
+for logits, name in ((KERAS, "keras"), (INT8, "int8")):
+    logits[SPLITS["validation"]] = SURE[name] * np.eye(3)[CALLED]
+
 NETWORKS = [table_network(KERAS, "keras"), table_network(INT8, "int8")]
 
 
@@ -94,6 +100,10 @@ def test_figures_of_each_network_are_its_own(run):
         assert figures["calibration"]["before"]["nll"]["value"] == pytest.approx(
             losses.mean(), rel=1e-5
         )
+        # Likeliest where 5 of 7 are right: e^(sure / T) / (e^(sure / T) + 2) = 5 / 7. The search
+        # for it ends within 1e-5 of its logarithm.
+        expected = pytest.approx(SURE[name] / np.log(5), rel=1e-4)
+        assert figures["calibration"]["temperature"] == expected
         assert figures["flip"] is None
         assert figures["robustness"] is None
         assert figures["prepared_robustness"] is None

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from evaluation.comparison_page import write_comparison_page
 from evaluation.page import write_page
+from tests.evaluation.comparison_sample import build, report
 from tests.evaluation.report_sample import make_report
 
 selenium = pytest.importorskip("selenium", reason="selenium, of requirements-dev.txt, is missing")
@@ -116,12 +118,18 @@ VIEWS = [
 @pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]}-{view[1][0]}-{view[2]}")
 def seen(request, browser, files) -> dict:
     """What there is to see of a page in one view."""
-    name, (width, height), scheme = request.param
+    name, size, scheme = request.param
+    return look(browser, files[name], size, scheme)
+
+
+def look(browser, file, view, scheme) -> dict:
+    """Open a page and tell what there is to see."""
+    width, height = view
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(files[name].as_uri())
+    browser.get(file.as_uri())
     seen = browser.execute_script(LOOK)
     return {**seen, "asked": width, "scheme": scheme, "log": browser.get_log("browser")}
 
@@ -214,3 +222,26 @@ def test_what_is_printed_fits_the_paper(browser, files):
     )
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert max(reach) <= width
+
+
+@pytest.fixture(scope="module", params=[(PHONE, "dark"), (DESKTOP, "light")], ids=str)
+def compared(request, browser, tmp_path_factory) -> dict:
+    """What there is to see of a comparison of runs of which some cost nearly the same."""
+    runs = {
+        f"resnet{number}_of_a_long_name": report(0.9 - number / 50, 2**number * 10**6, 10**6, 0.1)
+        for number in range(8)
+    }
+    file = tmp_path_factory.mktemp("comparison") / "comparison.html"
+    file.write_text(write_comparison_page(build(**runs)), encoding="utf-8")
+    return look(browser, file, *request.param)
+
+
+def test_a_comparison_can_be_read(compared):
+    test_nothing_sticks_out(compared)
+    test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(compared)
+    test_all_text_can_be_told_from_what_is_behind_it(compared)
+    test_no_text_of_a_chart_is_cut_off(compared)
+    test_charts_are_as_wide_as_a_phone(compared)
+    assert compared["headings"] == [1, 2, 2]
+    assert len(compared["charts"]) == 3
+    assert [text["name"] for text in compared["texts"] if text["size"] < 8] == []
