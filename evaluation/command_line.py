@@ -1,6 +1,7 @@
 """From the command line of `python -m evaluation` to a request."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,12 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     resolved = [path.resolve() for path in paths]
     if twice := [path for path in paths if resolved.count(path.resolve()) > 1]:
         raise UserError(f"runs to compare must be different; received {twice[0]} twice")
-    beside = paths[0] / "evaluation" if len(paths) == 1 else paths[0].parent / "comparison"
+    # `.` and `..` have parents that their names do not tell.
+    neighbour = Path(os.path.normpath(paths[0] / ".." / "comparison"))
+    own = paths[0] / "evaluation" if len(paths) == 1 else neighbour
     return Request(
         runs=tuple(RunDirectory(path) for path in paths),
-        out=values.pop("out") or beside,
+        out=values.pop("out") or own,
         **values,
     )
 

@@ -78,6 +78,11 @@ def _read_report(path: Path) -> dict[str, Any] | None:
 
 def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
     described = report["files"][name]
+    if missing := [key for key in ("file", "crc32") if key not in described]:
+        raise UserError(
+            f"a bundle must be of this version; {folder} does not tell {', '.join(missing)} of "
+            f"{name}"
+        )
     path = folder / described["file"]
     try:
         content = path.read_bytes()

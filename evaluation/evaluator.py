@@ -31,6 +31,9 @@ from pipeline.progress import Progress
 from pipeline.run_directory import RunDirectory
 from pipeline.training import pictures_in_place
 
+FIGURES = 1
+"""Counts up when a figure changes its meaning or its place, so that reports are made anew."""
+
 
 def evaluate(request: Request) -> None:
     """Report on the run that is asked for, or on each of several and on how they compare.
@@ -57,31 +60,15 @@ def evaluate_run(directory: RunDirectory, out: ReportDirectory, request: Request
     run = load_finished_run(directory)
     files = load_deployed(run, None)
     measured = load_deployed(run, request.formats) if request.formats else choose(files)
-    made_of = _describe_ingredients(run, files, measured, request)
+    evaluator = Evaluator(run, files, measured, request)
+    made_of = evaluator.describe_ingredients()
     if earlier := out.earlier(made_of):
         print(f"{out.report} is of this very network: it was not measured again")
         return earlier
     with out.open(), pictures_in_place():
-        evaluator = Evaluator(run, files, measured, request)
         report = {"made_by": "python -m evaluation", "made_of": made_of, **evaluator.report()}
         evaluator.write(out, report)
     return report
-
-
-def _describe_ingredients(
-    run: FinishedRun,
-    files: Sequence[DeployedFile],
-    measured: Sequence[DeployedFile],
-    request: Request,
-) -> dict[str, Any]:
-    """Everything that the figures are a function of."""
-    return {
-        "model_crc32": f"0x{zlib.crc32(run.directory.model.read_bytes()):08x}",
-        "files_crc32": {file.name: f"0x{zlib.crc32(file.content):08x}" for file in files},
-        "measured": [file.name for file in measured],
-        "flip": request.flip,
-        "corrupted": request.corrupted,
-    }
 
 
 class Evaluator:
@@ -101,12 +88,25 @@ class Evaluator:
         measured: Sequence[DeployedFile],
         request: Request,
     ) -> None:
-        self._run, self._files = run, files
+        self._run, self._files, self._request = run, files, request
         self._keras = keras_network(run.network, run.directory.model.name)
         networks = [self._keras, *map(deployed_network, measured)]
         self._measurement = Measurement(run, networks, request.corrupted, request.flip)
         self._gallery = Gallery(run.data)
         self._explanation = Explanation(run.network, measured, self._gallery)
+
+    def describe_ingredients(self) -> dict[str, Any]:
+        """Build all that the figures are a function of."""
+        model = self._run.directory.model.read_bytes()
+        return {
+            "figures": FIGURES,
+            "model_crc32": f"0x{zlib.crc32(model):08x}",
+            "files_crc32": {file.name: f"0x{zlib.crc32(file.content):08x}" for file in self._files},
+            "measured": self._measurement.names,
+            "flip": self._request.flip,
+            "corrupted": self._request.corrupted,
+            "prepared_corruptions": self._measurement.prepared,
+        }
 
     def report(self) -> dict[str, Any]:
         """Measure everything; return the content of `report.json`.

@@ -27,6 +27,10 @@ class Measurement:
         networks: Keras', then those of exported files.
         corrupted: pictures of test that every corruption is applied to, at most.
         flip: whether flip test-time augmentation is measured too.
+
+    Attributes:
+        names: of the networks.
+        prepared: corruptions of the prepared CIFAR-10-C that are measured too.
     """
 
     def __init__(
@@ -34,13 +38,14 @@ class Measurement:
     ) -> None:
         self._run, self._networks, self._flip = run, networks, flip
         self._seed = run.config.run.seed
+        self.names = [network.name for network in networks]
         test = len(run.data.splits.test)
         drawn = np.random.default_rng(self._seed).permutation(test)[:corrupted]
         self._corrupted = np.sort(drawn)
         values = run.config.values()
         fits_prepared = (values["data"], values["image_size"]) == ("cifar10", 32)
-        self._prepared = find_prepared() if fits_prepared else []
-        corruptions = (len(CORRUPTIONS) + len(self._prepared)) * len(SEVERITIES)
+        self.prepared = find_prepared() if corrupted and fits_prepared else []
+        corruptions = (len(CORRUPTIONS) + len(self.prepared)) * len(SEVERITIES)
         pictures = len(run.data.splits.validation) + test * (1 + flip)
         self._total = len(networks) * (pictures + corruptions * len(drawn))
 
@@ -69,10 +74,10 @@ class Measurement:
         clean = [answers.take(self._corrupted) for answers in self.test.values()]
         corrupted = corrupt_images(images, clean[0].labels, self._seed)
         self._robustness = self._measure_on(list(CORRUPTIONS), corrupted, clean, progress)
-        if self._prepared:
+        if self.prepared:
             corrupted = read_prepared(len(self._corrupted), self._seed)
             clean = list(self.test.values())
-            self._prepared_robustness = self._measure_on(self._prepared, corrupted, clean, progress)
+            self._prepared_robustness = self._measure_on(self.prepared, corrupted, clean, progress)
 
     def _measure_on(
         self,

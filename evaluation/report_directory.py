@@ -83,6 +83,8 @@ class ReportDirectory:
             UserError: the disk is full, or the like.
         """
         figures = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # A page of other settings must not stand beside it, should what follows be cut short.
+        self.report.unlink(missing_ok=True)
         write_whole(self.page, lambda aside: aside.write_text(page, encoding="utf-8"))
         write_whole(self.report, lambda aside: aside.write_text(figures, encoding="utf-8"))
 

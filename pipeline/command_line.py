@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: anything that cannot be understood.
         """
-        namespace, rest = self.parse_known_args(arguments)
+        namespace, rest = self.parse_known_intermixed_args(arguments)
         for extra in rest:
             name = extra.partition("=")[0]
             if name.startswith("-"):

@@ -57,6 +57,20 @@ def test_each_flag_reaches_its_field_and_no_other(flag, text, value):
         assert vars(parse_evaluation_request([*arguments, "runs/one"])) == expected
 
 
+def test_flags_may_stand_between_runs():
+    request = parse_evaluation_request(["runs/one", "--flip", "runs/two", "--corrupted", "5"])
+    assert [run.path for run in request.runs] == [Path("runs/one"), Path("runs/two")]
+    assert (request.flip, request.corrupted) == (True, 5)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("runs/one", "runs/comparison"), (".", "../comparison"), ("..", "../../comparison")],
+)
+def test_a_comparison_lies_beside_the_first_run(first, expected):
+    assert parse_evaluation_request([first, "elsewhere/two"]).out == Path(expected)
+
+
 def test_flip_is_a_switch():
     assert vars(parse("--flip")) == {**vars(DEFAULTS), "flip": True}
 

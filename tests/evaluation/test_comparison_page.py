@@ -32,7 +32,7 @@ def test_accuracy_is_drawn_against_cost_in_its_unit(figures):
     assert dots.get_xdata().tolist() == [8, 2, 4]
     assert dots.get_ydata().tolist() == [0.875, 0.75, 0.25]
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
-    assert ends[0] == pytest.approx([0.865, 0.885])
+    assert ends[0] == pytest.approx([0.865, 0.895])
     assert [text.get_text() for text in axes.texts] == ["large", "small", "bad"]
     assert axes.get_xlabel() == "millions"
 

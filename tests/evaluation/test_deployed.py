@@ -119,6 +119,15 @@ def test_a_bundle_of_another_version(run, lacking):
     assert refusal(run) == f"a bundle must be of this version; {path} lacks {lacking}"
 
 
+@pytest.mark.parametrize("lacking", ["file", "crc32"])
+def test_a_file_of_which_too_little_is_told(run, lacking):
+    path = put_bundle(run) / "report.json"
+    report = json.loads(path.read_text())
+    del report["files"]["int8"][lacking]
+    path.write_text(json.dumps(report))
+    assert refusal(run).endswith(f"does not tell {lacking} of int8")
+
+
 @pytest.mark.parametrize("text", ["", '{"files": {', "null", "3", "\xff"])
 def test_a_damaged_report(run, text):
     path = put_bundle(run) / "report.json"

@@ -1,5 +1,6 @@
 """The measurement of a run's networks: which pictures, how many, and the figures of each."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_figures_of_each_network_are_its_own(run):
         assert figures["robustness"] is None
         assert figures["prepared_robustness"] is None
     json.dumps(described, allow_nan=False)
+
+
+def test_the_temperature_that_is_folded_into_a_file_is_told(run):
+    int8 = dataclasses.replace(NETWORKS[1], folded_temperature=1.5)
+    made = Measurement(run, [NETWORKS[0], int8], 0, False)
+    made.answer()
+    described = made.describe()
+    assert [each["folded_temperature"] for each in described.values()] == [1.0, 1.5]
 
 
 def test_flipping_averages_probabilities_of_both_sides(run):

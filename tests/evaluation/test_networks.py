@@ -140,10 +140,13 @@ def test_a_float_probability_of_zero_is_read_as_the_least_float(network, tmp_pat
     np.testing.assert_allclose(answers[0], [0, *2 * [np.log(2.0**-126)]], rtol=1e-6)
 
 
-def test_a_file_keeps_its_name(files):
-    content = files["logits", "float32"]
-    made = deployed_network(DeployedFile("float32", "model_float32.tflite", content, "logits"))
-    assert (made.name, made.file) == ("float32", "model_float32.tflite")
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
+def test_a_file_keeps_its_name_and_the_temperature_that_is_folded_in(files, output):
+    file = DeployedFile("float32", "some.tflite", files[output, "float32"], output, 1.5)
+    made = deployed_network(file)
+    flipped = with_mirror_image(made)
+    for each in (made, flipped):
+        assert (each.name, each.file, each.folded_temperature) == ("float32", "some.tflite", 1.5)
 
 
 def corners() -> np.ndarray:

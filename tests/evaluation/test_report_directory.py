@@ -107,6 +107,20 @@ def test_the_report_is_written_last(out, monkeypatch):
     assert order == [out.page, out.report]
 
 
+def test_no_report_of_other_settings_stands_beside_a_new_page(written, monkeypatch):
+    write_whole = report_directory.write_whole
+
+    def stop(path, write):
+        write_whole(path, write)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report_directory, "write_whole", stop)
+    with pytest.raises(KeyboardInterrupt):
+        written.write({"made_of": "other"}, "other")
+    assert written.page.read_text() == "other"
+    assert written.earlier(MADE_OF) is None
+
+
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_what_json_does_not_know_is_refused_before_anything_is_written(out, figure):
     out.path.mkdir(parents=True)
