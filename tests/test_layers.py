@@ -19,12 +19,15 @@ LIGHT = (
     "quiet_start",
 )
 """Modules of `pipeline` that answer before TensorFlow is loaded."""
-LIGHT_EXPORT = ("__main__", "command_line", "errors", "formats")
-LIGHT_TUNING = (
-    "__main__", "command_line", "limits", "narrowing", "plan", "results", "search_directory",
-    "search_space", "workers",
-)  # fmt: skip
-LIGHT_EVALUATION = ("__main__", "command_line")
+LIGHT_OUTSIDE = {
+    "export": ("__main__", "command_line", "errors", "formats"),
+    "tuning": (
+        "__main__", "command_line", "limits", "narrowing", "plan", "results", "search_directory",
+        "search_space", "workers",
+    ),
+    "evaluation": ("__main__", "command_line"),
+}  # fmt: skip
+"""The same of the other commands."""
 OFFERED_BY_EXPORT = {"preview", "benchmark", "formats", "gate", "graph", "litert"}
 """What other parts may use of the export."""
 HEAVY = {
@@ -84,12 +87,14 @@ def test_what_answers_at_once_does_not_import_tensorflow(name):
     assert not roots(ROOT / f"pipeline/{name}.py") & HEAVY
 
 
-@pytest.mark.parametrize("name", LIGHT_EXPORT)
-def test_what_answers_before_an_export_does_not_import_tensorflow(name):
-    path = ROOT / f"export/{name}.py"
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, names in LIGHT_OUTSIDE.items() for name in names]
+)
+def test_what_answers_before_a_command_does_not_import_tensorflow(part, name):
+    path = ROOT / f"{part}/{name}.py"
     assert not roots(path) & HEAVY
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
-    assert inside <= set(LIGHT_EXPORT)
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith(f"{part}.")}
+    assert inside <= set(LIGHT_OUTSIDE[part])
 
 
 @pytest.mark.parametrize("path", files("export"), ids=str)
@@ -97,32 +102,10 @@ def test_the_export_imports_nothing_beside_or_above_it(path):
     assert not roots(path) & (OUTER - {"export"})
 
 
-@pytest.mark.parametrize("name", LIGHT_TUNING)
-def test_what_answers_before_a_search_does_not_import_tensorflow(name):
-    path = ROOT / f"tuning/{name}.py"
-    assert not roots(path) & HEAVY
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith("tuning.")}
-    assert inside <= set(LIGHT_TUNING)
-
-
-@pytest.mark.parametrize("path", files("tuning"), ids=str)
-def test_the_search_imports_only_what_others_offer(path):
-    assert not roots(path) & (OUTER - {"tuning", "export"})
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
-    assert used <= OFFERED_BY_EXPORT
-
-
-@pytest.mark.parametrize("name", LIGHT_EVALUATION)
-def test_what_answers_before_an_evaluation_does_not_import_tensorflow(name):
-    path = ROOT / f"evaluation/{name}.py"
-    assert not roots(path) & HEAVY
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith("evaluation.")}
-    assert inside <= set(LIGHT_EVALUATION)
-
-
-@pytest.mark.parametrize("path", files("evaluation"), ids=str)
-def test_an_evaluation_imports_only_what_others_offer(path):
-    assert not roots(path) & (OUTER - {"evaluation", "export"})
+@pytest.mark.parametrize("path", [*files("tuning"), *files("evaluation")], ids=str)
+def test_parts_beside_the_export_import_only_what_it_offers(path):
+    own = path.relative_to(ROOT).parts[0]
+    assert not roots(path) & (OUTER - {own, "export"})
     used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
     assert used <= OFFERED_BY_EXPORT
 
