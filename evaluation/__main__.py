@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         return report_user_error(error)
     except KeyboardInterrupt:
-        print("interrupted; no report was written", file=sys.stderr)
+        print("interrupted; what was not finished was not written", file=sys.stderr)
         return 130
     return 0
 

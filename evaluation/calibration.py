@@ -25,13 +25,18 @@ def measure_calibration(test: Answers, validation: Answers, seed: int) -> dict:
         seed: of the bootstrap.
 
     Returns:
-        "temperature", "validation_pictures", and "before" and "after": "nll" in nats, "brier" in
-        [0, 2], "ece_equal_width" and "ece_equal_mass" in [0, 1], each {"value", "interval_95"},
-        with "equal_width_bins" and "equal_mass_bins".
+        "temperature", whether it lies at an end of TEMPERATURES, "bins", "validation_pictures",
+        and "before" and "after": "nll" in nats, "brier" in [0, 2], "ece_equal_width" and
+        "ece_equal_mass" in [0, 1], each {"value", "interval_95"}, with "equal_width_bins" and
+        "equal_mass_bins".
     """
     temperature = fit_temperature(validation)
     return {
         "temperature": temperature,
+        "temperature_at_limit": any(
+            math.isclose(temperature, end, rel_tol=1e-3) for end in TEMPERATURES
+        ),
+        "bins": BINS,
         "validation_pictures": len(validation),
         "before": _measure(test, seed),
         "after": _measure(test.at_temperature(temperature), seed),

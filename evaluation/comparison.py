@@ -10,7 +10,7 @@ import numpy as np
 from evaluation.command_line import Request
 from evaluation.comparison_page import write_comparison_page
 from evaluation.quantised import describe_difference
-from evaluation.report_directory import ReportDirectory
+from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.summary import print_comparison
 from export.gate import compare
 from pipeline.errors import UserError
@@ -20,10 +20,13 @@ from pipeline.run_directory import RunDirectory, write_whole
 COSTS = ("multiply_adds", "int8_bytes", "int8_latency_p50_ms")
 """What accuracy is drawn against."""
 
+NOT_COMPARED = ("flip", "measured")
+"""Settings of a report that do not matter here."""
+
 
 def compare_runs(
     request: Request,
-    evaluate_run: Callable[[RunDirectory, ReportDirectory, Request], dict[str, Any]],
+    evaluate_run: Callable[..., dict[str, Any]],
 ) -> None:
     """Measure every run where that is not done yet, and write the comparison.
 
@@ -38,7 +41,7 @@ def compare_runs(
         for name, run in zip(names, request.runs, strict=True):
             print(f"{name}:", flush=True)
             own = ReportDirectory(run.path / "evaluation")
-            reports[name] = evaluate_run(run, own, request)
+            reports[name] = evaluate_run(run, own, request, NOT_COMPARED)
             answered[name] = own.read_predictions(reports[name]["class_names"])
         comparison = build_comparison(reports, answered)
         page, figures = out.path / "comparison.html", out.path / "comparison.json"
@@ -75,7 +78,7 @@ def build_comparison(
             row["on_front"][cost] = place in front
     first = reports[best]
     return {
-        "made_by": "python -m evaluation",
+        "made_by": MADE_BY,
         "data": first["run"]["data"],
         "pictures": first["pictures"]["test"],
         "best": best,

@@ -29,6 +29,7 @@ def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str
     if previewed:
         contents["int8"] = preview_int8(run.network, images)
     layers = multiply_adds(run.network)
+    total = sum(layers.values())
     files = [
         {
             "network": "keras",
@@ -53,8 +54,11 @@ def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str
             progress.update(1, name)
     return {
         "parameters": count_parameters(run.network),
-        "multiply_adds": sum(layers.values()),
-        "layers": [{"layer": name, "multiply_adds": count} for name, count in layers.items()],
+        "multiply_adds": total,
+        "layers": [
+            {"layer": name, "multiply_adds": count, "share": count / total}
+            for name, count in layers.items()
+        ],
         "threads": 1,
         "files": files,
     }

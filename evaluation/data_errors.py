@@ -37,17 +37,19 @@ class HeldOut:
     suspects: Suspects
 
 
-def find_suspects(run: FinishedRun, answers: Mapping[str, Answers]) -> HeldOut:
+def find_suspects(run: FinishedRun, answers: Mapping[str, Answers], temperature: float) -> HeldOut:
     """Look for wrong labels among the pictures of the given splits.
 
     Args:
         run: the finished run.
         answers: of splits that were not trained on.
+        temperature: at which the network is calibrated; of one that is too sure, hardly any label
+            would be doubted.
     """
     rows = np.concatenate([getattr(run.data.splits, split) for split in answers])
     labels = np.concatenate([each.labels for each in answers.values()])
     logits = np.concatenate([each.logits for each in answers.values()])
-    together = Answers(labels, logits)
+    together = Answers(labels, logits).at_temperature(temperature)
     return HeldOut(rows, together, suspect_labels(labels, together.probabilities))
 
 

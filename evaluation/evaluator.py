@@ -1,11 +1,10 @@
 """From a finished run to its report: answer, measure, explain, write."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from evaluation.answers import Answers
-from evaluation.calibration import fit_temperature
 from evaluation.command_line import Request
 from evaluation.comparison import compare_runs
 from evaluation.cost import measure_cost
@@ -22,7 +21,7 @@ from evaluation.measurement import Measurement, answer_examples
 from evaluation.networks import deployed_network, keras_network
 from evaluation.page import write_page
 from evaluation.pictures import Pictures
-from evaluation.report_directory import ReportDirectory
+from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.summary import print_next, print_summary
 from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun, load_finished_run
@@ -51,8 +50,16 @@ def evaluate(request: Request) -> None:
     print_next(report, run.path, out)
 
 
-def evaluate_run(directory: RunDirectory, out: ReportDirectory, request: Request) -> dict[str, Any]:
+def evaluate_run(
+    directory: RunDirectory, out: ReportDirectory, request: Request, whatever: Collection[str] = ()
+) -> dict[str, Any]:
     """Measure a run and write its report, unless the one that is there still holds; return it.
+
+    Args:
+        directory: the run.
+        out: where its report goes.
+        request: what was asked for.
+        whatever: settings in which the report that is there may differ.
 
     Raises:
         UserError: the run, its bundle or the place is wrong.
@@ -62,11 +69,13 @@ def evaluate_run(directory: RunDirectory, out: ReportDirectory, request: Request
     measured = load_deployed(run, request.formats) if request.formats else choose(files)
     evaluator = Evaluator(run, files, measured, request)
     made_of = evaluator.describe_ingredients()
-    if earlier := out.earlier(made_of):
+    if earlier := out.earlier(made_of, whatever):
         print(f"{out.report} is of this very network: it was not measured again")
         return earlier
     with out.open(), pictures_in_place():
-        report = {"made_by": "python -m evaluation", "made_of": made_of, **evaluator.report()}
+        if out.report.exists():
+            print(f"{out.report} is of other settings or files: it will be replaced")
+        report = {"made_by": MADE_BY, "made_of": made_of, **evaluator.report()}
         evaluator.write(out, report)
     return report
 
@@ -100,6 +109,8 @@ class Evaluator:
         model = self._run.directory.model.read_bytes()
         return {
             "figures": FIGURES,
+            "directory": self._run.directory.path.resolve().name,
+            "processor": describe_environment()["processor"],
             "model_crc32": f"0x{zlib.crc32(model):08x}",
             "files_crc32": {file.name: f"0x{zlib.crc32(file.content):08x}" for file in self._files},
             "measured": self._measurement.names,
@@ -117,13 +128,16 @@ class Evaluator:
         run, splits = self._run, vars(self._run.data.splits)
         self._measurement.answer()
         self._check_accuracy()
-        self._held_out = find_suspects(run, self._answers_held_out())
+        networks = self._measurement.describe()
+        temperature = networks["keras"]["calibration"]["temperature"]
+        self._held_out = find_suspects(run, self._answers_held_out(), temperature)
         show = Pictures(self._measurement.test, self._gallery, self._explanation, splits["test"])
         return {
             "run": _describe_run(run),
             "class_names": list(run.class_names),
+            "chance": 1 / len(run.class_names),
             "pictures": {name: len(rows) for name, rows in splits.items()},
-            "networks": self._measurement.describe(),
+            "networks": networks,
             "quantised": show.quantised(run.class_names),
             "mistakes": show.mistakes(),
             "confused_pairs": show.confused_pairs(run.class_names),
@@ -147,16 +161,16 @@ class Evaluator:
             )
 
     def _answers_held_out(self) -> dict[str, Answers]:
-        """What Keras answers, calibrated, for every picture that it was not trained on."""
+        """What Keras answers for every picture that it was not trained on."""
         calibration = self._run.data.examples("calibration")
         with Progress(len(calibration), "calibration pictures", "pictures") as progress:
             answers = answer_examples([self._keras], calibration, progress)["keras"]
-        validation = self._measurement.validation["keras"]
-        test = self._measurement.test["keras"]
-        held_out = {"validation": validation, "calibration": answers, "test": test}
-        # Of a network that is too sure, hardly any label would be doubted.
-        temperature = fit_temperature(validation)
-        return {split: each.at_temperature(temperature) for split, each in held_out.items()}
+        measurement = self._measurement
+        return {
+            "validation": measurement.validation["keras"],
+            "calibration": answers,
+            "test": measurement.test["keras"],
+        }
 
     def write(self, out: ReportDirectory, report: dict[str, Any]) -> None:
         """Write the tables, the page and the figures.

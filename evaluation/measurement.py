@@ -1,5 +1,6 @@
 """What the networks of a run answer, and the figures of each."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ class Measurement:
         self._seed = run.config.run.seed
         self.names = [network.name for network in networks]
         test = len(run.data.splits.test)
-        drawn = np.random.default_rng(self._seed).permutation(test)[:corrupted]
+        # A function of test alone, so that runs on the same test see the same pictures.
+        self._drawn_by = zlib.crc32(run.splits["test"]["fingerprint"].encode())
+        drawn = np.random.default_rng(self._drawn_by).permutation(test)[:corrupted]
         self._corrupted = np.sort(drawn)
         values = run.config.values()
         fits_prepared = (values["data"], values["image_size"]) == ("cifar10", 32)
@@ -72,10 +75,10 @@ class Measurement:
         test = self._run.data.examples("test")
         images = load_images(Examples(test.source, test.rows[self._corrupted], test.image_size))
         clean = [answers.take(self._corrupted) for answers in self.test.values()]
-        corrupted = corrupt_images(images, clean[0].labels, self._seed)
+        corrupted = corrupt_images(images, clean[0].labels, self._drawn_by)
         self._robustness = self._measure_on(list(CORRUPTIONS), corrupted, clean, progress)
         if self.prepared:
-            corrupted = read_prepared(len(self._corrupted), self._seed)
+            corrupted = read_prepared(len(self._corrupted), self._drawn_by)
             clean = list(self.test.values())
             self._prepared_robustness = self._measure_on(self.prepared, corrupted, clean, progress)
 

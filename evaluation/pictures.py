@@ -8,6 +8,7 @@ import numpy as np
 from evaluation.answers import Answers
 from evaluation.explanation import Explanation
 from evaluation.gallery import Gallery
+from evaluation.intervals import as_json, share
 from evaluation.mistakes import confused_pairs, most_confident_mistakes
 from evaluation.quantised import describe_quantised, newly_broken
 
@@ -42,23 +43,38 @@ class Pictures:
         self._explanation, self._rows = explanation, rows
         self._keras = answers["keras"]
 
-    def mistakes(self) -> list[dict[str, Any]]:
-        """Describe the mistakes that Keras is surest of."""
-        return self._describe(most_confident_mistakes(self._keras, SHOWN))
+    def mistakes(self) -> dict[str, list[dict[str, Any]]]:
+        """Describe the mistakes that each network is surest of."""
+        return {
+            name: self._describe(most_confident_mistakes(answers, SHOWN), answers=answers)
+            for name, answers in self._answers.items()
+        }
 
     def confused_pairs(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
-        """Describe which class is most often taken for which other, with examples."""
+        """Describe which class Keras takes most often for which other, with examples of Keras'.
+
+        How often each network does stands beside.
+        """
         described = []
-        for label, predicted, count in confused_pairs(self._keras, PAIRS):
+        for label, predicted, _ in confused_pairs(self._keras, PAIRS):
             of_label = self._keras.labels == label
-            places = np.flatnonzero(of_label & (self._keras.predicted == predicted))
+            confused = {
+                name: of_label & (answers.predicted == predicted)
+                for name, answers in self._answers.items()
+            }
+            places = np.flatnonzero(confused["keras"])
             surest = np.argsort(-self._keras.confidence[places], kind="stable")[:EXAMPLES]
             described.append(
                 {
                     "label": class_names[label],
                     "predicted": class_names[predicted],
-                    "pictures": count,
-                    "share_of_label": count / int(of_label.sum()),
+                    "pictures": {name: int(found.sum()) for name, found in confused.items()},
+                    "share_of_label": as_json(
+                        {
+                            name: share(found.sum(), of_label.sum())
+                            for name, found in confused.items()
+                        }
+                    ),
                     "examples": self._describe(places[surest]),
                 }
             )

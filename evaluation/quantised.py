@@ -20,7 +20,8 @@ def describe_quantised(
 ) -> dict[str, Any]:
     """Build the figures of an exported file beside the Keras network, on the same pictures."""
     comparison = compare(keras.labels, keras.logits, deployed.logits)
-    return {**describe_difference(comparison), "classes": _classes(comparison, class_names)}
+    classes = _classes(keras, deployed, class_names)
+    return {**describe_difference(comparison), "classes": classes}
 
 
 def describe_difference(comparison: Comparison) -> dict[str, Any]:
@@ -34,13 +35,21 @@ def describe_difference(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _classes(comparison: Comparison, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def _classes(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Recall of each class that has pictures, those that lost most first."""
-    pairs = zip(class_names, comparison.per_class_float, comparison.per_class, strict=True)
-    rows = [
-        {"class": name, "keras": before, "quantised": after,
-         "change_points": 100 * (after - before)}
-        for name, before, after in pairs
-        if not np.isnan(before)
-    ]  # fmt: skip
+    rows = []
+    for label in np.unique(keras.labels):
+        places = np.flatnonzero(keras.labels == label)
+        before, after = keras.take(places), deployed.take(places)
+        comparison = compare(before.labels, before.logits, after.logits)
+        low, high = comparison.interval
+        rows.append(
+            {
+                "class": class_names[label],
+                "keras": comparison.float_accuracy,
+                "quantised": comparison.accuracy,
+                "change_points": -comparison.drop,
+                "change_interval_95_points": [-high, -low],
+            }
+        )
     return sorted(rows, key=lambda row: row["change_points"])

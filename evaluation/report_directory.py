@@ -3,7 +3,8 @@
 import contextlib
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from evaluation.data_errors import HeldOut
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
+
+MADE_BY = "python -m evaluation"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ class ReportDirectory:
         """Create the directory; leave none where there was none and nothing was written.
 
         Raises:
-            UserError: it cannot be created.
+            UserError: it cannot be created, or holds another command's report.
         """
+        self._check_is_ours()
         try:
             existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -66,27 +70,64 @@ class ReportDirectory:
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
 
-    def earlier(self, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the report that is here, if it was made of the same files in the same way."""
+    def _check_is_ours(self) -> None:
+        """Refuse to overwrite a report of the same name that something else made."""
+        report = self._read()
+        if self.report.exists() and report is not None and report.get("made_by") != MADE_BY:
+            raise UserError(
+                f"--out must be new or hold an earlier evaluation; {self.report} is another report"
+            )
+
+    def _read(self) -> dict[str, Any] | None:
+        """Read the report; None where there is none, or half of one."""
         try:
-            report = json.loads(self.report.read_text())
+            report = json.loads(self.report.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        same = isinstance(report, dict) and report.get("made_of") == made_of
-        others = (self.page, self.predictions, self.label_errors)
-        return report if same and all(path.exists() for path in others) else None
+        return report if isinstance(report, dict) else None
 
-    def write(self, report: Mapping[str, Any], page: str) -> None:
+    def earlier(
+        self, made_of: Mapping[str, Any], whatever: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """Return the report that is here, if it was made of the same files in the same way.
+
+        Args:
+            made_of: what a report would be made of now.
+            whatever: parts of it that may differ.
+        """
+        report = self._read()
+        if not report or not {"made_of", "written", "networks"} <= set(report):
+            return None
+        # In its own words: what JSON makes of a tuple is a list.
+        now, then = json.loads(json.dumps(made_of)), report["made_of"]
+        different = {name for name in {*now, *then} if now.get(name) != then.get(name)}
+        same = different <= set(whatever) and report["written"] == self._checksums()
+        return report if same else None
+
+    def write(self, report: dict[str, Any], page: str) -> None:
         """Write the page, then the figures.
+
+        Args:
+            report: the figures; what was written beside them is added.
+            page: of them.
 
         Raises:
             UserError: the disk is full, or the like.
         """
-        figures = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        json.dumps(report, allow_nan=False)
         # A page of other settings must not stand beside it, should what follows be cut short.
         self.report.unlink(missing_ok=True)
         write_whole(self.page, lambda aside: aside.write_text(page, encoding="utf-8"))
+        report["written"] = self._checksums()
+        figures = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         write_whole(self.report, lambda aside: aside.write_text(figures, encoding="utf-8"))
+
+    def _checksums(self) -> dict[str, str]:
+        """CRC-32 of each file beside the report, by its name."""
+        beside = (self.page, self.predictions, self.label_errors)
+        return {
+            path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside if path.exists()
+        }
 
     def write_predictions(self, data: PreparedData, answers: Mapping[str, Answers]) -> None:
         """Write a row for each picture of test: what it shows and what each network answers.

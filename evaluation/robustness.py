@@ -1,5 +1,6 @@
 """How accuracy falls when pictures are corrupted."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from evaluation.answers import Answers
 from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from evaluation.intervals import as_json, bootstrap, percentile, share
 from evaluation.networks import Network, answer
+from export.gate import Z95
 from pipeline.progress import Progress
 
 BATCH = 128
@@ -92,6 +94,8 @@ def describe_robustness(
                 "mean": percentile(by_picture.mean(), resampled),
             }
         ),
+        # Half the width of the widest interval there is, that of a share of one half.
+        "cell_margin": Z95 * 0.5 / math.sqrt(table.shape[-1]),
         "by_severity": table.mean(axis=(0, 2)).tolist(),
         "corruptions": {
             name: {

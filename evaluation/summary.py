@@ -36,9 +36,10 @@ def print_next(report: Mapping[str, Any], run: Path, out: ReportDirectory) -> No
     """Print where everything lies and what comes next."""
     print(f"\neverything lies in {out.path}: {out.page.name}, {out.report.name}, "
           f"{out.predictions.name}, {out.label_errors.name}")  # fmt: skip
-    temperature = report["networks"]["keras"]["calibration"]["temperature"]
-    if abs(temperature - 1) > WORTH_FOLDING:
-        print("next:")
+    calibration = report["networks"]["keras"]["calibration"]
+    temperature, pictures = calibration["temperature"], calibration["validation_pictures"]
+    if abs(temperature - 1) > WORTH_FOLDING and not calibration["temperature_at_limit"]:
+        print(f"next, by the temperature of {pictures:,} validation pictures:")
         print(f"  python -m export {shlex.quote(str(run))} --temperature {temperature:.3f}")
 
 

@@ -70,14 +70,16 @@ class Pictures:
 
 def quantised(names: Sequence[str], tables: Sequence[dict], pictures: Pictures) -> dict:
     def row(k: int) -> dict:
-        before, after = ((t["per_class"][k]["recall"] or {}).get("value") for t in tables)
-        change = None if before is None else 100 * (after - before)
+        before, after = (t["per_class"][k]["recall"]["value"] for t in tables)
+        change = 100 * (after - before)
         return {
-            "class": names[k], "keras": before, "quantised": after, "change_points": change
+            "class": names[k], "keras": before, "quantised": after, "change_points": change,
+            "change_interval_95_points": [change - 1.5, change + 1.5],
         }  # fmt: skip
 
     drop = 100 * (tables[0]["top1"]["value"] - tables[1]["top1"]["value"])
-    rows = sorted(map(row, range(len(names))), key=lambda r: r["change_points"] or 0.0)
+    known = [k for k in range(len(names)) if tables[0]["per_class"][k]["recall"]]
+    rows = sorted(map(row, known), key=lambda r: r["change_points"])
     return {
         "drop_points": drop, "drop_interval_95_points": [drop - 0.5, drop + 0.5],
         "agreement": 0.9713, "lost": 162, "won": 125, "classes": rows,
@@ -145,6 +147,7 @@ def make_report(
             "recorded_test_accuracy": networks["keras"]["accuracy"]["top1"]["value"],
         },
         "class_names": names,
+        "chance": 1 / classes,
         "pictures": {
             "train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes
         },
@@ -152,8 +155,10 @@ def make_report(
         "quantised": {
             "int8": quantised(names, [n["accuracy"] for n in networks.values()], pictures)
         } if int8 else {},
-        "mistakes": [pictures.picture() for _ in range(12 * mistaken)],
-        "confused_pairs": confused_pairs(networks["keras"]["accuracy"], pictures),
+        "mistakes": {
+            name: [pictures.picture() for _ in range(12 * mistaken)] for name in networks
+        },
+        "confused_pairs": confused_pairs(networks, pictures),
         "explanation": {
             "layer": "stage4_block2_relu2",
             "right": [pictures.picture("keras", right=True) for _ in range(4)],
@@ -169,15 +174,21 @@ def make_report(
     return report, pictures.images
 
 
-def confused_pairs(table: dict, pictures: Pictures) -> list[dict]:
-    counts = np.array(table["confusion_matrix"])
+def confused_pairs(networks: dict, pictures: Pictures) -> list[dict]:
+    tables = {
+        name: np.array(each["accuracy"]["confusion_matrix"]) for name, each in networks.items()
+    }
+    counts = tables["keras"]
     mistakes = counts - np.diag(counts.diagonal())
     order = [np.unravel_index(k, counts.shape) for k in np.argsort(-mistakes, axis=None)[:5]]
     return [
         {
             "label": pictures.names[label], "predicted": pictures.names[predicted],
-            "pictures": int(counts[label, predicted]),
-            "share_of_label": float(counts[label, predicted] / counts[label].sum()),
+            "pictures": {name: int(table[label, predicted]) for name, table in tables.items()},
+            "share_of_label": {
+                name: estimate(table[label, predicted] / table[label].sum())
+                for name, table in tables.items()
+            },
             "examples": [pictures.picture() for _ in range(4)],
         }
         for label, predicted in order
@@ -196,7 +207,7 @@ def cost(random: np.random.Generator, int8: bool) -> dict:
         "parameters": 697_962,
         "multiply_adds": int(counts.sum()),
         "layers": [
-            {"layer": name, "multiply_adds": int(count)}
+            {"layer": name, "multiply_adds": int(count), "share": float(count / counts.sum())}
             for name, count in zip(names, counts, strict=True)
         ],
         "threads": 1,

@@ -204,6 +204,13 @@ def test_answers_that_are_all_wrong_reach_the_greatest_temperature():
     validation = Answers(np.array([1, 1]), np.array([[4, 0], [3, 0]], np.float32))
     # The bounded search stops 1e-5 before the end, in logarithm.
     assert fit_temperature(validation) == pytest.approx(TEMPERATURES[1], rel=1e-4)
+    assert measure(validation, validation)["temperature_at_limit"]
+
+
+def test_a_temperature_that_was_fitted_is_not_at_the_limit():
+    result = measure(calibrated(200, seed=2), calibrated(200, seed=3))
+    assert not result["temperature_at_limit"]
+    assert result["bins"] == len(result["before"]["equal_mass_bins"]) == 15
 
 
 def test_scaling_helps_the_likelihood_and_moves_no_class():

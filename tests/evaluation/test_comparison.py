@@ -107,7 +107,10 @@ class Evaluated:
     def __init__(self) -> None:
         self.asked: list[tuple[RunDirectory, Path, Request]] = []
 
-    def __call__(self, run: RunDirectory, out: ReportDirectory, request: Request) -> dict:
+    def __call__(
+        self, run: RunDirectory, out: ReportDirectory, request: Request, whatever: tuple = ()
+    ) -> dict:
+        assert set(whatever) == {"flip", "measured"}
         self.asked.append((run, out.path, request))
         name = next(part for part in reversed(run.path.parts) if part in WRONG)
         out.path.mkdir()
@@ -158,8 +161,8 @@ def test_a_run_in_this_very_folder_has_its_name(tmp_path, monkeypatch):
     assert {row["run"] for row in comparison["runs"]} == {"best", "near"}
 
 
-def _named_here(run: RunDirectory, out: ReportDirectory, request: Request) -> dict:
-    return Evaluated()(RunDirectory(run.path.resolve()), out, request)
+def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, whatever: tuple) -> dict:
+    return Evaluated()(RunDirectory(run.path.resolve()), out, request, whatever)
 
 
 def test_runs_tested_on_different_pictures_are_refused_before_any_is_measured(tmp_path):

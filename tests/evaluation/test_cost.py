@@ -57,8 +57,8 @@ def test_parameters_and_multiply_adds_by_formula(run, network, timed):
     stem, head = 4 * 4 * 3 * 3 * 3 * 4, 4 * 3
     assert described["multiply_adds"] == stem + head == sum(multiply_adds(network).values())
     assert described["layers"] == [
-        {"layer": "stem", "multiply_adds": stem},
-        {"layer": "head", "multiply_adds": head},
+        {"layer": "stem", "multiply_adds": stem, "share": stem / (stem + head)},
+        {"layer": "head", "multiply_adds": head, "share": head / (stem + head)},
     ]
     # Kernel, scale and shift of the norm, and the head with its bias.
     assert described["parameters"] == 3 * 3 * 3 * 4 + 2 * 4 + 4 * 3 + 3

@@ -55,7 +55,7 @@ def held_out_answers(*splits: str) -> dict:
 
 def test_planted_labels_are_found_in_every_split(run):
     gallery = Gallery(run.data)
-    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"))
+    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
     described = describe_label_errors(held_out, gallery)
     assert (described["pictures"], described["suspected"]) == (90, 4)
     # Every picture that is not planted is confidently of its label, and every planted one of
@@ -76,7 +76,7 @@ def test_planted_labels_are_found_in_every_split(run):
 
 
 def test_the_splits_may_come_in_any_order_and_number(run):
-    held_out = find_suspects(run, held_out_answers("test", "validation"))
+    held_out = find_suspects(run, held_out_answers("test", "validation"), 1.0)
     rows = np.concatenate([SPLITS["test"], SPLITS["validation"]])
     np.testing.assert_array_equal(held_out.rows, rows)
     np.testing.assert_array_equal(held_out.answers.labels, LABELS[rows])
@@ -84,9 +84,17 @@ def test_the_splits_may_come_in_any_order_and_number(run):
     assert set(suspected) == {row for row in PLANTED if row in rows}
 
 
+def test_answers_are_looked_at_as_calibrated(run):
+    answers = held_out_answers("validation", "test")
+    found = find_suspects(run, answers, 2.0).answers.logits
+    expected = np.concatenate([each.logits for each in answers.values()]) / 2
+    # A division in float32.
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_no_more_pictures_are_shown_than_fit(run, monkeypatch):
     monkeypatch.setattr(data_errors, "SHOWN", 2)
-    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"))
+    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
     described = describe_label_errors(held_out, Gallery(run.data))
     assert described["suspected"] == 4
     assert [each["row"] for each in described["ranked"]] == list(PLANTED)[:2]
@@ -96,7 +104,7 @@ def test_no_suspect(run):
     answers = {"test": answers_of(TRUTH[:30], CHANCES[:30])}
     truth = build_run(run.directory.path, build_data(TRUTH, {"test": range(30)}, NAMES))
     answers["test"].logits[:] = np.log(np.eye(3)[TRUTH[:30]] * 0.9 + 0.03)
-    described = describe_label_errors(find_suspects(truth, answers), Gallery(truth.data))
+    described = describe_label_errors(find_suspects(truth, answers, 1.0), Gallery(truth.data))
     assert described == {"pictures": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
 
 

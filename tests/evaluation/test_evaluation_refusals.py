@@ -111,5 +111,5 @@ def test_an_interrupt_leaves_nothing(own_run, contents, monkeypatch):
     before = contents(own_run)
     outcome = run_command(main, own_run, *QUICK)
     assert outcome.code == 130
-    assert outcome.error == "interrupted; no report was written\n"
+    assert outcome.error == "interrupted; what was not finished was not written\n"
     assert contents(own_run) == before

@@ -90,20 +90,32 @@ def drawn_class(gallery: Gallery, picture: dict, view: str) -> int:
 
 
 def test_mistakes_that_keras_is_surest_of(pictures, gallery):
-    found = pictures.mistakes()
+    assert list(pictures.mistakes()) == ["keras", "int8"]
+    found = pictures.mistakes()["keras"]
     expected = sorted(range(20), key=lambda place: -CONFIDENCE[place])[:SHOWN]
     assert places(found) == expected
     assert_shown(found, gallery, KERAS)
     assert [list(each["images"]) for each in found] == [["picture"]] * SHOWN
+    of_file = pictures.mistakes()["int8"]
+    wrong = {place for place in range(40) if FILE_PREDICTED[place] != LABELS[place]}
+    # It is as sure of all its mistakes, but for rounding.
+    assert len(of_file) == SHOWN
+    assert set(places(of_file)) <= wrong
+    assert_shown(of_file, gallery, FILE)
 
 
 def test_confused_classes_with_their_surest_examples(pictures, gallery):
     found = pictures.confused_pairs(NAMES)
     # Of places 0 to 19 seven are ants, seven bees and six cats; of all 40, 14, 13 and 13.
-    assert [(each["label"], each["predicted"], each["pictures"]) for each in found] == [
+    assert [(e["label"], e["predicted"], e["pictures"]["keras"]) for e in found] == [
         ("ant", "bee", 7), ("bee", "cat", 7), ("cat", "ant", 6),
     ]  # fmt: skip
-    assert [each["share_of_label"] for each in found] == [7 / 14, 7 / 13, 6 / 13]
+    shares = [each["share_of_label"]["keras"]["value"] for each in found]
+    assert shares == [7 / 14, 7 / 13, 6 / 13]
+    for each in found:
+        label, predicted = (NAMES.index(each[name]) for name in ("label", "predicted"))
+        of_file = np.sum((FILE.labels == label) & (FILE.predicted == predicted))
+        assert each["pictures"]["int8"] == of_file
     for label, each in enumerate(found):
         wrong = [place for place in range(20) if LABELS[place] == label]
         surest = sorted(wrong, key=lambda place: -CONFIDENCE[place])
@@ -131,7 +143,7 @@ def test_right_answers_are_drawn_by_the_seed(pictures):
 
 def test_of_a_mistake_answer_and_label_are_explained(pictures, gallery):
     wrong = pictures.explanation(seed=0)["wrong"]
-    assert places(wrong) == places(pictures.mistakes())[:EXPLAINED]
+    assert places(wrong) == places(pictures.mistakes()["keras"])[:EXPLAINED]
     assert_shown(wrong, gallery, KERAS)
     for place, each in zip(places(wrong), wrong, strict=True):
         assert list(each["images"]) == ["picture", "its answer", "its label"]
@@ -172,7 +184,8 @@ def test_what_broke_is_still_shown_once_right_answers_are_explained(pictures, ga
 def test_keras_alone_without_mistakes(gallery, drawings):
     perfect = answers_of(LABELS, np.eye(3)[LABELS])
     pictures = Pictures({"keras": perfect}, gallery, drawings, ROWS)
-    assert pictures.mistakes() == pictures.confused_pairs(NAMES) == []
+    assert pictures.mistakes() == {"keras": []}
+    assert pictures.confused_pairs(NAMES) == []
     assert pictures.quantised(NAMES) == {}
     explained = pictures.explanation(seed=0)
     assert explained["wrong"] == []

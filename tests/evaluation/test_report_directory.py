@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ PATHS = ['in/a, b/"0".png', "in/1.png", "in/ü/2.png", "in/3\n.png", "in/4.png",
 MADE_OF = {"model_crc32": "0x01", "measured": ["int8"], "flip": False}
 
 
+REPORT = {"made_by": "python -m evaluation", "made_of": MADE_OF, "networks": {}, "figure": 0.5}
+
+
 @pytest.fixture
 def out(tmp_path) -> ReportDirectory:
     return ReportDirectory(tmp_path / "run" / "evaluation")
@@ -34,7 +38,7 @@ def written(out) -> ReportDirectory:
     with out.open():
         out.predictions.write_text("row\n")
         out.label_errors.write_text("row\n")
-        out.write({"made_of": MADE_OF, "figure": 0.5}, "<p>Käfer</p>")
+        out.write(dict(REPORT), "<p>Käfer</p>")
     return out
 
 
@@ -90,7 +94,11 @@ def test_a_place_that_cannot_be_a_folder(tmp_path, below):
 def test_report_and_page_are_written_as_they_are(written):
     assert written.page.read_text(encoding="utf-8") == "<p>Käfer</p>"
     text = written.report.read_text(encoding="utf-8")
-    assert json.loads(text) == {"made_of": MADE_OF, "figure": 0.5}
+    report = json.loads(text)
+    checksums = report.pop("written")
+    assert report == REPORT
+    files = (written.page, written.predictions, written.label_errors)
+    assert checksums == {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in files}
     assert text.endswith("}\n")
 
 
@@ -144,7 +152,7 @@ def test_what_cannot_be_written_is_a_user_error(out):
 
 
 def test_a_report_of_the_same_files_holds(written):
-    assert written.earlier(MADE_OF) == {"made_of": MADE_OF, "figure": 0.5}
+    assert written.earlier(MADE_OF).items() > REPORT.items()
 
 
 @pytest.mark.parametrize(
@@ -159,6 +167,42 @@ def test_a_report_of_other_files_does_not_hold(written, change):
 def test_a_report_that_does_not_say_what_it_is_of_does_not_hold(written):
     written.report.write_text("{}")
     assert written.earlier(MADE_OF) is None
+
+
+def test_only_what_matters_must_be_the_same(written):
+    assert written.earlier({**MADE_OF, "flip": True}, ["flip"])
+    assert not written.earlier({**MADE_OF, "flip": True, "measured": []}, ["flip"])
+
+
+@pytest.mark.parametrize("name", ["page", "predictions", "label_errors"])
+def test_a_report_beside_which_something_was_changed_does_not_hold(written, name):
+    getattr(written, name).write_text("")
+    assert written.earlier(MADE_OF) is None
+
+
+def test_half_a_report_does_not_hold(written):
+    report = json.loads(written.report.read_text())
+    del report["networks"]
+    written.report.write_text(json.dumps(report))
+    assert written.earlier(MADE_OF) is None
+
+
+@pytest.mark.parametrize("content", ['{"made_by": "python -m export"}', "{}"])
+def test_another_report_is_not_overwritten(out, content):
+    out.path.mkdir(parents=True)
+    out.report.write_text(content)
+    rule = "must be new or hold an earlier evaluation"
+    with pytest.raises(UserError, match=rule), out.open():
+        pass
+    assert out.report.read_text() == content
+
+
+def test_an_earlier_report_and_half_of_one_are_overwritten(written):
+    with written.open():
+        pass
+    written.report.write_text('{"made')
+    with written.open():
+        pass
 
 
 @pytest.mark.parametrize("name", ["report", "page", "predictions", "label_errors"])

@@ -38,6 +38,9 @@ def test_a_table_by_hand():
     assert noise["accuracy"] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0], abs=ROUNDING)
     assert fog["mean"] == pytest.approx(0.7, abs=ROUNDING)
     assert noise["mean"] == pytest.approx(0.4, abs=ROUNDING)
+    # Wald's interval of a share of one half.
+    margin = 1.959964 * 0.5 / np.sqrt(described["pictures"])
+    assert described["cell_margin"] == pytest.approx(margin)
     assert described["by_severity"] == pytest.approx([0.85, 0.7, 0.55, 0.4, 0.25], abs=ROUNDING)
     assert described["mean"]["value"] == pytest.approx(0.55, abs=ROUNDING)
     low, high = described["mean"]["interval_95"]

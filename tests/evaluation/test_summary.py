@@ -7,6 +7,8 @@ import pytest
 from evaluation.report_directory import ReportDirectory
 from evaluation.summary import print_comparison, print_next, print_summary
 
+LIMIT = 20.0
+
 
 def estimate(value: float, low: float, high: float) -> dict:
     return {"value": value, "interval_95": [low, high]}
@@ -18,6 +20,8 @@ def figures(accuracy: dict, robustness: dict | None, ece: float, scaled: float, 
         "robustness": robustness and {"mean": robustness},
         "calibration": {
             "temperature": t,
+            "temperature_at_limit": t == LIMIT,
+            "validation_pictures": 1234,
             "before": {"ece_equal_width": estimate(ece, 0, 1)},
             "after": {"ece_equal_width": estimate(scaled, 0, 1)},
         },
@@ -57,20 +61,20 @@ def next_steps(temperature: float, run: Path, capsys) -> list[str]:
 
 @pytest.mark.parametrize(
     ("temperature", "flag"),
-    [(1.3754, "1.375"), (0.97, "0.970"), (1.03, "1.030"), (0.05, "0.050"), (20.0, "20.000")],
+    [(1.3754, "1.375"), (0.97, "0.970"), (1.03, "1.030"), (0.06, "0.060")],
 )
 def test_a_temperature_that_matters_is_to_be_folded(capsys, temperature, flag):
     assert next_steps(temperature, Path("runs/one"), capsys) == [
         "",
         "everything lies in runs/one/evaluation: report.html, report.json, predictions.csv, "
         "label_errors.csv",
-        "next:",
+        "next, by the temperature of 1,234 validation pictures:",
         f"  python -m export runs/one --temperature {flag}",
     ]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.985, 1.015])
-def test_a_temperature_near_one_is_left(capsys, temperature):
+@pytest.mark.parametrize("temperature", [1.0, 0.985, 1.015, LIMIT])
+def test_a_temperature_near_one_or_at_the_limit_is_left(capsys, temperature):
     assert len(next_steps(temperature, Path("runs/one"), capsys)) == 2
 
 
