@@ -10,7 +10,7 @@ from pipeline.tables import plain_table
 
 HEADER = ("network", "accuracy (95 %)", "corrupted", "calibration error", "temperature")
 WORTH_FOLDING = 0.02
-"""Temperatures nearer to 1 than this change nothing that one would see."""
+"""Temperatures whose ratio is nearer to 1 than this give the same to the eye."""
 
 
 def print_summary(report: Mapping[str, Any]) -> None:
@@ -36,9 +36,13 @@ def print_next(report: Mapping[str, Any], run: Path, out: ReportDirectory) -> No
     """Print where everything lies and what comes next."""
     print(f"\neverything lies in {out.path}: {out.page.name}, {out.report.name}, "
           f"{out.predictions.name}, {out.label_errors.name}")  # fmt: skip
-    calibration = report["networks"]["keras"]["calibration"]
+    networks = report["networks"]
+    calibration = networks["keras"]["calibration"]
     temperature, pictures = calibration["temperature"], calibration["validation_pictures"]
-    if abs(temperature - 1) > WORTH_FOLDING and not calibration["temperature_at_limit"]:
+    # What the exported files have of it; before there are any, nothing.
+    folded = [each["folded_temperature"] for name, each in networks.items() if name != "keras"]
+    missing = any(abs(temperature / each - 1) > WORTH_FOLDING for each in folded or [1.0])
+    if missing and not calibration["temperature_at_limit"]:
         print(f"next, by the temperature of {pictures:,} validation pictures:")
         print(f"  python -m export {shlex.quote(str(run))} --temperature {temperature:.3f}")
 

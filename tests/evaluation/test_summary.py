@@ -78,6 +78,14 @@ def test_a_temperature_near_one_or_at_the_limit_is_left(capsys, temperature):
     assert len(next_steps(temperature, Path("runs/one"), capsys)) == 2
 
 
+@pytest.mark.parametrize(("folded", "lines"), [(1.0, 4), (1.38, 2), (0.8, 4)])
+def test_a_temperature_that_the_exported_file_has_is_not_folded_again(capsys, folded, lines):
+    int8 = {**figures(estimate(1, 1, 1), None, 0, 0, 1.0), "folded_temperature": folded}
+    report = {"networks": {**REPORT["networks"], "int8": int8}}
+    print_next(report, Path("runs/one"), ReportDirectory(Path("there")))
+    assert len(capsys.readouterr().out.splitlines()) == lines
+
+
 def test_what_comes_next_can_be_pasted_into_a_shell(capsys):
     *_, line = next_steps(2, Path("my runs/one's"), capsys)
     assert line == """  python -m export 'my runs/one'"'"'s' --temperature 2.000"""
