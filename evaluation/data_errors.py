@@ -12,7 +12,6 @@ from evaluation.gallery import Gallery
 from evaluation.label_errors import Suspects, class_balance, suspect_labels
 from evaluation.measurement import answer_examples
 from evaluation.networks import Network
-from pipeline.data.batches import Examples
 from pipeline.finished_run import FinishedRun
 from pipeline.progress import Progress
 
@@ -73,9 +72,7 @@ def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]
 
 def describe_hardest(run: FinishedRun, keras: Network, gallery: Gallery) -> dict[str, Any]:
     """Find pictures of train that the network still gets most wrong: greatest cross-entropy."""
-    train = run.data.examples("train")
-    spread = np.linspace(0, len(train) - 1, min(len(train), HARDEST_AMONG)).astype(int)
-    examples = Examples(train.source, train.rows[spread], train.image_size)
+    examples = run.data.examples("train").spread(HARDEST_AMONG)
     with Progress(len(examples), "looking for hard pictures", "pictures") as progress:
         answers = answer_examples([keras], examples, progress)[keras.name]
     hardest = np.argsort(-negative_log_likelihoods(answers), kind="stable")[:SHOWN]

@@ -61,7 +61,7 @@ class Gallery:
                 {
                     "split": self._split_of(row),
                     "row": row,
-                    "path": source.paths[row] if source.paths else None,
+                    "path": source.path_of(row),
                     "label": source.class_names[answers.labels[place]],
                     "predicted": source.class_names[answers.predicted[place]],
                     "confidence": float(answers.confidence[place]),

@@ -73,7 +73,7 @@ class ReportDirectory:
     def _check_is_ours(self) -> None:
         """Refuse to overwrite a report of the same name that something else made."""
         report = self._read()
-        if self.report.exists() and report is not None and report.get("made_by") != MADE_BY:
+        if report is not None and report.get("made_by") != MADE_BY:
             raise UserError(
                 f"--out must be new or hold an earlier evaluation; {self.report} is another report"
             )
@@ -145,8 +145,7 @@ class ReportDirectory:
                 writer = csv.writer(file)
                 writer.writerow(header)
                 for place, row in enumerate(rows.tolist()):
-                    cells = [row, data.source.paths[row] if data.source.paths else ""]
-                    cells.append(names[data.source.labels[row]])
+                    cells = [row, data.source.path_of(row), names[data.source.labels[row]]]
                     for answered in answers.values():
                         cells.append(names[answered.predicted[place]])
                         cells.append(f"{answered.confidence[place]:.4f}")
@@ -170,9 +169,8 @@ class ReportDirectory:
                     suspects.indices, suspects.suggested, suspects.margins, strict=True
                 ):
                     row = held_out.rows[place]
-                    path = data.source.paths[row] if data.source.paths else ""
-                    label = names[data.source.labels[row]]
-                    writer.writerow([row, path, label, names[suggested], f"{margin:.4f}"])
+                    cells = [row, data.source.path_of(row), names[data.source.labels[row]]]
+                    writer.writerow([*cells, names[suggested], f"{margin:.4f}"])
 
         write_whole(self.label_errors, write)
 

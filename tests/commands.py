@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -13,6 +14,26 @@ class Outcome(NamedTuple):
     code: int
     printed: str
     error: str
+
+
+def refusal(
+    command: Callable[..., Outcome],
+    watched: Path,
+    contents: Callable[[Path], dict],
+    *arguments: str | os.PathLike,
+) -> str:
+    """Run a command that must refuse and change nothing below `watched`.
+
+    Returns:
+        Its one line without `error: `.
+    """
+    before = contents(watched)
+    outcome = command(*arguments)
+    assert outcome.code == 2, outcome.printed + outcome.error
+    assert outcome.error.startswith("error: ")
+    assert outcome.error.count("\n") == 1
+    assert contents(watched) == before
+    return outcome.error.removeprefix("error: ").strip()
 
 
 def run_command(main: Callable[[list[str]], int], *arguments: str | os.PathLike) -> Outcome:

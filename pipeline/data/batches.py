@@ -47,6 +47,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def spread(self, count: int) -> "Examples":
+        """Return `count` of them, evenly spread, or all where there are no more."""
+        places = np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)
+        return dataclasses.replace(self, rows=self.rows[places])
+
 
 @dataclass(frozen=True)
 class Order:

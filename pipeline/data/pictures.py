@@ -60,3 +60,7 @@ class Source:
     provided: dict[str, np.ndarray]
     problems: tuple[tuple[str, str], ...] = ()
     paths: tuple[str, ...] = ()
+
+    def path_of(self, row: int) -> str | None:
+        """Return the file of a row; None where pictures are not files of their own."""
+        return self.paths[row] if self.paths else None

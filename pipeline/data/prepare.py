@@ -88,8 +88,7 @@ class PixelStatistics:
 
 def pixel_statistics(examples: Examples) -> PixelStatistics:
     """Measure the pixels of the un-augmented, resized pictures."""
-    spread = np.linspace(0, len(examples) - 1, min(len(examples), STATISTICS_PICTURES))
-    sample = Examples(examples.source, examples.rows[spread.astype(int)], examples.image_size)
+    sample = examples.spread(STATISTICS_PICTURES)
     pixels, total, squares = 0, np.zeros(3), np.zeros(3)
     with Progress(len(sample), "measuring pixel statistics", "pictures") as progress:
         for images, _, _ in build_evaluation_batches(sample, global_batch_size=256):

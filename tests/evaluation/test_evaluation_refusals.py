@@ -1,5 +1,6 @@
 """`python -m evaluation` on wrong input: one line that says what, exit code 2, nothing written."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from evaluation import measurement
 from evaluation.__main__ import main
-from tests.commands import run_command
+from tests.commands import refusal, run_command
 
 QUICK = ("--corrupted", "0")
 
@@ -17,17 +18,9 @@ QUICK = ("--corrupted", "0")
 @pytest.fixture
 def refused(own_run, contents):
     """Run the command, which must refuse; return its one line without `error: `."""
-
-    def run(*arguments: str | Path) -> str:
-        before = contents(own_run.parent)
-        outcome = run_command(main, *arguments)
-        assert outcome.code == 2, outcome.printed + outcome.error
-        assert outcome.error.startswith("error: ")
-        assert outcome.error.count("\n") == 1
-        assert contents(own_run.parent) == before
-        return outcome.error.removeprefix("error: ").strip()
-
-    return run
+    return functools.partial(
+        refusal, functools.partial(run_command, main), own_run.parent, contents
+    )
 
 
 def put_bundle(run: Path, **changes: object) -> Path:

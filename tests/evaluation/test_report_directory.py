@@ -198,11 +198,11 @@ def test_another_report_is_not_overwritten(out, content):
 
 
 def test_an_earlier_report_and_half_of_one_are_overwritten(written):
-    with written.open():
-        pass
-    written.report.write_text('{"made')
-    with written.open():
-        pass
+    for earlier in (written.report.read_text(), '{"made'):
+        written.report.write_text(earlier)
+        with written.open():
+            written.write({**REPORT, "figure": 0.75}, "<p>new</p>")
+        assert written.earlier(MADE_OF)["figure"] == 0.75
 
 
 @pytest.mark.parametrize("name", ["report", "page", "predictions", "label_errors"])

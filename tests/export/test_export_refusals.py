@@ -1,5 +1,6 @@
 """`python -m export` on wrong input: one line that says what, exit code 2, nothing written."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,22 +12,13 @@ from filelock import FileLock
 from pipeline.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits
+from tests.commands import refusal
 
 
 @pytest.fixture
 def refused(export, own_run, contents):
     """Run the command, which must refuse; return its one line without `error: `."""
-
-    def run(*arguments: str | Path) -> str:
-        before = contents(own_run.parent)
-        outcome = export(*arguments)
-        assert outcome.code == 2, outcome.printed + outcome.error
-        assert outcome.error.startswith("error: ")
-        assert outcome.error.count("\n") == 1
-        assert contents(own_run.parent) == before
-        return outcome.error.removeprefix("error: ").strip()
-
-    return run
+    return functools.partial(refusal, export, own_run.parent, contents)
 
 
 def change_config(run: Path, change) -> None:
