@@ -44,11 +44,12 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     from export.calibration import Calibrator
     from export.converter import Converter, quantize_to_int8
     from export.network import write_single_picture_graph
-    from pipeline.config import ModelConfig
     from pipeline.models import build_model, resolve_stem
+    from pipeline.sections import ModelConfig
 
+    model = ModelConfig(width=width)
     network = build_model(
-        ModelConfig(width=width),
+        model,
         input_shape=(size, size, 3),
         classes=CLASSES,
         pixel_mean=[PIXEL_MEAN] * 3,
@@ -61,7 +62,7 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     (folder / "float32.tflite").write_bytes(float32)
     ranges = Calibrator(float32, pictures(size)).full
     (folder / "int8.tflite").write_bytes(quantize_to_int8(float32, ranges))
-    return resolve_stem("auto", size)
+    return resolve_stem(model, size)
 
 
 def torch_network(width: int, stem: str) -> Any:

@@ -63,9 +63,9 @@ def ours(seconds: float) -> Measure:
     load_tensorflow_quietly()
     import tensorflow as tf
 
-    from pipeline.config import AugmentConfig
     from pipeline.data.batches import Examples, build_training_batches
     from pipeline.data.pictures import ArrayPictures, Source
+    from pipeline.sections import AugmentConfig
 
     tf.config.experimental.enable_op_determinism()
     images, labels = random_pictures()

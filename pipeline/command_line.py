@@ -123,7 +123,8 @@ class Request:
         Raises:
             UserError: an unknown name or a value out of range.
         """
-        return preset(self.preset_name()).with_values(self.explicit_values())
+        config = preset(self.preset_name()).with_values(self.explicit_values())
+        return config.with_own_width()
 
 
 def parse_training_request(arguments: list[str]) -> Request:

@@ -1,4 +1,4 @@
-"""Every setting of a run: its default, unit, range and meaning.
+"""One run's configuration: its sections, JSON, and the rules that hold between settings.
 
 Standard library only: the command line must answer without importing TensorFlow.
 """
@@ -6,181 +6,21 @@ Standard library only: the command line must answer without importing TensorFlow
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import UserError, unknown
-from pipeline.settings import Section, flag, option
-
-MODELS = ("resnet18",)
-"""Networks that `pipeline.models` builds."""
-
-
-OPTIMIZERS = (
-    "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adadelta", "adafactor", "adagrad",
-    "adamax", "ftrl", "lamb", "lion", "muon", "nadam",
-)  # fmt: skip
-"""Keras' optimizers by their lower-case names, with momentum and nesterov as kinds of sgd.
-
-All but ScheduleFreeAdamW, whose weight decay Keras 3.15 computes and then overwrites.
-"""
-
-
-@dataclass(frozen=True)
-class DataConfig(Section):
-    """Where pictures come from and how they are split."""
-
-    data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
-    image_size: int = option(
-        0, "height and width of the model's input in pixels; 0: the source's own", minimum=0
-    )
-    validation_share: float = option(
-        0.1, "share of train that is carved out for validation", above=0, maximum=0.5
-    )
-    test_share: float = option(
-        0.15, "share kept for the test, where the source brings no test split", above=0, maximum=0.5
-    )
-    calibration_size: int = option(
-        500, "pictures of train that quantisation may look at", minimum=1
-    )
-    split_seed: int = option(
-        -1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1
-    )
-    max_bad_share: float = option(
-        0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
-    )
-
-
-@dataclass(frozen=True)
-class AugmentConfig(Section):
-    """How training pictures are varied; every strength of 0 is off."""
-
-    crop_padding: int = option(0, "random crop after padding by this many pixels", minimum=0)
-    crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
-    resized_crop_area: float = option(
-        0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
-    )
-    flip: str = option(
-        "none",
-        "random flips; alternating: every other epoch shows the mirror image",
-        choices=("none", "horizontal", "vertical", "both", "alternating"),
-    )
-    rotation: float = option(0.0, "rotation by up to +- degrees", minimum=0, maximum=180)
-    brightness: float = option(0.0, "brightness factor in 1 +- this", minimum=0, maximum=1)
-    contrast: float = option(0.0, "contrast factor in 1 +- this", minimum=0, maximum=1)
-    saturation: float = option(0.0, "saturation factor in 1 +- this", minimum=0, maximum=1)
-    hue: float = option(0.0, "hue shift of +- this share of the circle", minimum=0, maximum=0.5)
-    policy: str = option(
-        "none",
-        "an automatic augmentation policy",
-        choices=("none", "trivialaugment", "randaugment"),
-    )
-    randaugment_layers: int = option(2, "operations RandAugment applies to a picture", minimum=1)
-    randaugment_magnitude: int = option(
-        9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
-    )
-    cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0)
-    erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
-    mixup: float = option(0.0, "alpha of mixup's Beta(alpha, alpha)", minimum=0)
-    cutmix: float = option(0.0, "alpha of CutMix's Beta(alpha, alpha)", minimum=0)
-
-
-@dataclass(frozen=True)
-class ModelConfig(Section):
-    """Which network."""
-
-    model: str = option("resnet18", "the network", choices=MODELS)
-    width: int = option(64, "channels of the first stage", minimum=1)
-    stem: str = option(
-        "auto",
-        "3x3 convolution (cifar) or 7x7/2 with max-pool (imagenet); auto: imagenet from 96 px",
-        choices=("auto", "cifar", "imagenet"),
-    )
-    dropout: float = option(
-        0.0, "share of features dropped before the head", minimum=0, maximum=0.9
-    )
-    zero_init: bool = option(False, "start each block as the identity (last norm's scale at zero)")
-
-
-@dataclass(frozen=True)
-class FitConfig(Section):
-    """Loss, optimizer, schedule and length of training."""
-
-    epochs: int = option(30, "passes over the training split", minimum=1)
-    batch_size: int = option(128, "pictures a step over all devices together", minimum=1)
-    optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
-    momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
-    peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)
-    schedule: str = option(
-        "cosine",
-        "shape of the learning rate after warm-up",
-        choices=("constant", "step", "cosine", "triangular"),
-    )
-    warmup_share: float = option(
-        0.05, "share of all steps in which the rate rises linearly", minimum=0, maximum=0.9
-    )
-    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1)
-    step_factor: float = option(0.1, "schedule step: factor of each drop", above=0, maximum=1)
-    weight_decay: float = option(
-        0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0
-    )
-    clip_norm: float = option(0.0, "largest global norm of the gradient; 0: no clipping", minimum=0)
-    label_smoothing: float = option(
-        0.0, "share of the target spread over all classes", minimum=0, maximum=0.9
-    )
-    class_weights: str = option(
-        "none",
-        "balanced: weight each class by the inverse of its frequency",
-        choices=("none", "balanced"),
-    )
-    ema_decay: float = option(
-        0.0, "decay a step of the weights' moving average; 0: none", minimum=0, maximum=0.99999
-    )
-    early_stopping: int = option(
-        0, "epochs without a better validation accuracy before stopping; 0: never", minimum=0
-    )
-
-
-@dataclass(frozen=True)
-class RunConfig(Section):
-    """Seed, hardware and safety."""
-
-    seed: int = option(0, "of everything random", minimum=0, maximum=2**31 - 1)
-    devices: str = option(
-        "auto", "auto (every GPU, else the CPU), cpu, cpu:N (N logical CPUs), gpu or gpu:N"
-    )
-    precision: str = option(
-        "auto",
-        "arithmetic of the layers; weights stay float32",
-        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
-    )
-    deterministic: bool = option(True, "bit-identical runs; off is faster on some GPUs")
-    checkpoint_seconds: float = option(120.0, "longest time between two checkpoints", above=0)
-    checkpoint_steps: int = option(
-        0, "most steps between two checkpoints; 0: by time only", minimum=0
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        kind, count = parse_devices(self.devices)
-        if kind != "auto":
-            # One spelling, so that `cpu` and `cpu:1` are the same setting.
-            object.__setattr__(self, "devices", f"{kind}:{count}")
-
-
-def parse_devices(devices: str) -> tuple[str, int]:
-    """Split `--devices` into its kind (auto, cpu, gpu) and number of devices (auto: 1).
-
-    Raises:
-        UserError: of another form.
-    """
-    kind, colon, count = devices.partition(":")
-    if devices == "auto" or (kind in ("cpu", "gpu") and not colon):
-        return kind, 1
-    if kind in ("cpu", "gpu") and count.isdecimal() and int(count) > 0:
-        return kind, int(count)
-    raise UserError(f"--devices must be auto, cpu, cpu:N, gpu or gpu:N; received {devices!r}")
+from pipeline.sections import (
+    AugmentConfig,
+    DataConfig,
+    FitConfig,
+    ModelConfig,
+    RunConfig,
+    TransferConfig,
+    parse_devices,
+)
+from pipeline.settings import Section, flag
 
 
 def per_replica_batch_size(global_batch_size: int, replicas: int) -> int:
@@ -203,6 +43,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "augment": AugmentConfig,
     "model": ModelConfig,
+    "transfer": TransferConfig,
     "fit": FitConfig,
     "run": RunConfig,
 }
@@ -214,11 +55,12 @@ SECTION_OF = {f.name: name for name, kind in SECTIONS.items() for f in dataclass
 class Config:
     """One run's settings. A run is a function of this, the data's fingerprint and the code."""
 
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig()
-    fit: FitConfig = FitConfig()
-    run: RunConfig = RunConfig()
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         replicas = parse_devices(self.run.devices)[1]
@@ -233,6 +75,15 @@ class Config:
     def split_seed(self) -> int:
         """Seed of the splits: their own where one is given, else the run's."""
         return self.run.seed if self.data.split_seed < 0 else self.data.split_seed
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole run, those of fine-tuning included."""
+        return self.fit.epochs + self.transfer.finetune_epochs
+
+    def with_own_width(self) -> Self:
+        """Return a copy with the network's own width in place of 0."""
+        return self.with_values({"width": self.model.architecture.width})
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with the named settings changed.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipeline.config import Config, parse_devices
+from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.sections import parse_devices
 
 BFLOAT16_MIN_WIDTH = 32
 """Below this many channels, conversions cost a CPU more than bfloat16 saves."""

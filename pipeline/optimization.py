@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipeline.config import FitConfig
+from pipeline.sections import FitConfig
 
 
 @keras.saving.register_keras_serializable(package="pipeline")

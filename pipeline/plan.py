@@ -11,9 +11,10 @@ from typing import Any
 import keras
 
 from pipeline.callbacks import LONG_RUN_SECONDS
-from pipeline.config import AugmentConfig, Config, per_replica_batch_size
+from pipeline.config import Config, per_replica_batch_size
 from pipeline.data.prepare import PreparedData
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.sections import AugmentConfig, ModelConfig
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
@@ -50,8 +51,8 @@ def print_plan(
     rows = {
         "data": f"{data.source.name}, {len(data.source.class_names)} classes, {size} x {size} px",
         "splits": split_sizes,
-        "model": f"{config.model.model}, width {config.model.width}, {config.model.stem} stem, "
-        f"{count_parameters(model):,} parameters, {macs:,} multiply-adds",
+        "model": f"{_network(config.model)}, {count_parameters(model):,} parameters, "
+        f"{macs:,} multiply-adds",
         "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}",
@@ -65,6 +66,11 @@ def print_plan(
     for name, text in rows.items():
         print(f"{name:>10}  {text}")
     sys.stdout.flush()
+
+
+def _network(model: ModelConfig) -> str:
+    stem = "" if model.stem == "auto" else f", {model.stem} stem"
+    return f"{model.model}, width {model.width}{stem}"
 
 
 def _augmentations(config: Config) -> str:

@@ -174,7 +174,7 @@ class RunDirectory:
             raise UserError(f"--resume needs a directory with a run in it; received {self.path}")
         config = Config().with_values(load_values(self.config))
         # What the run chose for itself is no difference from having left the choice open.
-        left_open = {"image_size": 0}
+        left_open = {"image_size": 0, "width": 0}
         asked = {
             name: value for name, value in asked.items() if value != left_open.get(name, "auto")
         }

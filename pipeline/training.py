@@ -80,10 +80,10 @@ class Ground:
     strategy: tf.distribute.Strategy
 
     def resolve_input(self, config: Config) -> Config:
-        """Put the size of the pictures and the stem for it in place of what was left open."""
+        """Put the size of the pictures, the width and the stem in place of what was left open."""
         size = self.data.image_size
-        stem = resolve_stem(config.model.stem, size)
-        return config.with_values({"image_size": size, "stem": stem})
+        stem = resolve_stem(config.model, size)
+        return config.with_own_width().with_values({"image_size": size, "stem": stem})
 
 
 def prepare_ground(config: Config) -> Ground:

@@ -10,22 +10,18 @@ from pathlib import Path
 import keras
 import pytest
 
-from pipeline.config import (
+from pipeline.config import SECTION_OF, SECTIONS, Config, load_values, per_replica_batch_size
+from pipeline.errors import UserError, unknown
+from pipeline.presets import PRESETS, preset
+from pipeline.sections import (
     OPTIMIZERS,
-    SECTION_OF,
-    SECTIONS,
     AugmentConfig,
-    Config,
     DataConfig,
     FitConfig,
     ModelConfig,
     RunConfig,
-    load_values,
     parse_devices,
-    per_replica_batch_size,
 )
-from pipeline.errors import UserError, unknown
-from pipeline.presets import PRESETS, preset
 from pipeline.settings import flag
 
 SETTINGS = [(kind, s) for kind in SECTIONS.values() for s in dataclasses.fields(kind)]

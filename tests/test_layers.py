@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OUTER = {"tuning", "export", "evaluation", "benchmarks", "train", "tests"}
 LIGHT = (
+    "architectures",
     "config",
+    "sections",
     "settings",
     "presets",
     "errors",
@@ -77,7 +79,9 @@ def test_networks_and_optimization_are_backend_neutral(path):
     assert "tensorflow" not in roots(path)
     inside = {name for name in imports(path) if name.startswith("pipeline")}
     assert all(
-        name.startswith(("pipeline.models", "pipeline.config", "pipeline.errors"))
+        name.startswith(
+            ("pipeline.models", "pipeline.architectures", "pipeline.sections", "pipeline.errors")
+        )
         for name in inside
     )
 
@@ -130,7 +134,15 @@ def test_what_runs_on_a_device_stands_alone():
 @pytest.mark.parametrize("path", files("pipeline/data"), ids=str)
 def test_data_knows_nothing_of_models_and_fit(path):
     inside = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
-    assert inside <= {"config", "settings", "data", "errors", "progress", "run_directory"}
+    assert inside <= {
+        "config",
+        "sections",
+        "settings",
+        "data",
+        "errors",
+        "progress",
+        "run_directory",
+    }
 
 
 def test_every_requirement_is_imported_or_says_who_imports_it():

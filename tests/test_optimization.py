@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import OPTIMIZERS, FitConfig
 from pipeline.optimization import (
     SoftmaxCrossEntropy,
     WarmupSchedule,
@@ -15,6 +14,7 @@ from pipeline.optimization import (
     build_optimizer,
     build_schedule,
 )
+from pipeline.sections import OPTIMIZERS, FitConfig
 
 # float32 rounds at 6e-8; a schedule or loss is some ten operations.
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}

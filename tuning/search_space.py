@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.config import OPTIMIZERS, SECTION_OF, SECTIONS, Config
+from pipeline.config import SECTION_OF, SECTIONS, Config
+from pipeline.sections import OPTIMIZERS
 
 Value = float | int | str
 Values = dict[str, Value]

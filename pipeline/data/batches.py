@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
 from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
 from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
+from pipeline.sections import AugmentConfig
 
 THREADS = os.cpu_count() or 1
 PREFETCHED_BATCHES = 4

@@ -12,7 +12,6 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from pipeline.config import DataConfig
 from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
 from pipeline.data.records import (
     ExampleKeys,
@@ -23,6 +22,7 @@ from pipeline.data.records import (
 )
 from pipeline.errors import UserError
 from pipeline.progress import Progress
+from pipeline.sections import DataConfig
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import DataConfig
 from pipeline.data.pictures import Source
 from pipeline.errors import UserError
+from pipeline.sections import DataConfig
 from pipeline.settings import flag
 
 MAX_CALIBRATION_SHARE = 0.1

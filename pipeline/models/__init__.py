@@ -1,30 +1,28 @@
-"""The networks, picked by the name that the configuration gives."""
+"""Networks by the name that the configuration gives, from raw pixels to logits."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 
-from pipeline.config import ModelConfig
-from pipeline.errors import unknown
-from pipeline.models.resnet import build_resnet
-
-BLOCKS = {"resnet18": (2, 2, 2, 2)}
-"""Name of each residual network -> basic blocks of each stage (He et al. 2015, table 1)."""
-
-IMAGENET_STEM_PIXELS = 96
-"""Size from which the stem `auto` is the imagenet stem."""
+from pipeline.architectures import ResidualArchitecture
+from pipeline.models.baselines import BASELINES
+from pipeline.models.elements import convolution, head, normalised
+from pipeline.models.resnet import residual_features
+from pipeline.models.stems import LARGE_PICTURE_PIXELS
+from pipeline.sections import ModelConfig
 
 
-def resolve_stem(stem: str, image_size: int) -> str:
-    """Turn the stem `auto` into `cifar` or `imagenet`; any other stem stays what it is.
+def resolve_stem(model: ModelConfig, image_size: int) -> str:
+    """Name the stem: the one asked for, or for `auto` the one that suits the pictures.
 
     Args:
-        stem: `auto`, `cifar` or `imagenet`.
+        model: which network; one that is not residual has no stem, and `auto` stays.
         image_size: shorter side of a picture in pixels.
     """
-    if stem != "auto":
-        return stem
-    return "imagenet" if image_size >= IMAGENET_STEM_PIXELS else "cifar"
+    if model.stem != "auto" or not isinstance(model.architecture, ResidualArchitecture):
+        return model.stem
+    return model.architecture.large_stem if image_size >= LARGE_PICTURE_PIXELS else "cifar"
 
 
 def build_model(
@@ -38,25 +36,39 @@ def build_model(
     convolution_layer: Callable[..., keras.Layer] = keras.layers.Conv2D,
     batch_normalization: Callable[..., keras.Layer] = keras.layers.BatchNormalization,
 ) -> keras.Model:
-    """Build the network that `model` describes; see `build_resnet` for the arguments.
+    """Build the network that `model` describes.
+
+    Args:
+        model: which network, how wide, with which stem.
+        input_shape: height, width and channels of a picture.
+        classes: number of logits.
+        pixel_mean: mean of each channel, in units of [0, 255].
+        pixel_std: standard deviation of each channel, in units of [0, 255].
+        seed: the initial weights and dropout are a function of it.
+        convolution_layer: called with the arguments of `keras.layers.Conv2D`.
+        batch_normalization: called with the arguments of `keras.layers.BatchNormalization`.
+
+    Returns:
+        A model from float32 pixels in [0, 255], [batch, height, width, channels], to float32
+        logits, [batch, classes].
 
     Raises:
-        UserError: no such network or stem, or a picture too small for it.
+        UserError: a picture too small for the network.
     """
-    if model.model not in BLOCKS:
-        raise unknown("--model", model.model, BLOCKS)
-    return build_resnet(
-        input_shape=input_shape,
-        classes=classes,
-        blocks=BLOCKS[model.model],
-        width=model.width,
-        stem=resolve_stem(model.stem, min(input_shape[:2])),
-        dropout=model.dropout,
-        zero_init=model.zero_init,
-        pixel_mean=pixel_mean,
-        pixel_std=pixel_std,
-        seed=seed,
-        convolution_layer=convolution_layer,
-        batch_normalization=batch_normalization,
-        name=model.model,
-    )
+    architecture = model.architecture
+    conv = partial(convolution, layer=convolution_layer, seed=seed)
+    # PyTorch's defaults; its momentum of 0.1 weighs the new value, Keras' weighs the old.
+    norm = partial(batch_normalization, momentum=0.9, epsilon=1e-5)
+    dropout = model.dropout
+    pixels = keras.Input(input_shape, dtype="float32", name="pixels")
+    x = normalised(pixels, pixel_mean, pixel_std)
+    if isinstance(architecture, ResidualArchitecture):
+        stem = resolve_stem(model, min(input_shape[:2]))
+        x = residual_features(
+            x, architecture, stem=stem, zero_init=model.zero_init, dropout=dropout, seed=seed,
+            conv=conv, norm=norm,
+        )  # fmt: skip
+        dropout = 0.0 if architecture.dropout_in_blocks else dropout
+    else:
+        x = BASELINES[model.model](x, architecture.width, conv=conv, seed=seed)
+    return keras.Model(pixels, head(x, classes, dropout, seed=seed), name=model.model)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
 from pipeline.data.batches import (
     Examples,
     Order,
@@ -15,6 +14,7 @@ from pipeline.data.batches import (
 )
 from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
 from pipeline.distribution import build_strategy
+from pipeline.sections import AugmentConfig
 
 PICTURES, CLASSES, SIZE, BATCH = 50, 3, 8, 16
 STEPS_PER_EPOCH = PICTURES // BATCH

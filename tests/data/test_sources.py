@@ -15,11 +15,11 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipeline.config import DataConfig
 from pipeline.data import sources
 from pipeline.data.pictures import ArrayPictures, EncodedPictures
 from pipeline.data.sources import UnavailableData, load_source
 from pipeline.errors import UserError
+from pipeline.sections import DataConfig
 from tests.data import tiny_builder as tiny
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "tensorflow_datasets"

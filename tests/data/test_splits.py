@@ -6,12 +6,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.config import DataConfig
 from pipeline.data.pictures import ArrayPictures, Source
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint, split_source
 from pipeline.errors import UserError
 from pipeline.presets import preset
+from pipeline.sections import DataConfig
 
 NAMES = ("train", "validation", "calibration", "test")
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from evaluation import gradcam
 from evaluation.gradcam import GradCAM, last_feature_maps, overlay
-from pipeline.config import ModelConfig
 from pipeline.models import build_model
+from pipeline.sections import ModelConfig
 
 ROUNDING = 1e-5
 """Of sums of up to a thousand products in float32, on a scale of 1; seen: under 2e-6."""

@@ -3,14 +3,15 @@
 import keras
 import pytest
 
+from pipeline.models import build_model
 from pipeline.models.cost import count_parameters, multiply_adds
-from pipeline.models.resnet import build_resnet
+from pipeline.sections import ModelConfig
 
 
 def resnet18(size, classes, stem):
-    return build_resnet(
-        input_shape=(size, size, 3), classes=classes, stem=stem,
-        pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0), name="resnet18",
+    return build_model(
+        ModelConfig(stem=stem), input_shape=(size, size, 3), classes=classes,
+        pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0), seed=0,
     )  # fmt: skip
 
 

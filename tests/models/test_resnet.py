@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.config import ModelConfig
 from pipeline.errors import UserError
 from pipeline.models import build_model, resolve_stem
-from pipeline.models.resnet import build_resnet
+from pipeline.models.resnet import check_stem
+from pipeline.sections import ModelConfig
 
 PIXEL_MEAN, PIXEL_STD = (125.0, 120.0, 110.0), (60.0, 62.0, 66.0)
 
@@ -23,13 +23,12 @@ def dtype_policy():
     keras.config.set_dtype_policy(before)
 
 
-def small_resnet(**settings: Any):
+def small_resnet(size=16, seed=0, **settings: Any):
     """ResNet-18's shape at an eighth of its width, on 16 px unless told otherwise."""
-    defaults = {
-        "input_shape": (16, 16, 3), "classes": 10, "width": 8, "stem": "cifar",
-        "pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD, "name": "small",
-    }  # fmt: skip
-    return build_resnet(**{**defaults, **settings})
+    return build_model(
+        ModelConfig(**{"width": 8, "stem": "cifar", **settings}), input_shape=(size, size, 3),
+        classes=10, pixel_mean=PIXEL_MEAN, pixel_std=PIXEL_STD, seed=seed,
+    )  # fmt: skip
 
 
 def random_pixels(batch, size):
@@ -84,7 +83,7 @@ def torch_logits(network, pixels):
     [("cifar", 32), ("cifar", 17), ("imagenet", 64), ("imagenet", 97), ("imagenet", 50)],
 )
 def test_inference_equals_pytorch(stem, size):
-    model = small_resnet(input_shape=(size, size, 3), stem=stem)
+    model = small_resnet(size, stem=stem)
     randomise(model)
     pixels = random_pixels(2, size)
     expected = torch_logits(torch_resnet(model, stem).eval(), pixels)
@@ -93,7 +92,7 @@ def test_inference_equals_pytorch(stem, size):
 
 
 def test_training_equals_pytorch():
-    model = small_resnet(input_shape=(32, 32, 3))
+    model = small_resnet(32)
     randomise(model)
     network = torch_resnet(model, "cifar").train()
     pixels = random_pixels(8, 32)
@@ -172,7 +171,7 @@ def test_zero_init_makes_every_block_its_shortcut():
 
 
 def test_layer_names():
-    names = {layer.name for layer in small_resnet(stem="imagenet", input_shape=(32, 32, 3)).layers}
+    names = {layer.name for layer in small_resnet(32, stem="imagenet").layers}
     assert {"pixels", "normalization", "stem_conv", "stem_norm", "stem_pool", "head"} <= names
     for stage in (1, 2, 3, 4):
         for block in (1, 2):
@@ -190,25 +189,18 @@ def test_a_saved_model_gives_the_same_logits(tmp_path):
     np.testing.assert_array_equal(loaded(pixels), model(pixels))
 
 
-def build(image_size=32, **settings: Any):
-    return build_model(
-        ModelConfig(**settings), input_shape=(image_size, image_size, 3), classes=10,
-        pixel_mean=PIXEL_MEAN, pixel_std=PIXEL_STD, seed=0,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("stem", "image_size", "expected"),
     [("auto", 95, "cifar"), ("auto", 96, "imagenet"), ("cifar", 224, "cifar"),
      ("imagenet", 32, "imagenet")],
 )  # fmt: skip
 def test_resolve_stem(stem, image_size, expected):
-    assert resolve_stem(stem, image_size) == expected
+    assert resolve_stem(ModelConfig(stem=stem), image_size) == expected
 
 
 @pytest.mark.parametrize(("image_size", "kernel_size"), [(32, 3), (96, 7)])
 def test_build_model_follows_the_configuration(image_size, kernel_size):
-    model = build(image_size, width=4, dropout=0.25, zero_init=True)
+    model = small_resnet(image_size, stem="auto", width=4, dropout=0.25, zero_init=True)
     assert model.name == "resnet18"
     assert model.get_layer("stem_conv").kernel.shape == (kernel_size, kernel_size, 3, 4)
     assert model.get_layer("dropout").rate == 0.25
@@ -217,11 +209,11 @@ def test_build_model_follows_the_configuration(image_size, kernel_size):
 
 @pytest.mark.parametrize(("stem", "smallest"), [("cifar", 8), ("imagenet", 32)])
 def test_a_picture_too_small_for_the_stem_is_refused(stem, smallest):
-    build(smallest, width=1, stem=stem)
+    small_resnet(smallest, width=1, stem=stem)
     with pytest.raises(UserError, match=f"at least {smallest} .* received {smallest - 1} x"):
-        build(smallest - 1, width=1, stem=stem)
+        small_resnet(smallest - 1, width=1, stem=stem)
 
 
 def test_an_unknown_stem_is_refused():
     with pytest.raises(UserError, match="did you mean 'cifar'"):
-        small_resnet(stem="cifra")
+        check_stem("cifra", (32, 32, 3), stages=4)

@@ -49,9 +49,10 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
 
 def use_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """For searches in process: one block, no report, and this process keeps its signal handlers."""
-    from pipeline import models
+    from pipeline import architectures
 
-    monkeypatch.setitem(models.BLOCKS, "resnet18", (1,))
+    one_block = architectures.ResidualArchitecture((1,))
+    monkeypatch.setitem(architectures.ARCHITECTURES, "resnet18", one_block)
     monkeypatch.setattr("tuning.search.write_report", lambda *arguments: None)
     monkeypatch.setattr(signal, "signal", lambda number, handler: signal.getsignal(number))
 
@@ -115,10 +116,11 @@ def main() -> int:
         from pipeline.quiet_start import load_tensorflow_quietly
 
         load_tensorflow_quietly()
-        from pipeline import models
+        from pipeline import architectures
         from tuning import search
 
-        models.BLOCKS["resnet18"] = (1,)
+        one_block = architectures.ResidualArchitecture((1,))
+        architectures.ARCHITECTURES["resnet18"] = one_block
         search.write_report = lambda *arguments: None
         number, _, ending = os.environ.get(SIGNAL_AT, "").partition(" ")
         if ending:

@@ -10,7 +10,6 @@ from functools import partial
 
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment.crop_and_flip import crop_and_flip
 from pipeline.data.augment.keys import Keys
 from pipeline.data.augment.mixing import mix
@@ -23,6 +22,7 @@ from pipeline.data.augment.photometric import (
 )
 from pipeline.data.augment.policies import rand_augment, trivial_augment
 from pipeline.data.augment.resampling import random_resized_crop, random_rotation
+from pipeline.sections import AugmentConfig
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Keys], tuple[tf.Tensor, tf.Tensor]]
 """(images, labels, keys) -> (images, labels), see `build_augmentation`."""

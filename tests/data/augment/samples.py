@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
+from pipeline.sections import AugmentConfig
 
 SEED = tf.constant([5, 7])
 HEIGHT, WIDTH = 12, 15

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
+from pipeline.sections import AugmentConfig
 from tests.data.augment.samples import augmented, keys, pictures
 
 EVERYTHING = AugmentConfig(

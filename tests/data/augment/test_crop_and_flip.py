@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment.crop_and_flip import alternating_coins
+from pipeline.sections import AugmentConfig
 from tests.data.augment.samples import augmented, four_sigma, keys, pictures
 
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from pipeline.config import AugmentConfig
 from pipeline.data.augment.mixing import cutmix, mixup
+from pipeline.sections import AugmentConfig
 from tests.data.augment.samples import SEED, augmented, four_sigma, pictures
 
 

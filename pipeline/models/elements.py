@@ -1,0 +1,91 @@
+"""What every network is put together from: convolutions, norms, dense layers, input and logits.
+
+Padding and batch-norm settings are PyTorch's, so that weights and published results carry over.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import KerasTensor, layers
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """Derive a layer's 32-bit seed from the model's seed and the layer's own name.
+
+    So a layer's initial weights do not depend on which layers were built before it.
+    """
+    return zlib.crc32(f"{seed} {name}".encode())
+
+
+def normalised(
+    pixels: KerasTensor, pixel_mean: Sequence[float], pixel_std: Sequence[float]
+) -> KerasTensor:
+    """Turn raw pixels into float32 of mean 0 and deviation 1 in each channel."""
+    variance = [std**2 for std in pixel_std]
+    normalization = layers.Normalization(
+        mean=list(pixel_mean), variance=variance, name="normalization", dtype="float32"
+    )
+    return normalization(pixels)
+
+
+def convolution(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    groups: int = 1,
+    use_bias: bool = False,
+    layer: Callable[..., keras.Layer],
+    seed: int,
+    name: str,
+) -> KerasTensor:
+    """Convolve, padding `kernel_size // 2` zeros on every side (`kernel_size` odd).
+
+    Initial weights are normal with variance 2 / fan_out (He et al. 2015, arXiv:1502.01852,
+    eq. 14).
+    """
+    padding = "same"
+    if strides > 1 and kernel_size > 1:
+        # On even sizes "same" pads less at the top left than at the bottom right; PyTorch does not.
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
+        padding = "valid"
+    he_normal = keras.initializers.VarianceScaling(
+        2.0, mode="fan_out", distribution="untruncated_normal", seed=layer_seed(seed, name)
+    )
+    return layer(
+        filters, kernel_size, strides, padding, groups=groups, use_bias=use_bias,
+        kernel_initializer=he_normal, name=name,
+    )(x)  # fmt: skip
+
+
+def norm_relu(x: KerasTensor, *, norm: Callable[..., keras.Layer], name: str) -> KerasTensor:
+    """Normalise and rectify; the ReLU is called as the norm, with `relu` in place of `norm`."""
+    x = norm(name=name)(x)
+    return layers.ReLU(name=name.replace("norm", "relu"))(x)
+
+
+def hidden(x: KerasTensor, units: int, *, seed: int, name: str) -> KerasTensor:
+    """Map feature vectors to `units` rectified ones.
+
+    Initial weights are normal with variance 2 / fan_in (He et al. 2015, arXiv:1502.01852, eq. 10).
+    """
+    he_normal = keras.initializers.HeNormal(seed=layer_seed(seed, name))
+    x = layers.Dense(units, kernel_initializer=he_normal, name=name)(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def head(x: KerasTensor, classes: int, dropout: float, *, seed: int) -> KerasTensor:
+    """Map feature vectors to float32 logits [batch, classes], under any dtype policy.
+
+    Initial weights are uniform within +-1 / sqrt(features), as PyTorch's linear layer: He's
+    fan_out would give few classes huge logits.
+    """
+    if dropout:
+        dropout_seed = layer_seed(seed, "dropout")
+        x = layers.Dropout(dropout, seed=dropout_seed, name="dropout", dtype="float32")(x)
+    uniform = keras.initializers.VarianceScaling(
+        1 / 3, mode="fan_in", distribution="uniform", seed=layer_seed(seed, "head")
+    )
+    return layers.Dense(classes, kernel_initializer=uniform, name="head", dtype="float32")(x)
