@@ -10,7 +10,8 @@ from pipeline.data.prepare import PixelStatistics
 from pipeline.fast_gradient import FastGradientConv2D
 from pipeline.fused_norm import FusedBatchNormalization
 from pipeline.models import build_model
-from pipeline.optimization import SoftmaxCrossEntropy, WarmupSchedule, build_optimizer
+from pipeline.optimization import Schedule, SoftmaxCrossEntropy, build_optimizer
+from pipeline.transfer import rate_factors
 
 LayerClass = Callable[..., keras.Layer]
 
@@ -67,16 +68,19 @@ def _build(
 def compile_for_training(
     model: keras.Model,
     config: Config,
-    schedule: WarmupSchedule,
+    schedule: Schedule,
     class_weights: list[float] | None,
 ) -> list[keras.metrics.Metric]:
     """Give the model its loss, optimizer and metrics; return the epoch's running means.
 
-    The variables of all of them exist afterwards, so that a checkpoint can hold them.
+    The variables of all of them exist afterwards, so that a checkpoint can hold them. What is to
+    be frozen for a while is frozen afterwards.
     """
     metrics = build_metrics()
+    decay = config.transfer.stage_rate_decay
+    factors = rate_factors(model, decay) if decay < 1 else None
     model.compile(
-        optimizer=build_optimizer(config.fit, schedule),
+        optimizer=build_optimizer(config.fit, schedule, factors),
         loss=SoftmaxCrossEntropy(config.fit.label_smoothing, class_weights),
         weighted_metrics=metrics,
         # XLA halves the speed of convolutions on a CPU and fails under a mirrored strategy.

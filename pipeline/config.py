@@ -65,6 +65,11 @@ class Config:
     def __post_init__(self) -> None:
         replicas = parse_devices(self.run.devices)[1]
         per_replica_batch_size(self.fit.batch_size, replicas)
+        if self.fit.early_stopping and self.transfer.finetune_epochs:
+            raise UserError(
+                "--early-stopping must be 0 with --finetune-epochs, which it would never reach; "
+                f"received {self.fit.early_stopping}"
+            )
         if replicas > 1 and self.fit.clip_norm:
             raise UserError(
                 "--clip-norm needs a single device, because each would clip its own share of the "

@@ -37,7 +37,8 @@ class MovingAverage(keras.callbacks.Callback):
         updates = keras.ops.cast(self.updates.value, "float32")
         decay = keras.ops.minimum(self.decay, (1 + updates) / (10 + updates))
         for average, weight in zip(self.averages, self.weights, strict=True):
-            average.assign(decay * average.value + (1 - decay) * weight.value)
+            # In this form a weight that stands still is its own average, bit for bit.
+            average.assign(average.value + (1 - decay) * (weight.value - average.value))
         self.updates.assign_add(1)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
-from pipeline.sections import FitConfig
+from pipeline.sections import FitConfig, TransferConfig
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
@@ -66,24 +66,76 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
-def build_schedule(config: FitConfig, steps_per_epoch: int) -> WarmupSchedule:
-    """Build the schedule of a run; epochs and shares become steps here and nowhere else."""
-    total_steps = config.epochs * steps_per_epoch
-    return WarmupSchedule(
-        shape=config.schedule,
-        peak=config.peak_learning_rate,
-        total_steps=total_steps,
-        warmup_steps=round(config.warmup_share * total_steps),
-        drop_steps=config.step_epochs * steps_per_epoch,
-        drop_factor=config.step_factor,
-    )
+@keras.saving.register_keras_serializable(package="pipeline")
+class TwoPhaseSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """One schedule, and from a step on another one, which begins anew.
+
+    Args:
+        first: of the steps before `switch_step`.
+        second: of the others; its step 0 is `switch_step`.
+        switch_step: from 0.
+    """
+
+    def __init__(self, first: WarmupSchedule, second: WarmupSchedule, switch_step: int) -> None:
+        self.first, self.second, self.switch_step = first, second, switch_step
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate, float32 scalar, at step `step` (from 0)."""
+        step = ops.cast(step, "float32")
+        second = self.second(step - self.switch_step)
+        return ops.where(step < self.switch_step, self.first(step), second)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build from what `get_config` returned and Keras serialised."""
+        phases = [keras.saving.deserialize_keras_object(config[n]) for n in ("first", "second")]
+        return cls(*phases, config["switch_step"])
 
 
-def build_optimizer(config: FitConfig, schedule: WarmupSchedule) -> keras.optimizers.Optimizer:
+Schedule = WarmupSchedule | TwoPhaseSchedule
+
+
+def build_schedule(config: FitConfig, transfer: TransferConfig, steps_per_epoch: int) -> Schedule:
+    """Build the schedule of a run; epochs and shares become steps here and nowhere else.
+
+    Fine-tuning warms up and decays anew, to a peak of its own.
+    """
+
+    def phase(epochs: int, peak: float) -> WarmupSchedule:
+        steps = epochs * steps_per_epoch
+        return WarmupSchedule(
+            shape=config.schedule,
+            peak=peak,
+            total_steps=steps,
+            warmup_steps=round(config.warmup_share * steps),
+            drop_steps=config.step_epochs * steps_per_epoch,
+            drop_factor=config.step_factor,
+        )
+
+    first = phase(config.epochs, config.peak_learning_rate)
+    if not transfer.finetune_epochs:
+        return first
+    second = phase(transfer.finetune_epochs, config.peak_learning_rate * transfer.finetune_rate)
+    return TwoPhaseSchedule(first, second, config.epochs * steps_per_epoch)
+
+
+def build_optimizer(
+    config: FitConfig, schedule: Schedule, rate_factors: Sequence[float] | None = None
+) -> keras.optimizers.Optimizer:
     """Build the optimizer with decoupled weight decay w -= rate decay w on kernels alone.
 
     Norms' scales and offsets and all biases are spared (He et al. 2019, "Bag of Tricks",
     section 3.1). Decoupled: Loshchilov & Hutter 2019, algorithms 1 and 2.
+
+    Args:
+        config: which optimizer.
+        schedule: step -> learning rate.
+        rate_factors: on the learning rate, for each variable that the optimizer will be built on;
+            None: all learn at the schedule's rate.
     """
     own: dict[str, dict[str, Any]] = {
         "momentum": {"momentum": config.momentum},
@@ -92,7 +144,10 @@ def build_optimizer(config: FitConfig, schedule: WarmupSchedule) -> keras.optimi
         # Muon updates convolutions by its own Adam, which has a decay of its own.
         "muon": {"adam_weight_decay": config.weight_decay},
     }
-    optimizer = _optimizer_class(config.optimizer)(
+    kind = _optimizer_class(config.optimizer)
+    if rate_factors is not None:
+        kind = _with_rate_factors(kind, rate_factors)
+    optimizer = kind(
         learning_rate=schedule,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm or None,
@@ -107,6 +162,35 @@ def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
     if name in ("momentum", "nesterov"):
         return keras.optimizers.SGD
     return next(kind for key, kind in vars(keras.optimizers).items() if key.lower() == name)
+
+
+def _with_rate_factors(
+    kind: type[keras.optimizers.Optimizer], factors: Sequence[float]
+) -> type[keras.optimizers.Optimizer]:
+    """Derive an optimizer whose every variable has its own factor on the learning rate.
+
+    Keras' MultiOptimizer would clip and count steps for each rate apart, and takes no gradients
+    of a part of its variables.
+    """
+
+    class LayerwiseRates(kind):
+        _factor = 1.0
+
+        def _get_current_learning_rate(self) -> Any:
+            return super()._get_current_learning_rate() * self._factor
+
+        def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+            # The decay is a share of the rate, which Keras reads anew for each call.
+            for variable in variables:
+                self._factor = factors[self._get_variable_index(variable)]
+                super()._apply_weight_decay([variable])
+            self._factor = 1.0
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            factor = factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return LayerwiseRates
 
 
 class SoftmaxCrossEntropy(keras.losses.Loss):

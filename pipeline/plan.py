@@ -6,15 +6,15 @@ import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from pipeline.callbacks import LONG_RUN_SECONDS
 from pipeline.config import Config, per_replica_batch_size
-from pipeline.data.prepare import PreparedData
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.sections import AugmentConfig, ModelConfig
+
+if TYPE_CHECKING:
+    from pipeline.training_run import TrainingRun
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
@@ -39,33 +39,51 @@ def _processor() -> str:
     return platform.processor()
 
 
-def print_plan(
-    config: Config, data: PreparedData, model: keras.Model, replicas: int, precision_reason: str
-) -> None:
+def print_plan(run: "TrainingRun", precision_reason: str) -> None:
     """Print what is about to be trained, on what, how."""
+    config, data, replicas = run.config, run.data, run.strategy.num_replicas_in_sync
     split_sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in vars(data.splits).items())
-    batch = config.fit.batch_size
-    steps = len(data.splits.train) // batch
-    macs = sum(multiply_adds(model).values())
-    size = data.image_size
+    batch, size = config.fit.batch_size, data.image_size
+    macs = sum(multiply_adds(run.model).values())
     rows = {
-        "data": f"{data.source.name}, {len(data.source.class_names)} classes, {size} x {size} px",
+        "data": f"{data.source.name}, {run.classes} classes, {size} x {size} px",
         "splits": split_sizes,
-        "model": f"{_network(config.model)}, {count_parameters(model):,} parameters, "
-        f"{macs:,} multiply-adds",
+        "model": f"{_network(config.model)}, {run.parameters:,} parameters, {macs:,} multiply-adds",
+        **_transfer(run),
         "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}",
         "precision": f"{config.run.precision} ({precision_reason})",
         "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
         "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
-        "steps": f"{config.fit.epochs} epochs x {steps:,} steps = {config.fit.epochs * steps:,}",
+        "steps": f"{config.total_epochs} epochs x {run.steps_per_epoch:,} steps = "
+        f"{run.total_steps:,}",
     }
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
     for name, text in rows.items():
         print(f"{name:>10}  {text}")
     sys.stdout.flush()
+
+
+def _transfer(run: "TrainingRun") -> dict[str, str]:
+    """Say what the run starts from, and what of it trains when."""
+    transfer, rows = run.config.transfer, {}
+    if run.pretrained:
+        fresh = f"; fresh: {', '.join(run.fresh)}" if run.fresh else ""
+        rows["weights"] = f"{run.pretrained.origin}, with their normalisation{fresh}"
+    if transfer.freeze != "none":
+        up_to = "all but the head" if transfer.freeze == "backbone" else f"up to {transfer.freeze}"
+        epochs = f" for {run.config.fit.epochs} epochs" if transfer.finetune_epochs else ""
+        rows["frozen"] = f"{up_to}{epochs}, {count_parameters(run.model):,} parameters train"
+    if transfer.finetune_epochs:
+        rows["fine-tune"] = (
+            f"then {transfer.finetune_epochs} epochs of all, peak learning rate "
+            f"{run.config.fit.peak_learning_rate * transfer.finetune_rate:g}"
+        )
+    if transfer.stage_rate_decay < 1:
+        rows["rates"] = f"each part learns at {transfer.stage_rate_decay:g} of the next one's rate"
+    return rows
 
 
 def _network(model: ModelConfig) -> str:

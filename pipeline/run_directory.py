@@ -101,6 +101,11 @@ class RunDirectory:
         return self.path / "splits.json"
 
     @property
+    def weights(self) -> Path:
+        """Origin and fingerprint of the weights that a run started from, where it did."""
+        return self.path / "weights.json"
+
+    @property
     def environment(self) -> Path:
         """Versions and machine."""
         return self.path / "environment.json"

@@ -19,6 +19,7 @@ from pipeline.data.splits import describe_splits
 from pipeline.distribution import build_strategy, choose_precision, describe_devices
 from pipeline.errors import UserError
 from pipeline.models import resolve_stem
+from pipeline.pretrained import Pretrained, read_pretrained
 from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training_run import TrainingRun
 
@@ -123,8 +124,12 @@ def open_run(config: Config, directory: RunDirectory, ground: Ground) -> Trainin
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
     config, _ = resolve_devices(ground.resolve_input(config), ground.strategy)
-    run = TrainingRun(config, directory, ground.data, ground.statistics, ground.strategy)
-    _record(config, directory, ground.data)
+    statistics, pretrained = ground.statistics, None
+    if config.transfer.weights:
+        pretrained = read_pretrained(config.transfer.weights)
+        statistics = PixelStatistics(pretrained.mean, pretrained.std)
+    run = TrainingRun(config, directory, ground.data, statistics, ground.strategy, pretrained)
+    _record(config, directory, ground.data, pretrained)
     return run
 
 
@@ -133,8 +138,7 @@ def _run(config: Config, directory: RunDirectory) -> int:
     ground = prepare_ground(config)
     run = open_run(config, directory, ground)
     _, reason = resolve_devices(config, ground.strategy)
-    replicas = ground.strategy.num_replicas_in_sync
-    plan.print_plan(run.config, ground.data, run.model, replicas, reason)
+    plan.print_plan(run, reason)
     try:
         run.draw_contact_sheet()
         fit_showing_progress(run)
@@ -156,7 +160,7 @@ def fit_showing_progress(run: TrainingRun) -> None:
     """Train to the end, with a bar or lines; see `TrainingRun.fit`."""
     progress = ShowProgress(
         run.progression,
-        epochs=run.config.fit.epochs,
+        epochs=run.config.total_epochs,
         total_steps=run.total_steps,
         examples_per_step=run.config.fit.batch_size,
         shorter=lambda seconds_left: plan.shorter_run(run.config, seconds_left),
@@ -165,22 +169,34 @@ def fit_showing_progress(run: TrainingRun) -> None:
         run.fit([progress])
 
 
-def _record(config: Config, directory: RunDirectory, data: PreparedData) -> None:
+def _record(
+    config: Config, directory: RunDirectory, data: PreparedData, pretrained: Pretrained | None
+) -> None:
     """Write what the run is a function of; on resume, check that it still is.
 
     Raises:
-        UserError: the pictures or labels are no longer those the run began with.
+        UserError: the pictures, labels or weights are no longer those the run began with.
     """
     splits = describe_splits(data.source, data.splits)
+    weights = {}
+    if pretrained:
+        weights = {"origin": pretrained.origin, "fingerprint": pretrained.fingerprint}
     if directory.config.exists() and directory.splits.exists():
         if json.loads(directory.splits.read_text()) != splits:
             raise UserError(
                 f"--resume needs the pictures that the run began with; {data.source.name} "
                 f"no longer has the fingerprints in {directory.splits}"
             )
+        if weights and json.loads(directory.weights.read_text()) != weights:
+            raise UserError(
+                f"--resume needs the weights that the run began with; {config.transfer.weights} "
+                f"no longer has the fingerprint in {directory.weights}"
+            )
         return
     if data.source.problems:
         write_problems(data.source.problems, directory.problems)
+    if weights:
+        directory.write_json(directory.weights, weights)
     directory.write_json(directory.splits, splits)
     directory.write_json(directory.environment, plan.describe_environment())
     write_whole(directory.config, lambda aside: aside.write_text(config.to_json()))

@@ -28,7 +28,9 @@ from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.moving_average import MovingAverage
 from pipeline.optimization import balanced_class_weights, build_schedule
+from pipeline.pretrained import Pretrained, assign_pretrained
 from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.transfer import freeze
 
 
 class TrainingRun:
@@ -36,8 +38,10 @@ class TrainingRun:
 
     Attributes:
         model: the network being trained, compiled.
+        parameters: of the network, frozen or not.
         progression: how far it is.
         checkpoints: its states to resume from.
+        fresh: names of the layers that did not begin with pretrained weights, where there are any.
     """
 
     def __init__(
@@ -47,21 +51,26 @@ class TrainingRun:
         data: PreparedData,
         statistics: PixelStatistics,
         strategy: tf.distribute.Strategy,
+        pretrained: Pretrained | None = None,
     ) -> None:
         self.config, self.directory, self.data = config, directory, data
-        self.statistics, self.strategy = statistics, strategy
+        self.statistics, self.strategy, self.pretrained = statistics, strategy, pretrained
         self.classes = len(data.source.class_names)
         order = Order(data.splits.train, config.fit.batch_size, config.run.seed)
         self.steps_per_epoch = order.steps_per_epoch
-        self.total_steps = config.fit.epochs * self.steps_per_epoch
-        self.schedule = build_schedule(config.fit, self.steps_per_epoch)
+        self.total_steps = config.total_epochs * self.steps_per_epoch
+        self.schedule = build_schedule(config.fit, config.transfer, self.steps_per_epoch)
+        self._frozen = "none"
         with strategy.scope():
             self.model, self.epoch_metrics = self._build_model()
+            self.parameters = count_parameters(self.model)
+            self.fresh = assign_pretrained(pretrained, self.model) if pretrained else []
             self.average = None
             if config.fit.ema_decay:
                 self.average = MovingAverage(self.model.weights, config.fit.ema_decay)
             self.checkpoints = Checkpoints(directory, self._variables())
             self.progression = self.checkpoints.restore()
+        self._freeze_or_thaw()
         if self.progression.step % self.steps_per_epoch == 0:
             # What they hold is the validation that ended an epoch.
             for metric in self.epoch_metrics:
@@ -76,6 +85,22 @@ class TrainingRun:
             labels = self.data.source.labels[self.data.splits.train]
             class_weights = balanced_class_weights(np.bincount(labels, minlength=self.classes))
         return model, compile_for_training(model, self.config, self.schedule, class_weights)
+
+    @property
+    def _in_last_phase(self) -> bool:
+        """Whether nothing is left to thaw."""
+        epochs = self.config.fit.epochs
+        thaws = self.config.transfer.finetune_epochs > 0
+        return thaws and self.progression.step >= epochs * self.steps_per_epoch
+
+    def _freeze_or_thaw(self) -> None:
+        """Let those layers train that train in this phase of the run."""
+        frozen = "none" if self._in_last_phase else self.config.transfer.freeze
+        if frozen != self._frozen:
+            freeze(self.model, frozen)
+            # The traced step would go on training what it trained before.
+            self.model.train_function = None
+            self._frozen = frozen
 
     def _variables(self) -> list[keras.Variable]:
         """Everything that training changes."""
@@ -105,11 +130,13 @@ class TrainingRun:
         )
         callbacks = [*self._callbacks(), *watchers, saver]
         validation = self._evaluation_batches("validation")
-        last_epoch = last_epoch or self.config.fit.epochs
+        last_epoch = last_epoch or self.config.total_epochs
         last_step = last_epoch * self.steps_per_epoch
         with saver.listening():
             while not self.progression.stopped_early and self.progression.step < last_step:
-                self._fit_to_epoch_end_or_all(validation, callbacks, last_epoch)
+                self._freeze_or_thaw()
+                phase_end = last_epoch if self._in_last_phase else self.config.fit.epochs
+                self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
         if saver.signal is not None:
             raise Interrupted
 

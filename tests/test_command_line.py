@@ -15,7 +15,7 @@ from pipeline.presets import PRESETS, preset
 from pipeline.settings import flag
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
-OTHERS = {"data": ["digits"], "devices": ["cpu:2"]}
+OTHERS = {"data": ["digits"], "devices": ["cpu:2"], "model": ["mlp"], "weights": ["run"]}
 
 
 def another_value(setting: dataclasses.Field):
@@ -46,7 +46,7 @@ def test_each_flag_reaches_its_setting(setting):
 
 def test_nothing_asked_is_the_cifar10_preset():
     request = parse_training_request([])
-    assert request.config() == preset("cifar10")
+    assert request.config() == preset("cifar10").with_own_width()
     assert (request.run_dir, request.resume, request.names_data) == (None, False, False)
 
 
@@ -89,7 +89,7 @@ def test_the_preset_suits_the_data(arguments, expected, tmp_path, monkeypatch):
     Path("digits.json").write_text('{"data": {"data": "digits"}}')
     request = parse_training_request(arguments.split())
     assert request.preset_name() == expected
-    base = {**preset(expected).values(), **request.explicit_values()}
+    base = {**preset(expected).with_own_width().values(), **request.explicit_values()}
     assert request.config().values() == base
 
 

@@ -14,7 +14,7 @@ from pipeline.optimization import (
     build_optimizer,
     build_schedule,
 )
-from pipeline.sections import OPTIMIZERS, FitConfig
+from pipeline.sections import OPTIMIZERS, FitConfig, TransferConfig
 
 # float32 rounds at 6e-8; a schedule or loss is some ten operations.
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}
@@ -59,7 +59,7 @@ def test_epochs_and_shares_become_steps():
         epochs=10, schedule="step", peak_learning_rate=0.3, warmup_share=0.2, step_epochs=4,
         step_factor=0.5,
     )  # fmt: skip
-    assert build_schedule(config, steps_per_epoch=7).get_config() == {
+    assert build_schedule(config, TransferConfig(), 7).get_config() == {
         "shape": "step", "peak": 0.3, "total_steps": 70, "warmup_steps": 14, "drop_steps": 28,
         "drop_factor": 0.5,
     }  # fmt: skip

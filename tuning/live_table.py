@@ -24,7 +24,7 @@ class LiveTable:
 
     def __init__(self, plan: SearchPlan, known: Sequence[TrialResult]) -> None:
         self.plan = plan
-        self.epochs = plan.config.fit.epochs
+        self.epochs = plan.config.total_epochs
         self.start = nearest_values(plan.space, plan.config)
         self.best = max((result.accuracy for result in known if _counts(result)), default=0.0)
         # The start is a finalist more, unless it is one of the best anyway.

@@ -55,7 +55,7 @@ class HyperbandOracle(_DrawingOracle, keras_tuner.oracles.HyperbandOracle):
             allowed,
             results,
             ended,
-            max_epochs=plan.config.fit.epochs,
+            max_epochs=plan.config.total_epochs,
             # It begins again from the first bracket, until there are trials enough.
             hyperband_iterations=10**9,
         )

@@ -50,7 +50,7 @@ def describe_saving(plan: SearchPlan, results: Sequence[TrialResult]) -> str:
     # Hyperband goes on with a configuration in a trial of its own.
     tried = {tuple(result.values.items()) for result in searched}
     whole = {tuple(result.values.items()) for result in searched if result.status == COMPLETED}
-    planned = len(tried) * plan.config.fit.epochs
+    planned = len(tried) * plan.config.total_epochs
     saved = planned - sum(result.epochs for result in searched)
     return (
         f"{len(tried - whole)} of {len(tried)} configurations did not train to the end, which "

@@ -130,7 +130,7 @@ class Search:
         rows = {
             "data": f"{self.ground.data.source.name}, train {len(sizes['train']):,}, validation "
             f"{len(sizes['validation']):,}; test is not looked at",
-            "trials": f"{plan.max_trials} of {plan.config.fit.epochs} epochs, {plan.tuner}",
+            "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
             "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with "
             "other seeds",
             "space": f"{len(plan.space)} hyperparameters, listed by --list-space",

@@ -59,7 +59,7 @@ class Trial:
         self.name, self.plan, self.directory = name, plan, directory
         self.values = settle(plan.space, values)
         self.first_epoch = values.get(FIRST_EPOCH, 0)
-        self.last_epoch = values.get(LAST_EPOCH, plan.config.fit.epochs)
+        self.last_epoch = values.get(LAST_EPOCH, plan.config.total_epochs)
         self.parent = values.get(PARENT)
         self.seed = values.get(CONFIRMATION_SEED, plan.config.run.seed)
         self.purpose = CONFIRMATION if CONFIRMATION_SEED in values else SEARCH
@@ -137,7 +137,7 @@ class Trial:
             ReportEpochs(run, lambda accuracies: report(self.name, accuracies))
         ]
         if self.plan.stop_weak and self.purpose == SEARCH and self.plan.tuner != "hyperband":
-            watchers.append(StopWeak(run.progression, self._peers, self.plan.config.fit.epochs))
+            watchers.append(StopWeak(run.progression, self._peers, self.plan.config.total_epochs))
         return watchers
 
     def _peers(self) -> list[tuple[float, ...]]:
@@ -146,7 +146,7 @@ class Trial:
     def _measured(self, run: TrainingRun) -> TrialResult:
         history, best = run.progression.history, run.progression.best_epoch
         patience = run.config.fit.early_stopping
-        whole = len(history) == run.config.fit.epochs
+        whole = len(history) == run.config.total_epochs
         patient = patience > 0 and len(history) - best >= patience
         return TrialResult(
             self.name,
