@@ -1,8 +1,6 @@
 """A finished run: its settings, its network and the very pictures it was trained on."""
 
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
@@ -10,6 +8,7 @@ from pipeline.config import Config
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
+from pipeline.pretrained.keras_file import load_keras_file
 from pipeline.run_directory import RunDirectory
 
 
@@ -67,17 +66,5 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
             f"a finished run needs the pictures that it was trained on; {data.source.name} no "
             f"longer has the fingerprints in {directory.splits}"
         )
-    network = _load_network(directory.model)
+    network = load_keras_file(directory.model)
     return FinishedRun(directory, config, network, data, metrics, recorded["splits"])
-
-
-def _load_network(path: Path) -> keras.Model:
-    try:
-        # Keras does not look at the checksums, and damaged weights are weights still.
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"{damaged} in it is damaged")
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} must be a whole Keras model; {reason}") from error

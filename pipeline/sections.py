@@ -152,8 +152,8 @@ class TransferConfig(Section):
 
     weights: str = option(
         "",
-        "start from a run directory, a .keras file, a PyTorch ResNet's .pth or .safetensors file, "
-        "or a KerasHub preset",
+        "start from a run directory, a .keras file, the state dict of a PyTorch ResNet (.pth, .pt, "
+        ".safetensors) or a KerasHub preset",
     )
     freeze: str = option(
         "none",
