@@ -37,8 +37,9 @@ def deep_stem(
 
     Three 3x3 convolutions, the first of stride 2 and two of half the width, then the max-pool.
     """
-    x = norm_relu(conv(x, width // 2, 3, 2, name="stem_conv1"), name="stem_norm1")
-    x = norm_relu(conv(x, width // 2, 3, name="stem_conv2"), name="stem_norm2")
+    half = max(width // 2, 1)
+    x = norm_relu(conv(x, half, 3, 2, name="stem_conv1"), name="stem_norm1")
+    x = norm_relu(conv(x, half, 3, name="stem_conv2"), name="stem_norm2")
     return _max_pool(finish(conv(x, width, 3, name="stem_conv3"), name="stem_norm3"))
 
 
