@@ -31,6 +31,11 @@ def main(arguments: list[str]) -> int:
             RunDirectory(run_dir).check_is_new()
 
         load_tensorflow_quietly()
+        if request.summary or request.diagram:
+            from pipeline.summary import show_network
+
+            show_network(config, table=request.summary, diagram=request.diagram)
+            return 0
         from pipeline import training
         from pipeline.data.sources import UnavailableData
 

@@ -89,6 +89,8 @@ class Request:
         values: settings given by flags.
         run_dir: the run directory, or None for a new one under `runs/`.
         resume: go on with the run in `run_dir`.
+        summary: print the network as a table in place of training it.
+        diagram: draw the network in place of training it.
     """
 
     preset: str | None
@@ -96,6 +98,8 @@ class Request:
     values: dict[str, Any]
     run_dir: Path | None
     resume: bool
+    summary: bool = False
+    diagram: bool = False
 
     @property
     def names_data(self) -> bool:
@@ -143,6 +147,8 @@ def parse_training_request(arguments: list[str]) -> Request:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as a JSON file")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run is written")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
+    parser.add_argument("--summary", action="store_true", help="only print the network as a table")
+    parser.add_argument("--diagram", action="store_true", help="only draw the network as a picture")
     add_settings(parser)
     values = vars(parser.parse(arguments))
     request = Request(
@@ -150,6 +156,8 @@ def parse_training_request(arguments: list[str]) -> Request:
         config_file=values.pop("config"),
         run_dir=values.pop("run_dir"),
         resume=values.pop("resume"),
+        summary=values.pop("summary"),
+        diagram=values.pop("diagram"),
         values=values,
     )
     if request.preset and request.preset not in PRESETS:

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.data.picture_size import side_of_squares
 from pipeline.data.pictures import ArrayPictures, Source
 from pipeline.data.sources import load_source
 from pipeline.data.splits import Splits, split_source
@@ -68,14 +69,9 @@ def check_fits(config: Config, data: PreparedData) -> None:
 
 def _own_size(source: Source) -> int:
     """Side of the pictures where they are squares of one size."""
-    if isinstance(source.pictures, ArrayPictures):
-        height, width = source.pictures.images.shape[1:3]
-        if height == width:
-            return height
-    raise UserError(
-        f"--image-size must be given for pictures that are not squares of one size, as in "
-        f"{source.name}; received 0"
-    )
+    in_memory = isinstance(source.pictures, ArrayPictures)
+    shape = source.pictures.images.shape[1:] if in_memory else (None, None)
+    return side_of_squares(shape, source.name)
 
 
 @dataclass(frozen=True)
