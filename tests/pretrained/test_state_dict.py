@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is the independent referenc
 
 from safetensors.torch import save_file  # noqa: E402
 
-from tests.pretrained.torch_network import build_network, logits  # noqa: E402
+from tests.models.torch_family import Bottleneck, GroupedBottleneck  # noqa: E402
+from tests.pretrained.torch_network import build_network, logits, renamed  # noqa: E402
 
 ODD = 37
 """An odd size, where poolings and paddings differ most."""
@@ -36,41 +37,45 @@ def saved(tmp_path):
 
 NETWORKS = {
     "torchvision_18": (
-        {"blocks": (2, 2, 2, 2), "stem": "imagenet"}, {"model": "resnet18", "stem": "imagenet"},
+        {"blocks": (2, 2, 2, 2), "stem": "imagenet"}, {},
+        {"model": "resnet18", "stem": "imagenet"},
     ),
     "kuangliu_18": (
-        {"blocks": (2, 2, 2, 2), "shortcut_name": "shortcut", "head_name": "linear"},
+        {"blocks": (2, 2, 2, 2)}, {"downsample": "shortcut", "fc": "linear"},
         {"model": "resnet18"},
     ),
     "akamaster_20": (
-        {"blocks": (3, 3, 3), "kind": "zero_padding", "head_name": "linear"},
+        {"blocks": (3, 3, 3), "shortcut": "zero_padding"}, {"fc": "linear"},
         {"model": "resnet20"},
     ),
     "timm_18d": (
-        {"blocks": (2, 2, 2, 2), "kind": "pooling", "stem": "deep"},
+        {"blocks": (2, 2, 2, 2), "shortcut": "pooling", "stem": "deep"}, {},
         {"model": "resnet18d", "stem": "deep"},
     ),
     "torchvision_50": (
-        {"blocks": (2, 1), "bottleneck": True, "stem": "imagenet"},
+        {"blocks": (2, 1), "block": Bottleneck, "stem": "imagenet"}, {},
         {"model": "small", "stem": "imagenet"},
     ),
     "timm_50d": (
-        {"blocks": (2, 1), "bottleneck": True, "stem": "deep", "kind": "pooling"},
+        {"blocks": (2, 1), "block": Bottleneck, "stem": "deep", "shortcut": "pooling"}, {},
         {"model": "small_d", "stem": "deep"},
     ),
     "torchvision_resnext50": (
-        {"blocks": (2, 1), "width": 16, "bottleneck": True, "groups": 32, "stem": "imagenet"},
+        {"blocks": (2, 1), "width": 16, "block": GroupedBottleneck, "stem": "imagenet"}, {},
         {"model": "small_x", "width": 16, "stem": "imagenet"},
     ),
 }  # fmt: skip
-"""Settings of the PyTorch network, and of ours; bottleneck networks are shallow ones."""
+"""Settings of the PyTorch network, names it is published with, settings of ours.
+
+Bottleneck networks are shallow ones.
+"""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_are_pytorchs(name, saved, small_networks):
-    theirs, settings = NETWORKS[name]
+    theirs, names, settings = NETWORKS[name]
     network = build_network(**theirs)
-    pretrained = read_pretrained(saved(network.state_dict()))
+    pretrained = read_pretrained(saved(renamed(network.state_dict(), names)))
     model = normalised_as(pretrained, size=ODD, **settings)
     assert assign_pretrained(pretrained, model) == []
     pixels = random_pixels(ODD)
@@ -225,14 +230,14 @@ def test_a_missing_pytorch_is_named(saved, monkeypatch):
 
 
 def test_shortcuts_of_another_kind_are_refused_though_the_shapes_fit(saved):
-    pooled = build_network((2, 2, 2, 2), kind="pooling")
+    pooled = build_network((2, 2, 2, 2), shortcut="pooling")
     pretrained = read_pretrained(saved(pooled.state_dict()))
     with pytest.raises(
         UserError, match=r"shortcut is pooling, here projection.*resnet18d"
     ) as error:
         assign_pretrained(pretrained, ours())
     one_line(error)
-    padded = build_network((3, 3, 3), kind="zero_padding")
+    padded = build_network((3, 3, 3), shortcut="zero_padding")
     pretrained = read_pretrained(saved(padded.state_dict()))
     with pytest.raises(UserError, match="shortcut is zero_padding, here none"):
         assign_pretrained(pretrained, ours(model="resnet20", shortcut="none"))
