@@ -58,10 +58,8 @@ def _is_sum(layer: Layer) -> bool:
 
 
 def _computes(layer: Layer) -> bool:
-    """Whether a layer is more than what follows another, and more than zeros around it."""
-    return not isinstance(
-        layer, layers.BatchNormalization | layers.ReLU | layers.Dropout | layers.ZeroPadding2D
-    )
+    """Whether a layer is more than what follows another."""
+    return not isinstance(layer, layers.BatchNormalization | layers.ReLU | layers.Dropout)
 
 
 def _box(group: Sequence[Layer]) -> Box:

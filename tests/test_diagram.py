@@ -16,7 +16,7 @@ from pipeline.models import build_model
 from pipeline.models.anatomy import dissect
 from pipeline.sections import ModelConfig
 
-NOTES = ("the first note", "the second note")
+NOTES = ("a note", "a note that is longer than the rows of the smallest network are wide")
 LARGE = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet18d", "resnet50d", "resnext50"}
 
 
@@ -163,6 +163,14 @@ def test_nothing_lies_on_anything(name):
             # A text is either inside a box or frame, or outside, never on its edge.
             inside = box.contains(extent.x0, extent.y0) and box.contains(extent.x1, extent.y1)
             assert inside or not box.overlaps(extent), text.get_text()
+
+
+def test_an_inch_of_the_drawing_is_an_inch_of_the_picture():
+    figure = draw("resnet8")
+    (axes,) = figure.axes
+    assert (axes.get_xlim(), axes.get_ylim()[::-1]) == tuple(
+        (0, inches) for inches in figure.get_size_inches()
+    )
 
 
 def test_the_file_is_a_whole_png(tmp_path):

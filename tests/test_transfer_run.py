@@ -18,7 +18,7 @@ from pipeline.training import open_run, prepare_ground
 from pipeline.training_run import TrainingRun
 
 SETTINGS = [
-    "folder", "--image-size", "8", "--width", "8", "--devices", "cpu", "--calibration-size", "5",
+    "folder", "--model", "resnet8", "--image-size", "8", "--width", "16", "--devices", "cpu", "--calibration-size", "5",
     "--resized-crop-area", "0", "--flip", "none", "--brightness", "0", "--contrast", "0",
     "--saturation", "0", "--crop-padding", "1", "--crop-mode", "zero", "--rotation", "10",
 ]  # fmt: skip
@@ -113,8 +113,10 @@ def test_fine_tuning_thaws_what_was_frozen(base, tmp_path):
     assert changed(trained, start) == set()
     run.fit([], last_epoch=2)
     now = arrays(run.model)
-    assert {name.partition("_")[0] for name in changed(start, now)} == {"stage3", "stage4", "head"}
-    assert len(changed(start, now)) == len([n for n in start if n[:6] in ("stage3", "stage4")]) + 1
+    assert {name.partition("_")[0] for name in changed(start, now)} == {"stage3", "head"}
+    assert (
+        len(changed(start, now)) == len([name for name in start if name.startswith("stage3")]) + 1
+    )
     run.fit([])
     assert changed(start, arrays(run.model)) == start.keys()
     rates = [row["learning_rate"] for row in run.progression.history]
@@ -184,8 +186,8 @@ def test_resume_needs_the_weights_that_the_run_began_with(base, tmp_path, capsys
     ("arguments", "message"),
     [
         (["--freeze", "stage9"], "unknown --freeze 'stage9'; did you mean 'stage4'?"),
-        (["--freeze", "stage4", "--model", "resnet20"], "--weights "),
-        (["--width", "16"], "--weights "),
+        (["--freeze", "stage4"], "--freeze must name a part of resnet8 "),
+        (["--width", "8"], "--weights must fit the network; "),
     ],
 )
 def test_what_does_not_fit_leaves_nothing(base, tmp_path, capsys, arguments, message):
@@ -198,17 +200,17 @@ def test_what_does_not_fit_leaves_nothing(base, tmp_path, capsys, arguments, mes
     assert not run_dir.exists()
 
 
-def test_transfer_beats_training_from_scratch(base, tmp_path):
+def test_transfer_beats_as_many_epochs_from_scratch(base, tmp_path):
     few = ["--data", f"folder:{base.parent / 'few'}", *FEW]
+    phases = ["--freeze", "stage1", "--epochs", "2", "--finetune-epochs", "2"]
+    weights = ["--weights", str(base), "--finetune-rate", "0.5"]
     scratch, transferred = [], []
     for seed in ("0", "1"):
         own = ["--seed", seed, "--run-dir"]
-        scratch.append(train_quietly(*few, "--epochs", "8", *own, str(tmp_path / f"scratch{seed}")))
-        phases = ["--freeze", "stage2", "--epochs", "4", "--finetune-epochs", "4"]
-        weights = ["--weights", str(base), "--stage-rate-decay", "0.7"]
+        scratch.append(train_quietly(*few, "--epochs", "4", *own, str(tmp_path / f"scratch{seed}")))
         transferred.append(
             train_quietly(*few, *weights, *phases, *own, str(tmp_path / f"transferred{seed}"))
         )
     # 1,000 test pictures in all: the difference of two shares near a half has a deviation of 2.2
-    # points. Three seeds differed by 9, 11 and 26.
+    # points. Measured: 53 and 44 % from scratch, 61 and 63 % after transfer.
     assert np.mean(transferred) > np.mean(scratch) + 0.05

@@ -5,9 +5,9 @@ import math
 import keras
 
 
-def count_parameters(model: keras.Model) -> int:
-    """Count the trainable weights of `model`, element by element."""
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+def count_parameters(layer: keras.Layer) -> int:
+    """Count the trainable weights of a layer or of a whole model, element by element."""
+    return sum(math.prod(weight.shape) for weight in layer.trainable_weights)
 
 
 def multiply_adds(model: keras.Model) -> dict[str, int]:

@@ -31,7 +31,7 @@ def searched(arguments: str) -> set[str]:
 
 def test_what_a_search_is_where_nothing_is_asked():
     request = parse_tuning_request([])
-    plan, config = request.plan, preset("cifar10")
+    plan, config = request.plan, preset("cifar10").with_own_width()
     assert (plan.config, plan.space, plan.limits) == (config, search_space(config), Limits())
     assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("bayesian", 20, 3, 3)
     assert (plan.stop_weak, request.workers, request.list_space) == (True, 1, False)
@@ -119,7 +119,7 @@ BAD_INPUTS = [
     *((f"--max-latency-ms {text}", f"argument --max-latency-ms: {NUMBER} '{text}'")
       for text in ("0", "-1", "nan", "inf", "fast")),
     ("--space widht=16", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
-    ("--space width=0", "--width must be at least 1; received 0"),
+    ("--space width=-1", "--width must be at least 0 and at most 4096; received -1"),
     ("--space=", "separated by commas; received ''"),
     ("--only widht", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
     ("--only=", "unknown hyperparameter ''"),
@@ -189,4 +189,4 @@ def test_an_answer_needs_no_tensorflow_and_writes_nothing(arguments, code, tmp_p
 
 def test_every_preset_can_be_searched():
     for name in PRESETS:
-        assert plan_of(name).config == preset(name)
+        assert plan_of(name).config == preset(name).with_own_width()
