@@ -143,11 +143,11 @@ def _measure_arena(content: bytes) -> tuple[int, int] | str:
 
 
 def _fits(content: bytes, arena_bytes: int) -> bool:
-    try:
-        _load(content, arena_bytes)
-    except RuntimeError:
-        return False
-    return True
+    # Some sizes that are too small are not refused but end the process: here a child's.
+    attempt = get_context("fork").Process(target=_load, args=(content, arena_bytes))
+    attempt.start()
+    attempt.join()
+    return attempt.exitcode == 0
 
 
 def _load(content: bytes, arena_bytes: int) -> Any:

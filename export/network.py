@@ -1,9 +1,11 @@
 """The network that is exported: float32, for inference only, raw pixels in, scores out."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import UserError
@@ -61,7 +63,7 @@ def write_single_picture_graph(network: keras.Model, path: Path) -> None:
 
     Of uint8 pixels the converter would leave a conversion to floating point in an int8 file.
     """
-    network = with_convolutions_for_dense(network)
+    network = with_convolutions_for_norms(with_convolutions_for_dense(network))
 
     def serve(pixels: tf.Tensor) -> tf.Tensor:
         return network(pixels, training=False)
@@ -96,6 +98,47 @@ def _call_as_convolution(dense: keras.layers.Dense, features: keras.KerasTensor)
     kernel, *bias = dense.get_weights()
     convolution.set_weights([kernel[None, None], *bias])
     return scores
+
+
+def with_convolutions_for_norms(network: keras.Model) -> keras.Model:
+    """Return the same function with a depthwise 1x1 convolution in place of each lone norm.
+
+    It bears the norm's name. A norm that alone reads a convolution is folded into its weights, but
+    not one in front of a convolution, or whose maps a shortcut takes too (He et al. 2016,
+    arXiv:1603.05027): that would become two operations in int8, MUL and ADD, with one scale for
+    all channels. LiteRT divides the scales of MUL in float32, TensorFlow Lite Micro in float64, so
+    that ties would round differently; of DEPTHWISE_CONV_2D both compute the same bits.
+    """
+    lone = _lone_norms(network)
+
+    def call(layer: keras.Layer, *inputs: keras.KerasTensor, **settings: Any) -> keras.KerasTensor:
+        if layer.name in lone:
+            return _call_as_depthwise(layer, *inputs)
+        return layer(*inputs, **settings)
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
+def _lone_norms(network: keras.Model) -> set[str]:
+    """Name the norms of maps that are not of a convolution which nothing else reads."""
+    steps = network.operations
+    readers = Counter(id(maps) for step in steps for maps in keras.tree.flatten(step.input))
+    foldable = {
+        id(step.output)
+        for step in steps
+        if isinstance(step, keras.layers.Conv2D) and readers[id(step.output)] == 1
+    }
+    norms = (step for step in steps if isinstance(step, keras.layers.BatchNormalization))
+    return {norm.name for norm in norms if id(norm.input) not in foldable}
+
+
+def _call_as_depthwise(norm: keras.layers.BatchNormalization, maps: keras.KerasTensor) -> Any:
+    depthwise = keras.layers.DepthwiseConv2D(1, name=norm.name)
+    result = depthwise(maps)
+    gamma, beta, mean, variance = norm.get_weights()
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    depthwise.set_weights([scale[None, None, :, None], beta - mean * scale])
+    return result
 
 
 def _write(network: keras.Model, serve, pixels: tf.TensorSpec, path: Path) -> None:  # noqa: ANN001

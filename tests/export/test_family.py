@@ -1,0 +1,247 @@
+"""Each network of the family trains, and its int8 file computes in integers what Keras computes."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from export import micro
+from export.calibration_pictures import CalibrationPictures
+from export.converter import Converter
+from export.graph import read_graph, verify_built_in, verify_integer_only
+from export.litert import LiteRTModel
+from export.network import (
+    build_inference_network,
+    with_convolutions_for_norms,
+    write_single_picture_graph,
+)
+from export.repair import Rung
+from pipeline.architectures import ARCHITECTURES, Architecture, ResidualArchitecture
+from pipeline.assembly import build_deployed_network
+from pipeline.data.batches import build_evaluation_batches, build_training_batches
+from pipeline.presets import preset
+from pipeline.run_directory import RunDirectory
+from pipeline.training import Ground, open_run, prepare_ground
+from pipeline.training_run import TrainingRun
+
+CONFIG = preset("digits").with_values(
+    {
+        "epochs": 1, "peak_learning_rate": 0.05, "crop_padding": 0, "rotation": 0.0,
+        # A weight that no gradient reaches then stays as it is.
+        "weight_decay": 0.0,
+        "devices": "cpu",
+    }
+)  # fmt: skip
+KINDS = (
+    "resnet18", "resnet50", "resnet8", "resnet20", "resnet18d", "resnet50d", "resnext50",
+    "wrn_28_10", "preresnet18", "mlp", "convnet", "plain18",
+)  # fmt: skip
+"""A network of each kind; the others differ in their numbers of blocks only."""
+
+SHORT = (2, 1, 1, 1)
+"""Blocks of each stage, of the residual networks of `KINDS`: one that changes nothing's shape."""
+
+DEEP = "resnet32"
+"""One more, with all of its blocks: rounding adds up over 31 convolutions."""
+
+LARGE_STEMS = ("resnet18d deep", "resnet50 imagenet", "preresnet18 imagenet")
+NARROWEST = {"resnext50": 16, "wrn_28_10": 16, "mlp": 16}
+"""Width of those that do not take 8 channels, would be no wide network, or fit any arena."""
+
+SMALL, LARGE = 8, 64
+"""Sizes in pixels: the digits' own, and one that leaves stages behind a large stem their 3x3."""
+
+PICTURES = 64
+"""Real pictures that calibrate and are compared, so that no activation is beyond its range."""
+
+MICRO = ("resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet")
+"""Zeros as channels, pooling, groups, norms before convolutions, no shortcuts, no residuals."""
+
+needs_micro = pytest.mark.skipif(
+    not find_spec("tflite_micro"), reason="the package tflite_micro is not installed"
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network, how it was trained, and its int8 file.
+
+    Attributes:
+        losses: of each step.
+        unmoved: paths of the trainable weights that are as they were.
+        layers: names of the network's layers and operations.
+        images: uint8 [pictures, size, size, 3].
+        expected: the Keras network's scores of them.
+        content: the file.
+    """
+
+    losses: list[float]
+    unmoved: list[str]
+    layers: list[str]
+    images: np.ndarray
+    expected: np.ndarray
+    content: bytes
+
+
+@pytest.fixture(scope="module")
+def grounds() -> dict[int, Ground]:
+    """Digits of their own size, and enlarged."""
+    return {s: prepare_ground(CONFIG.with_values({"image_size": s})) for s in (SMALL, LARGE)}
+
+
+@pytest.fixture(scope="module", params=[*KINDS, DEEP, *LARGE_STEMS])
+def exported(request, grounds, tmp_path_factory) -> Exported:
+    """A network, narrow, after an epoch of digits."""
+    name, _, stem = request.param.partition(" ")
+    config = CONFIG.with_values(
+        {"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"}
+    )
+    directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
+    with shortened(name), directory.open():
+        run = open_run(config, directory, grounds[LARGE if stem else SMALL])
+        return train_and_export(run, tmp_path_factory.mktemp("graph"))
+
+
+@contextlib.contextmanager
+def shortened(name: str) -> Iterator[None]:
+    """Leave out blocks that only repeat others."""
+    found = ARCHITECTURES[name]
+    if name != DEEP and isinstance(found, ResidualArchitecture):
+        found = dataclasses.replace(found, blocks=SHORT[: len(found.blocks)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, name, found)
+        yield
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_network_is_of_one_of_these_kinds(name):
+    def kind(name: str) -> Architecture:
+        found = ARCHITECTURES[name]
+        residual = isinstance(found, ResidualArchitecture)
+        return dataclasses.replace(found, blocks=()) if residual else found
+
+    assert name in KINDS or kind(name) in map(kind, KINDS)
+
+
+def train_and_export(run: TrainingRun, graph: Path) -> Exported:
+    before = [weight.numpy() for weight in run.model.trainable_weights]
+    losses = train(run)
+    unmoved = [
+        weight.path
+        for weight, old in zip(run.model.trainable_weights, before, strict=True)
+        if np.array_equal(weight.numpy(), old)
+    ]
+    deployed = build_deployed_network(run.config, run.classes, run.statistics)
+    deployed.set_weights(run.model.get_weights())
+    network = build_inference_network(deployed, "logits")
+    names = [operation.name for operation in network.operations]
+    write_single_picture_graph(network, graph)
+    images = real_pictures(run)
+    rung = Rung(CalibrationPictures(images, "", 0), "int8")
+    content = rung.quantize(Converter(graph, names).float32(), images)
+    return Exported(losses, unmoved, names, images, network.predict_on_batch(images), content)
+
+
+def train(run: TrainingRun) -> list[float]:
+    """Train for the whole epoch, a step at a time; the loss of each."""
+    batches = build_training_batches(
+        run.data.examples("train"), run.config.augment,
+        global_batch_size=run.config.fit.batch_size, seed=0, first_step=0,
+        last_step=run.total_steps,
+    )  # fmt: skip
+    steps = run.model.fit(
+        batches, epochs=run.total_steps, steps_per_epoch=1, shuffle=False, verbose=0
+    )
+    return steps.history["loss"]
+
+
+def real_pictures(run: TrainingRun) -> np.ndarray:
+    examples = run.data.examples("calibration").spread(PICTURES)
+    batches = build_evaluation_batches(examples, global_batch_size=PICTURES, replicas=1)
+    images, *_ = next(batches.as_numpy_iterator())
+    return np.rint(images).astype(np.uint8)
+
+
+def test_it_learns_with_all_its_weights(exported):
+    # At chance, about ln 10, the mean of three batches of 64 varies by some hundredths.
+    assert np.mean(exported.losses[-3:]) < 0.9 * np.mean(exported.losses[:3])
+    assert exported.unmoved == []
+
+
+def test_its_file_has_integers_and_built_in_operations_only(exported):
+    graph = read_graph(exported.content, exported.layers)
+    verify_built_in(graph)
+    verify_integer_only(graph)
+    assert (graph.input.dtype, graph.output.dtype) == ("int8", "int8")
+    # All that is left of normalisation is that of the pixels.
+    assert [operation.name for operation in graph.operations].count("MUL") == 1
+
+
+def test_its_file_gives_the_scores_of_keras_up_to_rounding(exported):
+    """Rounding to a grid of step d errs by d / sqrt(12) (Nagel et al. 2021, section 2.1).
+
+    Each of n weighted layers rounds its weights and its activations. Were every rounding as large
+    a share of the scores as it is of the range where it happens, and were they independent, scores
+    would be off by sqrt(2 n / 12) of their own steps. Twice that, as ranges differ in what they are
+    for: rare values widen some.
+    """
+    model = LiteRTModel(exported.content)
+    scores = model.predict(exported.images)
+    step, _ = model.output["quantization"]
+    weighted = sum(op.multiply_adds > 0 for op in read_graph(exported.content).operations)
+    error = np.sqrt(np.mean((scores - exported.expected) ** 2)) / step
+    assert error < 2 * np.sqrt(2 * weighted / 12)
+    # Scores that stand for something spread over many steps; few pictures then lie so near to
+    # the border of two classes that some steps decide.
+    assert exported.expected.std() > 10 * step
+    assert np.mean(scores.argmax(axis=-1) == exported.expected.argmax(axis=-1)) >= 0.9
+
+
+@needs_micro
+@pytest.mark.parametrize("exported", MICRO, indirect=True)
+def test_a_microcontroller_computes_the_same_bits(exported):
+    result = micro.verify_on_micro(exported.content, exported.images)
+    assert isinstance(result, micro.MicroResult), result
+
+
+@needs_micro
+@pytest.mark.parametrize("exported", ["mlp"], indirect=True)
+def test_an_arena_too_small_says_nothing_against_the_file(exported):
+    """Of 6,144 to 6,224 bytes TensorFlow Lite Micro ends the process that it loads this file in."""
+    least = micro.verify_on_micro(exported.content, exported.images[:1]).arena_bytes
+    smaller = range(least - 32 * micro.ARENA_ALIGNMENT, least, micro.ARENA_ALIGNMENT)
+    with ProcessPoolExecutor(1, get_context("spawn")) as child:
+        assert not any(child.map(micro._fits, repeat(exported.content), smaller))
+        assert child.submit(micro._fits, exported.content, least).result()
+
+
+def test_a_norm_that_nothing_folds_becomes_a_convolution():
+    rng = np.random.default_rng(0)
+    pixels = keras.Input((6, 9, 3), name="pixels")
+    both = layers.Conv2D(4, 3, padding="same", name="read_by_both")(pixels)
+    x = layers.BatchNormalization(name="lone_norm1")(both)
+    x = layers.Conv2D(4, 3, padding="same", name="read_by_norm")(layers.ReLU(name="relu")(x))
+    x = layers.BatchNormalization(name="folded_norm")(x)
+    x = layers.BatchNormalization(name="lone_norm2")(layers.Add(name="add")([both, x]))
+    network = keras.Model(pixels, x, name="net")
+    network.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in network.get_weights()])
+    replaced = with_convolutions_for_norms(network)
+    kinds = {"lone_norm1": layers.DepthwiseConv2D, "lone_norm2": layers.DepthwiseConv2D,
+             "folded_norm": layers.BatchNormalization}  # fmt: skip
+    assert {name: type(replaced.get_layer(name)) for name in kinds} == kinds
+    assert {type(network.get_layer(name)) for name in kinds} == {layers.BatchNormalization}
+    images = rng.uniform(0, 1, (5, 6, 9, 3))
+    # Float32 keeps seven digits, through six layers.
+    np.testing.assert_allclose(
+        replaced.predict(images, verbose=0), network.predict(images, verbose=0), rtol=1e-5
+    )
