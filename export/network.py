@@ -100,6 +100,10 @@ def _call_as_convolution(dense: keras.layers.Dense, features: keras.KerasTensor)
     return scores
 
 
+FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+"""Layers whose weights take up a norm that alone reads their output."""
+
+
 def with_convolutions_for_norms(network: keras.Model) -> keras.Model:
     """Return the same function with a depthwise 1x1 convolution in place of each lone norm.
 
@@ -126,7 +130,7 @@ def _lone_norms(network: keras.Model) -> set[str]:
     foldable = {
         id(step.output)
         for step in steps
-        if isinstance(step, keras.layers.Conv2D) and readers[id(step.output)] == 1
+        if isinstance(step, FOLDING) and readers[id(step.output)] == 1
     }
     norms = (step for step in steps if isinstance(step, keras.layers.BatchNormalization))
     return {norm.name for norm in norms if id(norm.input) not in foldable}

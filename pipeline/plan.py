@@ -111,11 +111,11 @@ def shorter_run(config: Config, seconds_left: float) -> str:
 
 
 def _smaller(config: Config) -> str:
-    if config.model.width <= 16:
+    if config.model.architecture.width <= 16:
         return ""
     if config.data.data == "cifar10":
         return "; smaller: the preset cifar10_small (width 16, 10 epochs)"
-    share = (config.model.width / 16) ** 2
+    share = (config.model.architecture.width / 16) ** 2
     return f"; smaller: --width 16 needs about 1/{share:.0f} of the multiply-adds"
 
 

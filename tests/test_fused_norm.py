@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from pipeline.fused_norm import FusedBatchNormalization
-from pipeline.models.resnet import build_resnet
+from pipeline.models import build_model
+from pipeline.sections import ModelConfig
 
 SHAPE = (4, 3, 3, 5)  # 36 values a channel: Bessel's correction would be 3 %
 # float32: both sum 36 values in orders of their own. bfloat16: outputs and gradients are rounded
@@ -112,8 +113,8 @@ def test_weights_names_and_configuration_interchange():
 
 
 def small_resnet(**settings: Any):
-    return build_resnet(
-        input_shape=(16, 16, 3), classes=3, width=4, stem="cifar", name="small",
+    return build_model(
+        ModelConfig(width=4, stem="cifar"), input_shape=(16, 16, 3), classes=3, seed=0,
         pixel_mean=(120.0, 120.0, 120.0), pixel_std=(60.0, 60.0, 60.0), **settings,
     )  # fmt: skip
 

@@ -284,7 +284,7 @@ def test_a_place_that_cannot_be_is_no_finished_run(path):
             "received .*: unknown setting 'hight'",
         ),
         (lambda settings: settings.update(modell={}), "received .*: unknown section .*'modell'"),
-        (lambda settings: settings["model"].update(width=0), "received .*: --width must be"),
+        (lambda settings: settings["model"].update(width=-1), "received .*: --width must be"),
         (lambda settings: settings["model"].update(width="16"), "received .*: --width must be"),
     ],
 )

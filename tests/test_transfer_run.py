@@ -18,8 +18,9 @@ from pipeline.training import open_run, prepare_ground
 from pipeline.training_run import TrainingRun
 
 SETTINGS = [
-    "folder", "--model", "resnet8", "--image-size", "8", "--width", "16", "--devices", "cpu", "--calibration-size", "5",
-    "--resized-crop-area", "0", "--flip", "none", "--brightness", "0", "--contrast", "0",
+    "folder", "--model", "resnet8", "--width", "16", "--image-size", "8", "--devices", "cpu",
+    "--calibration-size", "5", "--resized-crop-area", "0", "--flip", "none", "--brightness", "0",
+    "--contrast", "0",
     "--saturation", "0", "--crop-padding", "1", "--crop-mode", "zero", "--rotation", "10",
 ]  # fmt: skip
 FEW = ["--batch-size", "7", "--peak-learning-rate", "0.02"]

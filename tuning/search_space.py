@@ -96,7 +96,7 @@ DEFAULT_ALPHA = 0.2
 
 def search_space(config: Config) -> Space:
     """Return what is searched unless `--space` narrows it, around the settings of `config`."""
-    width, batch = config.model.width, config.fit.batch_size
+    width, batch = config.model.architecture.width, config.fit.batch_size
     widths = {max(round(width * factor), 1) for factor in (0.5, 0.75, 1, 1.5)}
     batches = {max(round(batch * factor), 1) for factor in (0.5, 1, 2)}
     kinds = _with(("sgd", "momentum", "rmsprop", "adamw"), config.fit.optimizer)
@@ -163,7 +163,7 @@ def values_at(space: Space, point: Iterator[float]) -> Values:
 
 def own_values(config: Config) -> dict[str, Value]:
     """Return what `config` itself has for every hyperparameter there may be."""
-    own = config.values()
+    own = config.with_own_width().values()
     return {
         **own,
         "adaptive_learning_rate": own["peak_learning_rate"],

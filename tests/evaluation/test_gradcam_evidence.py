@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_gradient_magnitude
 from scipy.stats import spearmanr
 
 from evaluation.gradcam import GradCAM
-from pipeline.models.resnet import build_resnet
+from tests.evaluation.two_blocks import build_two_blocks
 
 SIZE, PATCH = 24, 8
 ROWS, COLUMNS = np.mgrid[:PATCH, :PATCH] // 2 % 2
@@ -42,10 +42,7 @@ def _scenes(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _untrained(seed: int) -> keras.Model:
-    return build_resnet(
-        input_shape=(SIZE, SIZE, 3), classes=3, blocks=(1, 1), width=8, stem="cifar",
-        pixel_mean=[128] * 3, pixel_std=[50] * 3, seed=seed, name="net",
-    )  # fmt: skip
+    return build_two_blocks(size=SIZE, classes=3, pixel_std=50, seed=seed)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from export.calibration_pictures import CalibrationPictures
 from export.converter import Converter
 from export.network import write_single_picture_graph
 from export.repair import Rung
-from pipeline.models.resnet import build_resnet
+from tests.evaluation.two_blocks import build_two_blocks
 
 
 def _pictures(count: int, seed: int) -> np.ndarray:
@@ -27,10 +27,7 @@ IMAGES = _pictures(20, seed=0)
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    return build_resnet(
-        input_shape=(16, 16, 3), classes=5, blocks=(1, 1), width=8, stem="cifar",
-        pixel_mean=[128] * 3, pixel_std=[70] * 3, seed=0, name="net",
-    )  # fmt: skip
+    return build_two_blocks(size=16, classes=5, pixel_std=70, seed=0)
 
 
 @pytest.fixture(scope="module")

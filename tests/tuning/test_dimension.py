@@ -31,7 +31,7 @@ def test_value_at(dimension, position, value):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_positions_and_values_are_inverse(name):
-    for dimension in search_space(preset(name)):
+    for dimension in search_space(preset(name).with_own_width()):
         for number in range(11):
             value = dimension.value_at(number / 10)
             position = dimension.position_of(value)

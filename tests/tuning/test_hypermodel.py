@@ -13,13 +13,13 @@ from tuning.hypermodel import ClassifierHyperModel, declare
 from tuning.narrowing import narrow
 from tuning.search_space import nearest_values, search_space, settle
 
-CIFAR10 = preset("cifar10")
+CIFAR10 = preset("cifar10").with_own_width()
 SPACE = search_space(CIFAR10)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_all_is_declared_with_its_range_and_condition(name):
-    config = preset(name)
+    config = preset(name).with_own_width()
     space = search_space(config)
     declared = declare(space, config).space
     assert [one.name for one in declared] == [dimension.name for dimension in space]
@@ -40,7 +40,7 @@ def test_all_is_declared_with_its_range_and_condition(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_defaults_are_the_settings(name):
-    config = preset(name)
+    config = preset(name).with_own_width()
     space = search_space(config)
     hp = declare(space, config)
     assert hp.values == nearest_values(space, config)

@@ -25,7 +25,7 @@ RATE = Dimension("peak_learning_rate", "", 0.01, 1.0, log=True, when=("optimizer
 DROPOUT = Dimension("dropout", "share of features", 0.1, 0.5)
 EVERY_DIMENSION = [
     pytest.param(dimension, config, id=f"{name}-{dimension.name}")
-    for name, config in ((name, preset(name)) for name in PRESETS)
+    for name, config in ((name, preset(name).with_own_width()) for name in PRESETS)
     for dimension in search_space(config)
 ]
 
@@ -47,7 +47,7 @@ def test_settings_lead_back_to_the_hyperparameters(name):
 
 
 def test_apply_changes_nothing_that_it_is_given():
-    config = preset("cifar10")
+    config = preset("cifar10").with_own_width()
     values = {"adaptive_learning_rate": 0.01, "augment_strength": 2.0, "mixing": "mixup"}
     before = copy.deepcopy(values), copy.deepcopy(config)
     first = apply(values, config)
@@ -119,7 +119,7 @@ def test_settings_allow_all_that_is_searched(dimension, config):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_conditions_stand_before_what_depends_on_them(name):
-    space = search_space(preset(name))
+    space = search_space(preset(name).with_own_width())
     names = [dimension.name for dimension in space]
     assert len(set(names)) == len(names)
     for place, dimension in enumerate(space):
