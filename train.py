@@ -3,11 +3,11 @@
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.command_line import parse_training_request, report_user_error
 from pipeline.errors import UserError
-from pipeline.presets import preset
 from pipeline.quiet_start import load_tensorflow_quietly
 from pipeline.run_directory import RunDirectory
 
@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
             config = RunDirectory(run_dir).load_config(asked=request.explicit_values())
         else:
             config = request.config()
-            RunDirectory(run_dir).check_is_new()
+            if not (request.summary or request.diagram):
+                RunDirectory(run_dir).check_is_new()
 
         load_tensorflow_quietly()
         if request.summary or request.diagram:
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
             if request.names_data or request.resume:
                 raise
         print("CIFAR-10 is neither prepared nor downloadable here: training on digits instead")
-        config = preset("digits").with_values(request.values)
+        config = replace(request, preset="digits").config()
         return training.train(config, request.run_dir or new_run_dir("digits"))
     except UserError as error:
         return report_user_error(error)

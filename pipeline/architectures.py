@@ -69,12 +69,12 @@ def wide_resnet(depth: int, factor: int) -> ResidualArchitecture:
     """WRN-n-k: three stages of pre-activation blocks, k times as wide (Zagoruyko & Komodakis 2016).
 
     Raises:
-        UserError: `depth` is not 6n + 4, or `factor` is 0.
+        UserError: `depth` is not 6n + 4 within 10 to 1000, or `factor` not within 1 to 64.
     """
-    if depth < 10 or (depth - 4) % 6 or factor < 1:
+    if not 10 <= depth <= 1000 or (depth - 4) % 6 or not 1 <= factor <= 64:
         raise UserError(
-            "--model wrn_N_K must have a depth N of 6n + 4 (10, 16, 22, 28, 34, 40, ...) and a "
-            f"widening factor K of at least 1; received wrn_{depth}_{factor}"
+            "--model wrn_N_K must have a depth N of 6n + 4 (10, 16, 22, 28, ..., 1000) and a "
+            f"widening factor K from 1 to 64; received wrn_{depth}_{factor}"
         )
     return ResidualArchitecture(
         ((depth - 4) // 6,) * 3, "preactivation", width=16 * factor, stem_width=16,

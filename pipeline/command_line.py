@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from pipeline.config import SECTIONS, Config, load_values
 from pipeline.errors import UserError, unknown
 from pipeline.presets import PRESETS, preset
+from pipeline.sections import ModelConfig
 from pipeline.settings import flag
 
 KINDS = {int: "a whole number", float: "a number"}
@@ -117,9 +118,12 @@ class Request:
     def explicit_values(self) -> dict[str, Any]:
         """Return the settings of the preset, where one was named, the file and the flags."""
         values = dict(PRESETS[self.preset]) if self.preset else {}
-        if self.config_file:
-            values.update(load_values(self.config_file))
-        return {**values, **self.values}
+        chosen = {**(load_values(self.config_file) if self.config_file else {}), **self.values}
+        own = values.get("model", ModelConfig().model)
+        if chosen.get("model", own) != own and "width" not in chosen:
+            # The preset's width is for its network: another name means that paper's.
+            chosen["width"] = 0
+        return {**values, **chosen}
 
     def config(self) -> Config:
         """Build the configuration: preset, then file, then flags; each overrules the one before.

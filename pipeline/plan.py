@@ -75,7 +75,11 @@ def _transfer(run: "TrainingRun") -> dict[str, str]:
     if transfer.freeze != "none":
         up_to = "all but the head" if transfer.freeze == "backbone" else f"up to {transfer.freeze}"
         epochs = f" for {run.config.fit.epochs} epochs" if transfer.finetune_epochs else ""
-        rows["frozen"] = f"{up_to}{epochs}, {count_parameters(run.model):,} parameters train"
+        rows["frozen"] = up_to + epochs
+        trained = count_parameters(run.model)
+        if trained < run.parameters:
+            # A run resumed after the thaw has them all train already.
+            rows["frozen"] += f", {trained:,} parameters train"
     if transfer.finetune_epochs:
         rows["fine-tune"] = (
             f"then {transfer.finetune_epochs} epochs of all, peak learning rate "
@@ -104,14 +108,18 @@ def _augmentations(config: Config) -> str:
 
 def shorter_run(config: Config, seconds_left: float) -> str:
     """Name the flag or preset that would bring a run under an hour."""
-    epochs = int(config.fit.epochs * 0.9 * LONG_RUN_SECONDS / seconds_left)
-    if epochs >= 1:
-        return f"--epochs {epochs} would fit in an hour{_smaller(config)}"
+    share = 0.9 * LONG_RUN_SECONDS / seconds_left
+    epochs, finetune_epochs = config.fit.epochs, config.transfer.finetune_epochs
+    if int(epochs * share) >= 1:
+        flags = f"--epochs {int(epochs * share)}"
+        if finetune_epochs:
+            flags += f" --finetune-epochs {max(int(finetune_epochs * share), 1)}"
+        return f"{flags} would fit in an hour{_smaller(config)}"
     return f"not even one epoch fits in an hour{_smaller(config)}"
 
 
 def _smaller(config: Config) -> str:
-    if config.model.architecture.width <= 16:
+    if config.model.architecture.width <= 16 or config.transfer.weights:
         return ""
     if config.data.data == "cifar10":
         return "; smaller: the preset cifar10_small (width 16, 10 epochs)"

@@ -94,7 +94,7 @@ class ModelConfig(Section):
 
     model: str = option("resnet18", f"the network: {', '.join(ARCHITECTURES)} or wrn_N_K")
     width: int = option(
-        0, "channels of the first stage; 0: as in the network's paper", minimum=0, maximum=4096
+        0, "channels of the first stage; 0: as in the network's paper", minimum=0, maximum=1024
     )
     stem: str = option(
         "auto",

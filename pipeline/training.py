@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from pipeline import plan
+from pipeline.assembly import build_deployed_network
 from pipeline.callbacks import ShowProgress
 from pipeline.checkpoint import Interrupted, NonFinite
 from pipeline.config import Config
@@ -19,9 +20,10 @@ from pipeline.data.splits import describe_splits
 from pipeline.distribution import build_strategy, choose_precision, describe_devices
 from pipeline.errors import UserError
 from pipeline.models import resolve_stem
-from pipeline.pretrained import Pretrained, read_pretrained
+from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
 from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training_run import TrainingRun
+from pipeline.transfer import freeze
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
@@ -111,6 +113,22 @@ def resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[C
     return config.with_values({"devices": devices, "precision": precision}), reason
 
 
+def verify_start(config: Config, ground: Ground) -> None:
+    """Hold the weights that a run starts from, and what it freezes, to its network.
+
+    Raises:
+        UserError: they cannot be read, or do not fit.
+    """
+    if not config.transfer.weights:
+        return
+    pretrained = read_pretrained(config.transfer.weights)
+    statistics = PixelStatistics(pretrained.mean, pretrained.std)
+    classes = len(ground.data.source.class_names)
+    network = build_deployed_network(ground.resolve_input(config), classes, statistics)
+    assign_pretrained(pretrained, network)
+    freeze(network, config.transfer.freeze)
+
+
 def open_run(config: Config, directory: RunDirectory, ground: Ground) -> TrainingRun:
     """Build the run of `config` in `directory`, at its newest checkpoint where there is one.
 
@@ -187,7 +205,7 @@ def _record(
                 f"--resume needs the pictures that the run began with; {data.source.name} "
                 f"no longer has the fingerprints in {directory.splits}"
             )
-        if weights and json.loads(directory.weights.read_text()) != weights:
+        if weights and weights["fingerprint"] != _recorded_fingerprint(directory):
             raise UserError(
                 f"--resume needs the weights that the run began with; {config.transfer.weights} "
                 f"no longer has the fingerprint in {directory.weights}"
@@ -200,3 +218,7 @@ def _record(
     directory.write_json(directory.splits, splits)
     directory.write_json(directory.environment, plan.describe_environment())
     write_whole(directory.config, lambda aside: aside.write_text(config.to_json()))
+
+
+def _recorded_fingerprint(directory: RunDirectory) -> str:
+    return directory.read_json(directory.weights, ("fingerprint",))["fingerprint"]

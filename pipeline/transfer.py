@@ -3,6 +3,7 @@
 import keras
 
 from pipeline.errors import UserError
+from pipeline.sections import PARTS
 
 
 def parts_of(network: keras.Model) -> list[str]:
@@ -32,9 +33,9 @@ def freeze(network: keras.Model, last: str) -> None:
     """
     parts = parts_of(network)
     if last not in ("none", "backbone", *parts[:-1]):
+        known = ", ".join(part for part in parts if part in PARTS) or "none by name"
         raise UserError(
-            f"--freeze must name a part of {network.name} ({', '.join(parts[:-1])}) or backbone; "
-            f"received {last}"
+            f"--freeze must name a part of {network.name} ({known}) or backbone; received {last}"
         )
     counts = {"none": 0, "backbone": len(parts) - 1}
     frozen = parts[: counts[last] if last in counts else parts.index(last) + 1]

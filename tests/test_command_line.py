@@ -195,3 +195,29 @@ def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, cap
 def test_every_complaint_of_the_parser_is_a_user_error():
     with pytest.raises(UserError):
         parse_training_request(["--zero-init=3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width"),
+    [
+        ("digits", 16),
+        ("digits --model resnet18", 16),
+        ("digits --model wrn_28_10", 160),
+        ("digits --model resnet50 --width 32", 32),
+        ("--data digits --model resnet34", 64),
+        ("cifar10", 64),
+        ("cifar10 --model resnet20", 16),
+        ("cifar10 --model wrn_16_4", 64),
+        ("cifar10_small --model convnet", 32),
+    ],
+)
+def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
+    """He et al. 2015 (64; 16 for CIFAR), Zagoruyko & Komodakis 2016 (16 K), McMahan et al. (32)."""
+    assert parse_training_request(arguments.split()).config().model.width == width
+
+
+@pytest.mark.parametrize("name", ["wrn_29_10", "wrn_4_1", "wrn_28_0", "wrn_1006_1", "wrn_10_65"])
+def test_impossible_wide_networks_are_refused(name):
+    request = parse_training_request(["--model", name])
+    with pytest.raises(UserError, match=f"--model wrn_N_K must have .*; received {name}$"):
+        request.config()

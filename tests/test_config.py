@@ -48,7 +48,7 @@ CHOICES = [
         (DataConfig, "image_size", 0, -1, "at least 0"),
         (AugmentConfig, "hue", 0.5, 0.6, "at least 0 and at most 0.5"),
         (AugmentConfig, "randaugment_magnitude", 30, 31, "at least 0 and at most 30"),
-        (ModelConfig, "width", 0, -1, "at least 0 and at most 4096"),
+        (ModelConfig, "width", 0, -1, "at least 0 and at most 1024"),
         (RunConfig, "seed", 2**31 - 1, 2**31, "at least 0 and at most"),
         (RunConfig, "checkpoint_seconds", 0.1, 0.0, "above 0"),
     ],

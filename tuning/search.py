@@ -12,7 +12,7 @@ from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
-from pipeline.training import Ground, prepare_ground, resolve_devices
+from pipeline.training import Ground, prepare_ground, resolve_devices, verify_start
 from tuning.command_line import Request
 from tuning.confirmation import best_config, confirm, describe_confirmed, verdict
 from tuning.cost import Costs
@@ -68,6 +68,7 @@ class Search:
     def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
         self.plan, self.directory = plan, directory
         self.ground: Ground = prepare_ground(plan.config)
+        verify_start(plan.config, self.ground)
         # A worker may be there before its chief, who begins the search.
         if directory.search.exists():
             data = self.ground.data

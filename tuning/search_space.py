@@ -97,7 +97,8 @@ DEFAULT_ALPHA = 0.2
 def search_space(config: Config) -> Space:
     """Return what is searched unless `--space` narrows it, around the settings of `config`."""
     width, batch = config.model.architecture.width, config.fit.batch_size
-    widths = {max(round(width * factor), 1) for factor in (0.5, 0.75, 1, 1.5)}
+    step = config.model.architecture.width_step
+    widths = {max(round(width * factor / step), 1) * step for factor in (0.5, 0.75, 1, 1.5)}
     batches = {max(round(batch * factor), 1) for factor in (0.5, 1, 2)}
     kinds = _with(("sgd", "momentum", "rmsprop", "adamw"), config.fit.optimizer)
     space = (
@@ -137,6 +138,9 @@ def search_space(config: Config) -> Space:
     if not any(getattr(config.augment, name) for name in STRENGTHS):
         # Nothing times a factor is nothing.
         senseless.add("augment_strength")
+    if config.transfer.weights:
+        # They fit one width.
+        senseless.add("width")
     if config.augment.mixup and config.augment.cutmix:
         # Both at once is none of the choices.
         senseless |= {"mixing", "mixing_alpha"}

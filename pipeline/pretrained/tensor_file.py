@@ -64,9 +64,16 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"--weights must be a whole PyTorch file; {path}: {_first_line(error)}"
         ) from error
     state = _unwrapped(loaded)
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    named = all(isinstance(name, str) for name in state)
+    if not state or not named or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise UserError(f"--weights must hold a state dict; received {path}")
-    return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    try:
+        return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    except (TypeError, RuntimeError) as error:
+        # Sparse and quantised tensors have no plain array.
+        raise UserError(
+            f"--weights must hold dense tensors; {path}: {_first_line(error)}"
+        ) from error
 
 
 def _unwrapped(loaded: Any) -> dict[str, Any]:

@@ -119,7 +119,7 @@ BAD_INPUTS = [
     *((f"--max-latency-ms {text}", f"argument --max-latency-ms: {NUMBER} '{text}'")
       for text in ("0", "-1", "nan", "inf", "fast")),
     ("--space widht=16", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
-    ("--space width=-1", "--width must be at least 0 and at most 4096; received -1"),
+    ("--space width=-1", "--width must be at least 0 and at most 1024; received -1"),
     ("--space=", "separated by commas; received ''"),
     ("--only widht", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
     ("--only=", "unknown hyperparameter ''"),

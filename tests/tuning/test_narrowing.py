@@ -123,7 +123,7 @@ BAD_SPACES = [
     ("width=1.5", "--space width must be a whole number; received '1.5'"),
     ("width=8..x", "--space width must be a whole number; received 'x'"),
     ("width=..", "--space width must be a whole number; received ''"),
-    ("width=-1", "--width must be at least 0 and at most 4096; received -1"),
+    ("width=-1", "--width must be at least 0 and at most 1024; received -1"),
     ("width=50..60", "--space width must hold one of 32, 48, 64, 96, or name others as A|B; "
      "received '50..60'"),
     ("width=64..32", "--space width must be LOW..HIGH with LOW <= HIGH; received '64..32'"),

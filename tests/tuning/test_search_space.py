@@ -173,3 +173,14 @@ def test_describe_space():
         "rate  0.01 .. 1, log  (of them; where optimizer is lion)",
         "dropout  0.1 .. 0.5  (share of features)",
     ]
+
+
+def test_widths_keep_the_groups_whole():
+    config = preset("digits").with_values({"model": "resnext50", "width": 32})
+    (width,) = (d for d in search_space(config) if d.name == "width")
+    assert width.choices == (16, 32, 48)
+
+
+def test_weights_to_start_from_fix_the_width():
+    config = preset("digits").with_values({"weights": "run"})
+    assert "width" not in {dimension.name for dimension in search_space(config)}
