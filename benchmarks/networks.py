@@ -118,10 +118,12 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Cost], dict[str, l
     size, costs = arguments.image_size, {}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder, f"{name}.tflite") for name in arguments.models}
-        with own_process() as process, Progress(len(files), "converting", "networks") as progress:
+        with Progress(len(files), "converting", "networks") as progress:
             for name, file in files.items():
-                converting = process.submit(write_int8, file, name, size, arguments.classes)
-                costs[name] = converting.result()
+                # The converter keeps some hundred MiB of each network.
+                with own_process() as process:
+                    converting = process.submit(write_int8, file, name, size, arguments.classes)
+                    costs[name] = converting.result()
                 progress.update(1, name)
         contenders = {
             name: (tflite, (file, size, arguments.seconds, 1)) for name, file in files.items()

@@ -26,7 +26,7 @@ from export.network import (
     write_single_picture_graph,
 )
 from export.repair import Rung
-from pipeline.architectures import ARCHITECTURES, Architecture, ResidualArchitecture
+from pipeline.architectures import ARCHITECTURES
 from pipeline.assembly import build_deployed_network
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
 from pipeline.presets import preset
@@ -42,17 +42,14 @@ CONFIG = preset("digits").with_values(
         "devices": "cpu",
     }
 )  # fmt: skip
-KINDS = (
-    "resnet18", "resnet50", "resnet8", "resnet20", "resnet18d", "resnet50d", "resnext50",
-    "wrn_28_10", "preresnet18", "mlp", "convnet", "plain18",
+SHORTENED = (
+    "resnet18", "resnet50", "resnet20", "resnet18d", "resnet50d", "resnext50", "wrn_28_10",
+    "preresnet18", "plain18",
 )  # fmt: skip
-"""A network of each kind; the others differ in their numbers of blocks only."""
+"""Networks without the blocks that only repeat others; the rest of the family is whole."""
 
 SHORT = (2, 1, 1, 1)
-"""Blocks of each stage, of the residual networks of `KINDS`: one that changes nothing's shape."""
-
-DEEP = "resnet32"
-"""One more, with all of its blocks: rounding adds up over 31 convolutions."""
+"""Blocks of each of their stages: one that changes nothing's shape."""
 
 LARGE_STEMS = ("resnet18d deep", "resnet50 imagenet", "preresnet18 imagenet")
 NARROWEST = {"resnext50": 16, "wrn_28_10": 16, "mlp": 16}
@@ -99,7 +96,7 @@ def grounds() -> dict[int, Ground]:
     return {s: prepare_ground(CONFIG.with_values({"image_size": s})) for s in (SMALL, LARGE)}
 
 
-@pytest.fixture(scope="module", params=[*KINDS, DEEP, *LARGE_STEMS])
+@pytest.fixture(scope="module", params=[*ARCHITECTURES, *LARGE_STEMS])
 def exported(request, grounds, tmp_path_factory) -> Exported:
     """A network, narrow, after an epoch of digits."""
     name, _, stem = request.param.partition(" ")
@@ -116,21 +113,11 @@ def exported(request, grounds, tmp_path_factory) -> Exported:
 def shortened(name: str) -> Iterator[None]:
     """Leave out blocks that only repeat others."""
     found = ARCHITECTURES[name]
-    if name != DEEP and isinstance(found, ResidualArchitecture):
+    if name in SHORTENED:
         found = dataclasses.replace(found, blocks=SHORT[: len(found.blocks)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ARCHITECTURES, name, found)
         yield
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_each_network_is_of_one_of_these_kinds(name):
-    def kind(name: str) -> Architecture:
-        found = ARCHITECTURES[name]
-        residual = isinstance(found, ResidualArchitecture)
-        return dataclasses.replace(found, blocks=()) if residual else found
-
-    assert name in KINDS or kind(name) in map(kind, KINDS)
 
 
 def train_and_export(run: TrainingRun, graph: Path) -> Exported:
