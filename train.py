@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.command_line import parse_training_request, report_user_error
+from pipeline.console.command_line import parse_training_request, report_user_error
+from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.errors import UserError
-from pipeline.quiet_start import load_tensorflow_quietly
 from pipeline.run_directory import RunDirectory
 
 
@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> int:
 
         load_tensorflow_quietly()
         if request.summary or request.diagram:
-            from pipeline.summary import show_network
+            from pipeline.inspection.summary import show_network
 
             show_network(config, table=request.summary, diagram=request.diagram)
             return 0
-        from pipeline import training
         from pipeline.data.sources import UnavailableData
+        from pipeline.training import train as training
 
         try:
             return training.train(config, run_dir, resume=request.resume)

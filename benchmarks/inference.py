@@ -92,9 +92,7 @@ def _threads(number: int) -> str:
     return f"{number} thread{'s' if number > 1 else ''}"
 
 
-def measure_width(
-    width: int, arguments: argparse.Namespace
-) -> tuple[dict[str, list[float]], Comparison]:
+def measure_width(width: int, arguments: argparse.Namespace) -> tuple[dict[str, list[float]], Comparison]:
     """Measure all contenders of one width, and TFLite's int8 file against its float32 one."""
     print(f"width {width}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,12 +113,9 @@ def main() -> None:
         "--seconds", type=seconds, default=0.5, help="length of one measurement in seconds (0.5)"
     )
     parser.add_argument(
-        "--width", type=count, nargs="+", default=[16, 64],
-        help="channels of the first stage (16 64)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--image-size", type=count, default=32, help="height and width in pixels (32)"
+        "--width", type=count, nargs="+", default=[16, 64], help="channels of the first stage (16 64)"
     )
+    parser.add_argument("--image-size", type=count, default=32, help="height and width in pixels (32)")
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
 

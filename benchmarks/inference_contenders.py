@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Measure
-from export.litert import LiteRTModel
-from pipeline.quiet_start import load_tensorflow_quietly
+from export.tflite.interpreter import LiteRTModel
+from pipeline.console.quiet_start import load_tensorflow_quietly
 
 CLASSES, PICTURES = 10, 16
 PIXEL_MEAN, PIXEL_DEVIATION = 127.5, 73.9
@@ -41,11 +41,11 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
         UserError: the pictures are too small for the network.
     """
     load_tensorflow_quietly()
-    from export.calibration import Calibrator
-    from export.converter import Converter, quantize_to_int8
-    from export.network import write_single_picture_graph
+    from export.convert.converter import Converter, quantize_to_int8
+    from export.convert.network import write_single_picture_graph
+    from export.quantize.ranges import Calibrator
+    from pipeline.config.settings import ModelConfig
     from pipeline.models import build_model, resolve_stem
-    from pipeline.sections import ModelConfig
 
     model = ModelConfig(width=width)
     network = build_model(
@@ -107,9 +107,7 @@ def write_onnx_files(folder: Path, width: int, size: int, stem: str) -> None:
     # Without it, batch norms stay unfolded and biases in float: slower than float32.
     quant_pre_process(float32, prepared)
     unsigned = quantization.QuantType.QUInt8
-    quantization.quantize_static(
-        prepared, int8, Reader(), per_channel=True, activation_type=unsigned
-    )
+    quantization.quantize_static(prepared, int8, Reader(), per_channel=True, activation_type=unsigned)
 
 
 def measuring(run: Callable[[Any], Any], batches: Sequence[Any], seconds: float) -> Measure:

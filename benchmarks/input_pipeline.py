@@ -25,7 +25,7 @@ from benchmarks.measure import (
     ratios,
     report,
 )
-from pipeline.quiet_start import load_tensorflow_quietly
+from pipeline.console.quiet_start import load_tensorflow_quietly
 
 PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
 CROP_PADDING, CUTOUT = 4, 8
@@ -63,9 +63,9 @@ def ours(seconds: float) -> Measure:
     load_tensorflow_quietly()
     import tensorflow as tf
 
+    from pipeline.config.settings import AugmentConfig
     from pipeline.data.batches import Examples, build_training_batches
-    from pipeline.data.pictures import ArrayPictures, Source
-    from pipeline.sections import AugmentConfig
+    from pipeline.data.table import ArrayPictures, Source
 
     tf.config.experimental.enable_op_determinism()
     images, labels = random_pictures()
@@ -89,9 +89,8 @@ def keras(seconds: float, variant: str) -> Measure:
     from benchmarks.keras_batches import keras_batches
 
     batches = keras_batches(
-        *random_pictures(),
-        variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT,
-    )  # fmt: skip
+        *random_pictures(), variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
+    )
     return _measure_batches(iter(batches), seconds)
 
 
@@ -103,12 +102,8 @@ def torch(seconds: float, threads: int, workers: int) -> Measure:
 
     torch.set_num_threads(threads)
     images, labels = (torch.from_numpy(array) for array in random_pictures())
-    batches = AugmentedBatches(
-        images, labels, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
-    )
-    return _measure_batches(
-        load_in_workers(batches, workers) if workers else iter(batches), seconds
-    )
+    batches = AugmentedBatches(images, labels, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT)
+    return _measure_batches(load_in_workers(batches, workers) if workers else iter(batches), seconds)
 
 
 def main() -> None:
@@ -136,9 +131,7 @@ def main() -> None:
         equal_work = [n for n in rates if n.startswith(peer) and "less work" not in n]
         if equal_work:
             best = fastest(rates, equal_work)
-            comparisons.append(
-                Comparison(f"ours / {best}", ratios(rates["ours"], rates[best]), bar)
-            )
+            comparisons.append(Comparison(f"ours / {best}", ratios(rates["ours"], rates[best]), bar))
     settings = {"pictures": PICTURES, "pixels": 32, "batch_size": BATCH_SIZE, **vars(arguments)}
     report("input_pipeline", settings, rates, comparisons, load_before)
 

@@ -15,13 +15,7 @@ Picture = Callable[[tf.Tensor], tf.Tensor]
 
 
 def keras_batches(
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    variant: str,
-    batch_size: int,
-    padding: int,
-    cutout: int,
+    images: np.ndarray, labels: np.ndarray, *, variant: str, batch_size: int, padding: int, cutout: int
 ) -> tf.data.Dataset:
     """Shuffle, crop after padding, flip and cut out, without end.
 

@@ -18,8 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from pipeline.progress import Progress
-from pipeline.quiet_start import load_tensorflow_quietly
+from pipeline.console.progress import Progress
+from pipeline.console.quiet_start import load_tensorflow_quietly
 
 CORES = os.cpu_count() or 1
 BUSY_LOAD = 0.5
@@ -129,9 +129,7 @@ def measure_in_turns(
         ready = [processes[name].submit(_build, *contenders[name]) for name in contenders]
         for contender in ready:
             contender.result()
-        progress = stack.enter_context(
-            Progress(rounds * len(contenders), "measuring", "measurements")
-        )
+        progress = stack.enter_context(Progress(rounds * len(contenders), "measuring", "measurements"))
         for _ in range(rounds):
             for name, process in processes.items():
                 rates[name].append(process.submit(_measure).result())
@@ -182,9 +180,7 @@ def report(
         print(f"{label:{wide}}  {cells}")
     print(f"\n{'round by round':{wide}}  {'median':>9}  {'min':>9}  {'max':>9}")
     for comparison in comparisons:
-        cells = "  ".join(
-            f"{value:>9.3f}" for value in asdict(Spread.of(comparison.values)).values()
-        )
+        cells = "  ".join(f"{value:>9.3f}" for value in asdict(Spread.of(comparison.values)).values())
         bar = f"{'at most' if comparison.upper else 'at least'} {comparison.bar:g}"
         verdict = "pass" if comparison.passes else "fall short"
         print(f"{comparison.name:{wide}}  {cells}  {comparison.unit}; bar {bar}: {verdict}")
@@ -194,12 +190,10 @@ def report(
                 "benchmark": name,
                 "settings": settings,
                 "images_per_second": {
-                    label: {**asdict(Spread.of(values)), "rounds": values}
-                    for label, values in rates.items()
+                    label: {**asdict(Spread.of(values)), "rounds": values} for label, values in rates.items()
                 },
                 "comparisons": [
-                    {**asdict(c), **asdict(Spread.of(c.values)), "passes": c.passes}
-                    for c in comparisons
+                    {**asdict(c), **asdict(Spread.of(c.values)), "passes": c.passes} for c in comparisons
                 ],
                 "environment": environment,
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

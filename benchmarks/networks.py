@@ -20,22 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, pictures, tflite
-from benchmarks.measure import (
-    BUSY_LOAD,
-    CORES,
-    Spread,
-    count,
-    measure_in_turns,
-    own_process,
-    seconds,
-)
-from pipeline.architectures import ARCHITECTURES, ResidualArchitecture
-from pipeline.command_line import report_user_error
+from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns, own_process, seconds
+from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.settings import ModelConfig
+from pipeline.console.command_line import report_user_error
+from pipeline.console.progress import Progress
+from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.console.tables import plain_table
 from pipeline.errors import UserError
-from pipeline.progress import Progress
-from pipeline.quiet_start import load_tensorflow_quietly
-from pipeline.sections import ModelConfig
-from pipeline.tables import plain_table
 
 LARGE_PIXELS = 96
 """Size of pictures from which the networks with four stages are shown alone."""
@@ -84,8 +76,8 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     load_tensorflow_quietly()
     import keras
 
-    from export.graph import read_graph, verify_built_in, verify_integer_only
-    from export.preview import preview_int8
+    from export.quantize.preview import preview_int8
+    from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
     from pipeline.models import build_model, resolve_stem
     from pipeline.models.cost import count_parameters, multiply_adds
 
@@ -125,9 +117,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Cost], dict[str, l
                     converting = process.submit(write_int8, file, name, size, arguments.classes)
                     costs[name] = converting.result()
                 progress.update(1, name)
-        contenders = {
-            name: (tflite, (file, size, arguments.seconds, 1)) for name, file in files.items()
-        }
+        contenders = {name: (tflite, (file, size, arguments.seconds, 1)) for name, file in files.items()}
         rates = measure_in_turns(contenders, arguments.rounds)
     return costs, {name: [1000 / rate for rate in values] for name, values in rates.items()}
 
@@ -194,18 +184,18 @@ def parse_arguments() -> argparse.Namespace:
         UserError: there is no such network.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--image-size", type=count, default=32, help="height and width in pixels (32)"
-    )
+    parser.add_argument("--image-size", type=count, default=32, help="height and width in pixels (32)")
     parser.add_argument("--classes", type=count, default=10, help="number of logits (10)")
     parser.add_argument("--rounds", type=count, default=8, help="how often each is measured (8)")
     parser.add_argument(
         "--seconds", type=seconds, default=0.5, help="length of one measurement in seconds (0.5)"
     )
     parser.add_argument(
-        "--models", nargs="+", metavar="NAME",
+        "--models",
+        nargs="+",
+        metavar="NAME",
         help=f"default: all; from {LARGE_PIXELS} px on those with four stages",
-    )  # fmt: skip
+    )
     arguments = parser.parse_args()
     arguments.models = arguments.models or networks_for(arguments.image_size)
     for name in arguments.models:
@@ -223,8 +213,10 @@ def main() -> int:
         return report_user_error(error)
     environment = {**describe_machine(), "load_before": load}
     size, classes = arguments.image_size, arguments.classes
-    print(f"\n{size} x {size} px, {classes:,} classes; latency on one thread: median of "
-          f"{arguments.rounds} rounds (least - greatest)")  # fmt: skip
+    print(
+        f"\n{size} x {size} px, {classes:,} classes; latency on one thread: median of "
+        f"{arguments.rounds} rounds (least - greatest)"
+    )
     print(f"{environment['processor']}, {CORES} cores, load before {load:.2f}\n")
     if load > BUSY_LOAD * CORES:
         print("The machine was busy: measure again.\n")

@@ -23,13 +23,7 @@ class AugmentedBatches(IterableDataset):
     """
 
     def __init__(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        *,
-        batch_size: int,
-        padding: int,
-        cutout: int,
+        self, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int, padding: int, cutout: int
     ) -> None:
         self.images, self.labels, self.batch_size = images, labels, batch_size
         self.padding, self.cutout = padding, cutout
@@ -85,9 +79,7 @@ def cut_out(images: torch.Tensor, centres: torch.Tensor, side: int) -> torch.Ten
     return images
 
 
-def load_in_workers(
-    batches: AugmentedBatches, workers: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def load_in_workers(batches: AugmentedBatches, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Let `workers` processes make the batches; each thread of theirs has a core of its own."""
     # Not pinned: the batches stay on the CPU.
     return iter(DataLoader(batches, batch_size=None, num_workers=workers))

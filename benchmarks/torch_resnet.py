@@ -45,9 +45,7 @@ def build_torch_resnet18(width: int, classes: int, stem: str = "cifar") -> nn.Se
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
 
 
-def build_torch_step(
-    network: nn.Module, *, bfloat16: bool
-) -> Callable[[torch.Tensor, torch.Tensor], float]:
+def build_torch_step(network: nn.Module, *, bfloat16: bool) -> Callable[[torch.Tensor, torch.Tensor], float]:
     """Build one eager training step, channels-last, with the cifar10 preset's loss and optimizer.
 
     Returns:

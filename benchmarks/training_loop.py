@@ -13,16 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import Config
+from pipeline.config.config import Config
+from pipeline.config.presets import preset
 from pipeline.data.batches import build_training_batches
-from pipeline.data.pictures import ArrayPictures, Source
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.data.splits import Splits
-from pipeline.distribution import build_strategy
-from pipeline.presets import preset
+from pipeline.data.table import ArrayPictures, Source
 from pipeline.run_directory import RunDirectory
-from pipeline.training import fit_showing_progress
-from pipeline.training_run import TrainingRun
+from pipeline.training.devices import build_strategy
+from pipeline.training.run import TrainingRun
+from pipeline.training.train import fit_showing_progress
 
 PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
 NEVER_SECONDS = 1e9
@@ -77,10 +77,15 @@ def _config(width: int, precision: str) -> Config:
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
     return preset("cifar10").with_values(
         {
-            "width": width, "precision": policy, "batch_size": BATCH_SIZE, "image_size": 32,
-            "epochs": 1, "devices": "cpu", "checkpoint_seconds": NEVER_SECONDS,
+            "width": width,
+            "precision": policy,
+            "batch_size": BATCH_SIZE,
+            "image_size": 32,
+            "epochs": 1,
+            "devices": "cpu",
+            "checkpoint_seconds": NEVER_SECONDS,
         }
-    )  # fmt: skip
+    )
 
 
 def _random_data(steps: int) -> PreparedData:
@@ -98,7 +103,7 @@ def _random_data(steps: int) -> PreparedData:
 
 @contextlib.contextmanager
 def training_run(width: int, precision: str, steps: int) -> Iterator[TrainingRun]:
-    """Set up a run of `steps` steps as pipeline.training does."""
+    """Set up a run of `steps` steps as pipeline.training.train does."""
     config = _config(width, precision)
     keras.utils.set_random_seed(config.run.seed)
     tf.config.experimental.enable_op_determinism()
@@ -114,15 +119,17 @@ def first_batch(run: TrainingRun) -> tuple[Any, Any]:
     """Take the first batch of a run."""
     config = run.config
     batches = build_training_batches(
-        run.data.examples("train"), config.augment, global_batch_size=BATCH_SIZE,
-        seed=config.run.seed, first_step=0, last_step=1,
-    )  # fmt: skip
+        run.data.examples("train"),
+        config.augment,
+        global_batch_size=BATCH_SIZE,
+        seed=config.run.seed,
+        first_step=0,
+        last_step=1,
+    )
     return next(iter(batches))
 
 
-def measure_loop(
-    width: int, precision: str, rounds: int, steps: int
-) -> tuple[dict[str, list[float]], float]:
+def measure_loop(width: int, precision: str, rounds: int, steps: int) -> tuple[dict[str, list[float]], float]:
     """Train with the whole loop, interrupted by blocks in memory.
 
     Returns:

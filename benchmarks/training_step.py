@@ -24,8 +24,8 @@ from benchmarks.measure import (
     ratios,
     report,
 )
-from pipeline.config import Config
-from pipeline.quiet_start import load_tensorflow_quietly
+from pipeline.config.config import Config
+from pipeline.console.quiet_start import load_tensorflow_quietly
 
 BATCH_SIZE, CLASSES, PIXELS = 128, 10, 32
 MOST_LOST_PERCENT = 3.0
@@ -79,9 +79,7 @@ def _measure_steps(step: Callable[[], Any], steps: int) -> Measure:
     return measure
 
 
-def compare_loop(
-    arguments: argparse.Namespace, precision: str
-) -> tuple[dict[str, list[float]], Comparison]:
+def compare_loop(arguments: argparse.Namespace, precision: str) -> tuple[dict[str, list[float]], Comparison]:
     """Measure the loop's cost, a share of the checkpoints' included."""
     print(f"{precision}: the loop of train.py", flush=True)
     with own_process() as process:
@@ -103,9 +101,7 @@ def compare_loop(
     return rates, Comparison(name, lost, MOST_LOST_PERCENT, unit="%", upper=True)
 
 
-def compare_step(
-    arguments: argparse.Namespace, precision: str
-) -> tuple[dict[str, list[float]], Comparison]:
+def compare_step(arguments: argparse.Namespace, precision: str) -> tuple[dict[str, list[float]], Comparison]:
     """Measure the step beside PyTorch's."""
     print(f"{precision}: the step beside PyTorch's", flush=True)
     settings = (arguments.width, precision, arguments.steps)
@@ -126,14 +122,16 @@ def main() -> None:
     parser.add_argument("--steps", type=count, default=2, help="steps of a measurement (2)")
     parser.add_argument("--width", type=count, default=64, help="channels of the first stage (64)")
     parser.add_argument(
-        "--precision", nargs="+", choices=tuple(BAR_TORCH),
+        "--precision",
+        nargs="+",
+        choices=tuple(BAR_TORCH),
         help="default: float32, and bfloat16 where the CPU computes it",
-    )  # fmt: skip
+    )
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
     if not arguments.precision:
         load_tensorflow_quietly()
-        from pipeline.distribution import cpu_computes_bfloat16
+        from pipeline.training.devices import cpu_computes_bfloat16
 
         arguments.precision = list(BAR_TORCH) if cpu_computes_bfloat16() else ["float32"]
 

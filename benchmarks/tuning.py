@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import CORES, Spread, count, ratios
-from pipeline.command_line import report_user_error
+from pipeline.console.command_line import report_user_error
+from pipeline.console.progress import Progress
+from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.errors import UserError
-from pipeline.progress import Progress
-from pipeline.quiet_start import load_tensorflow_quietly
 
 if TYPE_CHECKING:
     from benchmarks.tuning_contenders import Reach, Task
@@ -172,13 +172,10 @@ def as_json(task: "Task", reaches: Reaches, compared: Sequence[Ratio]) -> dict[s
             for name, reached in reaches.items()
         },
         "comparisons": [
-            {
-                **asdict(ratio), **asdict(Spread.of(ratio.values)),
-                "bar": BARS[ratio.peer][1], "met": ratio.met,
-            }
+            {**asdict(ratio), **asdict(Spread.of(ratio.values)), "bar": BARS[ratio.peer][1], "met": ratio.met}
             for ratio in compared
         ],
-    }  # fmt: skip
+    }
 
 
 def describe_machine() -> dict[str, Any]:
@@ -197,9 +194,12 @@ def main() -> int:
     parser.add_argument("--trials", type=count, default=40, help="most trials of a search (40)")
     parser.add_argument("--seeds", type=count, default=10, help="searches of each contender (10)")
     parser.add_argument(
-        "--table", type=Path, default=Path("runs/benchmark-tuning"), metavar="DIR",
+        "--table",
+        type=Path,
+        default=Path("runs/benchmark-tuning"),
+        metavar="DIR",
         help="where learning curves are kept (runs/benchmark-tuning)",
-    )  # fmt: skip
+    )
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
     figures = {}

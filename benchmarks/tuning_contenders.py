@@ -13,16 +13,16 @@ from keras_tuner.engine.trial import TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Config
+from pipeline.config.config import Config
 from tuning.hypermodel import declare
-from tuning.limits import Limits
-from tuning.oracles import BayesianOracle
+from tuning.oracles.oracles import BayesianOracle
+from tuning.oracles.search_oracle import OBJECTIVE
 from tuning.plan import SearchPlan
-from tuning.pruning import is_weak
-from tuning.results import COMPLETED, SEARCH, STOPPED, TrialResult
-from tuning.search_oracle import OBJECTIVE
-from tuning.search_space import Space, Values, settle
-from tuning.trial import CONFIRMATION_SEED
+from tuning.space.limits import Limits
+from tuning.space.search_space import Space, Values, settle
+from tuning.trials.median_stopping import is_weak
+from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult
+from tuning.trials.trial import CONFIRMATION_SEED
 
 TOLERANCE = 0.005
 """Half a point of accuracy: a configuration as near as this to the best is as good."""
@@ -43,14 +43,22 @@ class Curve:
     pictures: int
 
     def seen(self, epochs: int, trial: str, values: Values, seed: int) -> TrialResult:
-        """Return what a trial of the first epochs finds out, as `tuning.trial` records it."""
+        """Return what a trial of the first epochs finds out, as a trial records it."""
         accuracies = self.accuracies[:epochs]
         best = accuracies.index(max(accuracies))
         return TrialResult(
-            trial, SEARCH, COMPLETED if epochs == len(self.accuracies) else STOPPED, values, seed,
-            accuracies[best], self.cross_entropies[best], self.pictures, best + 1, epochs,
+            trial,
+            SEARCH,
+            COMPLETED if epochs == len(self.accuracies) else STOPPED,
+            values,
+            seed,
+            accuracies[best],
+            self.cross_entropies[best],
+            self.pictures,
+            best + 1,
+            epochs,
             accuracies=accuracies,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -116,9 +124,15 @@ def reach(trials: Iterable[TrialResult], target: float, budget: int, epochs: int
 def search_plan(config: Config, space: Space, seed: int, trials: int) -> SearchPlan:
     """Return the plan of `python -m tuning --max-trials N --seed S`."""
     return SearchPlan(
-        tuner="bayesian", config=config.with_values({"seed": seed}), space=space, limits=Limits(),
-        max_trials=trials, finalists=3, seeds=3, stop_weak=True,
-    )  # fmt: skip
+        tuner="bayesian",
+        config=config.with_values({"seed": seed}),
+        space=space,
+        limits=Limits(),
+        max_trials=trials,
+        finalists=3,
+        seeds=3,
+        stop_weak=True,
+    )
 
 
 class WithoutStart(BayesianOracle):
@@ -134,9 +148,7 @@ def our_search(kind: type[BayesianOracle], task: Task, seed: int, trials: int) -
     return kind(plan, lambda values: True, list, lambda trial: None)
 
 
-def stock_search(
-    kind: type[keras_tuner.Oracle], task: Task, seed: int, trials: int
-) -> keras_tuner.Oracle:
+def stock_search(kind: type[keras_tuner.Oracle], task: Task, seed: int, trials: int) -> keras_tuner.Oracle:
     """Set up a search of KerasTuner's, with its own defaults."""
     return kind(
         objective=keras_tuner.Objective(OBJECTIVE, "max"),

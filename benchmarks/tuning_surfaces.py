@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.tuning_contenders import Curve, Task, share_within
-from pipeline.presets import preset
-from tuning.narrowing import keep_only
-from tuning.search_space import Values, search_space, values_at
+from pipeline.config.presets import preset
+from tuning.space.narrowing import keep_only
+from tuning.space.search_space import Values, search_space, values_at
 
 EPOCHS = 12
 CHANCE, BEST = 0.1, 0.95
@@ -31,13 +31,21 @@ def branin(point: np.ndarray) -> float:
 
 HARTMANN_WEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
 HARTMANN_SCALES = np.array(
-    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14],
-     [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
-)  # fmt: skip
+    [
+        [10, 3, 17, 3.5, 1.7, 8],
+        [0.05, 10, 17, 0.1, 8, 14],
+        [3, 3.5, 1.7, 10, 17, 8],
+        [17, 8, 0.05, 10, 0.1, 14],
+    ]
+)
 HARTMANN_CENTRES = 1e-4 * np.array(
-    [[1312, 1696, 5569, 124, 8283, 5886], [2329, 4135, 8307, 3736, 1004, 9991],
-     [2348, 1451, 3522, 2883, 3047, 6650], [4047, 8828, 8732, 5743, 1091, 381]]
-)  # fmt: skip
+    [
+        [1312, 1696, 5569, 124, 8283, 5886],
+        [2329, 4135, 8307, 3736, 1004, 9991],
+        [2348, 1451, 3522, 2883, 3047, 6650],
+        [4047, 8828, 8732, 5743, 1091, 381],
+    ]
+)
 
 
 def hartmann6(point: np.ndarray) -> float:
@@ -47,9 +55,13 @@ def hartmann6(point: np.ndarray) -> float:
 
 
 AXES = (
-    "peak_learning_rate", "weight_decay", "label_smoothing", "dropout", "augment_strength",
+    "peak_learning_rate",
+    "weight_decay",
+    "label_smoothing",
+    "dropout",
+    "augment_strength",
     "mixing_alpha",
-)  # fmt: skip
+)
 """Hyperparameters whose ranges, from 0 to 1, stand for the functions' own."""
 
 # A standard deviation of Branin's over its square, 51.95 (Picheny et al. 2013, "A benchmark of
@@ -76,9 +88,7 @@ def surface_task(name: str) -> Task:
         point = np.array([dimension.position_of(values[dimension.name]) for dimension in space])
         accuracy = BEST - loss * (function(np.where(mirrored, 1 - point, point)) - least)
         noise = np.random.default_rng([seed, zlib.crc32(json.dumps(values).encode())])
-        accuracies = tuple(
-            (learning_curve(accuracy, 1 + point[0]) + noise.normal(0, NOISE, EPOCHS)).tolist()
-        )
+        accuracies = tuple((learning_curve(accuracy, 1 + point[0]) + noise.normal(0, NOISE, EPOCHS)).tolist())
         return Curve(accuracies, (0.0,) * EPOCHS, pictures=1)
 
     points = np.random.default_rng(0).random((SAMPLE, dimensions))

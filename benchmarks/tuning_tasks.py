@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tuning_contenders import Curve, Task, search_plan, share_within
-from pipeline.checkpoint import Interrupted, NonFinite
-from pipeline.config import Config
+from pipeline.config.config import Config
+from pipeline.config.presets import preset
+from pipeline.console.progress import Progress
 from pipeline.errors import UserError
-from pipeline.presets import preset
-from pipeline.progress import Progress
 from pipeline.run_directory import RunDirectory, write_whole
-from pipeline.training import Ground, open_run, pictures_in_place, prepare_ground
-from tuning.narrowing import keep_only, narrow
-from tuning.oracles import combinations
-from tuning.search_space import Space, Values, apply, search_space
+from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.train import Ground, open_run, pictures_in_place, prepare_ground
+from tuning.oracles.oracles import combinations
+from tuning.space.narrowing import keep_only, narrow
+from tuning.space.search_space import Space, Values, apply, search_space
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ def fill(table: "CurveTable", missing: list[Values], name: str, config: Config, 
     recipe, ground = RECIPES[name], prepare_ground(config)
     splits = ground.data.splits
     splits = dataclasses.replace(
-        splits,
-        train=splits.train[: recipe.train],
-        validation=splits.validation[: recipe.validation],
+        splits, train=splits.train[: recipe.train], validation=splits.validation[: recipe.validation]
     )
     ground = dataclasses.replace(ground, data=dataclasses.replace(ground.data, splits=splits))
     table.pictures = len(splits.validation)

@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from evaluation.command_line import parse_evaluation_request
-from pipeline.command_line import report_user_error
+from evaluation.request import parse_evaluation_request
+from pipeline.console.command_line import report_user_error
+from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.errors import UserError
-from pipeline.quiet_start import load_tensorflow_quietly
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
             run.load_finished()
         load_tensorflow_quietly()
         # Not before the command line is understood: TensorFlow takes seconds to load.
-        from evaluation.evaluator import evaluate
+        from evaluation.evaluate import evaluate
 
         evaluate(request)
     except UserError as error:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.command_line import Request
-from evaluation.comparison_page import write_comparison_page
-from evaluation.quantised import describe_difference
+from evaluation.metrics.quantised import describe_difference
+from evaluation.page.comparison_page import write_comparison_page
+from evaluation.page.summary import print_comparison
 from evaluation.report_directory import MADE_BY, ReportDirectory
-from evaluation.summary import print_comparison
-from export.gate import compare
+from evaluation.request import Request
+from export.verify.comparison import compare
 from pipeline.errors import UserError
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory, write_whole
@@ -24,10 +24,7 @@ NOT_COMPARED = ("flip", "measured")
 """Settings of a report that do not matter here."""
 
 
-def compare_runs(
-    request: Request,
-    evaluate_run: Callable[..., dict[str, Any]],
-) -> None:
+def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) -> None:
     """Measure every run where that is not done yet, and write the comparison.
 
     Raises:
@@ -54,8 +51,7 @@ def compare_runs(
 
 
 def build_comparison(
-    reports: Mapping[str, Mapping[str, Any]],
-    answered: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    reports: Mapping[str, Mapping[str, Any]], answered: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Any]:
     """Build the content of `comparison.json`: a row for each run, the most accurate first.
 
@@ -111,9 +107,7 @@ def _accuracy(report: Mapping[str, Any]) -> float:
     return report["networks"]["keras"]["accuracy"]["top1"]["value"]
 
 
-def _difference(
-    best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Any]:
+def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     """How far a run is behind the best, paired picture by picture."""
     labels, predicted = best
     classes = np.eye(1 + max(labels.max(), predicted.max(), other[1].max()))
@@ -121,9 +115,7 @@ def _difference(
 
 
 def _check_same_test(runs: Sequence[RunDirectory]) -> None:
-    prints = [
-        run.read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs
-    ]
+    prints = [run.read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs]
     for run, fingerprint in zip(runs, prints, strict=True):
         if fingerprint != prints[0]:
             raise UserError(

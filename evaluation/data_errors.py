@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.answers import Answers
-from evaluation.calibration import negative_log_likelihoods
-from evaluation.gallery import Gallery
-from evaluation.label_errors import Suspects, class_balance, suspect_labels
 from evaluation.measurement import answer_examples
-from evaluation.networks import Network
+from evaluation.metrics.answers import Answers
+from evaluation.metrics.calibration import negative_log_likelihoods
+from evaluation.metrics.label_errors import Suspects, class_balance, suspect_labels
+from evaluation.networks.networks import Network
+from evaluation.page.gallery import Gallery
+from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun
-from pipeline.progress import Progress
 
 SHOWN = 12
 

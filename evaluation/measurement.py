@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.accuracy import measure_accuracy
-from evaluation.answers import Answers
-from evaluation.calibration import measure_calibration
 from evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from evaluation.intervals import as_json, share
-from evaluation.networks import Network, answer, with_mirror_image
-from evaluation.prepared_corruptions import find_prepared, read_prepared
-from evaluation.robustness import BATCH, Corrupted, corrupt_images, measure_robustness
-from export.gate import compare
+from evaluation.corruptions.prepared import find_prepared, read_prepared
+from evaluation.metrics.accuracy import measure_accuracy
+from evaluation.metrics.answers import Answers
+from evaluation.metrics.calibration import measure_calibration
+from evaluation.metrics.intervals import as_json, share
+from evaluation.metrics.robustness import BATCH, Corrupted, corrupt_images, measure_robustness
+from evaluation.networks.networks import Network, answer, with_mirror_image
+from export.verify.comparison import compare
+from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches, load_images
 from pipeline.finished_run import FinishedRun
-from pipeline.progress import Progress
 
 
 class Measurement:
@@ -34,9 +34,7 @@ class Measurement:
         prepared: corruptions of the prepared CIFAR-10-C that are measured too.
     """
 
-    def __init__(
-        self, run: FinishedRun, networks: Sequence[Network], corrupted: int, flip: bool
-    ) -> None:
+    def __init__(self, run: FinishedRun, networks: Sequence[Network], corrupted: int, flip: bool) -> None:
         self._run, self._networks, self._flip = run, networks, flip
         self._seed = run.config.run.seed
         self.names = [network.name for network in networks]
@@ -62,9 +60,7 @@ class Measurement:
                 self._flipped = self._answer("test", mirrored, progress)
             self._measure_robustness(progress)
 
-    def _answer(
-        self, split: str, networks: Sequence[Network], progress: Progress
-    ) -> dict[str, Answers]:
+    def _answer(self, split: str, networks: Sequence[Network], progress: Progress) -> dict[str, Answers]:
         return answer_examples(networks, self._run.data.examples(split), progress)
 
     def _measure_robustness(self, progress: Progress) -> None:
@@ -83,11 +79,7 @@ class Measurement:
             self._prepared_robustness = self._measure_on(self.prepared, corrupted, clean, progress)
 
     def _measure_on(
-        self,
-        names: Sequence[str],
-        corrupted: Corrupted,
-        clean: Sequence[Answers],
-        progress: Progress,
+        self, names: Sequence[str], corrupted: Corrupted, clean: Sequence[Answers], progress: Progress
     ) -> dict[str, dict[str, Any]]:
         figures = measure_robustness(self._networks, names, corrupted, clean, self._seed, progress)
         return dict(zip(self.test, figures, strict=True))

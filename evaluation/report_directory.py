@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.answers import Answers
 from evaluation.data_errors import HeldOut
+from evaluation.metrics.answers import Answers
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
@@ -86,9 +86,7 @@ class ReportDirectory:
             return None
         return report if isinstance(report, dict) else None
 
-    def earlier(
-        self, made_of: Mapping[str, Any], whatever: Collection[str] = ()
-    ) -> dict[str, Any] | None:
+    def earlier(self, made_of: Mapping[str, Any], whatever: Collection[str] = ()) -> dict[str, Any] | None:
         """Return the report that is here, if it was made of the same files in the same way.
 
         Args:
@@ -125,9 +123,7 @@ class ReportDirectory:
     def _checksums(self) -> dict[str, str]:
         """CRC-32 of each file beside the report, by its name."""
         beside = (self.page, self.predictions, self.label_errors)
-        return {
-            path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside if path.exists()
-        }
+        return {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside if path.exists()}
 
     def write_predictions(self, data: PreparedData, answers: Mapping[str, Answers]) -> None:
         """Write a row for each picture of test: what it shows and what each network answers.
@@ -178,9 +174,6 @@ class ReportDirectory:
         """Return labels and what Keras predicted, int64 [pictures] each."""
         number = {name: label for label, name in enumerate(class_names)}
         with self.predictions.open(newline="", encoding="utf-8") as file:
-            pairs = [
-                (number[row["label"]], number[row["keras_predicted"]])
-                for row in csv.DictReader(file)
-            ]
+            pairs = [(number[row["label"]], number[row["keras_predicted"]]) for row in csv.DictReader(file)]
         labels, predicted = np.array(pairs, np.int64).T
         return labels, predicted

@@ -3,11 +3,11 @@
 import signal
 import sys
 
-from export.command_line import parse_export_request
 from export.errors import ExportFailed
-from pipeline.command_line import report_user_error
+from export.request import parse_export_request
+from pipeline.console.command_line import report_user_error
+from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.errors import UserError
-from pipeline.quiet_start import load_tensorflow_quietly
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         request.run.load_finished()
         load_tensorflow_quietly()
         # Not before the command line is understood: TensorFlow takes seconds to load.
-        from export.exporter import export_run
+        from export.export import export_run
 
         export_run(request)
     except UserError as error:

@@ -1,15 +1,11 @@
 """Limits that a device sets: the size of the int8 file and of its tensor arena."""
 
-from export.micro import MicroResult
+from export.verify.micro import MicroResult
 from pipeline.errors import UserError
 
 
 def check_limits(
-    size: int,
-    micro: MicroResult | str | None,
-    *,
-    max_bytes: int | None,
-    max_arena_kib: float | None,
+    size: int, micro: MicroResult | str | None, *, max_bytes: int | None, max_arena_kib: float | None
 ) -> None:
     """Hold the int8 file to the limits that were given.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from pipeline.config import Config
+from pipeline.config.config import Config
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError

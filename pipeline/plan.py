@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.callbacks import LONG_RUN_SECONDS
-from pipeline.config import Config, per_replica_batch_size
+from pipeline.config.config import Config, per_replica_batch_size
+from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.models.cost import count_parameters, multiply_adds
-from pipeline.sections import AugmentConfig, ModelConfig
+from pipeline.training.callbacks import LONG_RUN_SECONDS
 
 if TYPE_CHECKING:
-    from pipeline.training_run import TrainingRun
+    from pipeline.training.run import TrainingRun
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
@@ -56,8 +56,7 @@ def print_plan(run: "TrainingRun", precision_reason: str) -> None:
         "precision": f"{config.run.precision} ({precision_reason})",
         "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
         "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
-        "steps": f"{config.total_epochs} epochs x {run.steps_per_epoch:,} steps = "
-        f"{run.total_steps:,}",
+        "steps": f"{config.total_epochs} epochs x {run.steps_per_epoch:,} steps = {run.total_steps:,}",
     }
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
@@ -98,11 +97,7 @@ def _network(model: ModelConfig) -> str:
 def _augmentations(config: Config) -> str:
     """List the augmentation settings that are not at their defaults."""
     default = AugmentConfig()
-    changed = {
-        name: value
-        for name, value in vars(config.augment).items()
-        if value != getattr(default, name)
-    }
+    changed = {name: value for name, value in vars(config.augment).items() if value != getattr(default, name)}
     return ", ".join(f"{name} {value}" for name, value in changed.items()) or "none"
 
 

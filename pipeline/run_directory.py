@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.config import SECTION_OF, Config, load_values
+from pipeline.config.config import SECTION_OF, Config, load_values
 from pipeline.errors import UserError
 
 
@@ -130,9 +130,7 @@ class RunDirectory:
                 f"a run directory takes one process at a time; another one is using {self.path}"
             ) from None
         except OSError as error:
-            raise UserError(
-                f"--run-dir must be writable; {self.path}: {error.strerror or error}"
-            ) from None
+            raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror or error}") from None
         try:
             yield
         finally:
@@ -180,9 +178,7 @@ class RunDirectory:
         config = Config().with_values(load_values(self.config))
         # What the run chose for itself is no difference from having left the choice open.
         left_open = {"image_size": 0, "width": 0}
-        asked = {
-            name: value for name, value in asked.items() if value != left_open.get(name, "auto")
-        }
+        asked = {name: value for name, value in asked.items() if value != left_open.get(name, "auto")}
         differences = config.differences(config.with_values(asked))
         if differences:
             raise UserError(
@@ -207,13 +203,9 @@ class RunDirectory:
             values = load_values(self.config)
             config = Config().with_values(values)
         except UserError as error:
-            raise UserError(
-                f"a run must be of this version; received {self.path}: {error}"
-            ) from None
+            raise UserError(f"a run must be of this version; received {self.path}: {error}") from None
         if missing := sorted(set(SECTION_OF) - set(values)):
-            raise UserError(
-                f"a run must be of this version; {self.config} lacks {', '.join(missing)}"
-            )
+            raise UserError(f"a run must be of this version; {self.config} lacks {', '.join(missing)}")
         return config
 
     def read_json(self, path: Path, needed: Collection[str]) -> dict[str, Any]:
@@ -226,9 +218,7 @@ class RunDirectory:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"a finished run must have a whole {path.name}; {path}: {reason}"
-            ) from None
+            raise UserError(f"a finished run must have a whole {path.name}; {path}: {reason}") from None
         missing = [name for name in needed if name not in content]
         if missing:
             raise UserError(f"a run must be of this version; {path} lacks {', '.join(missing)}")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).parents[1]
+
 
 class Outcome(NamedTuple):
     """Exit code, stdout and stderr of a command."""

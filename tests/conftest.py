@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.quiet_start import load_tensorflow_quietly
+from pipeline.console.quiet_start import load_tensorflow_quietly
 
 load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402
 
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration() for _ in range(2)],
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
 )
 
 

@@ -1,179 +1,171 @@
-"""The architecture: which part may import which."""
+"""The architecture: imports go down, from folder to folder, to what a folder offers."""
 
 import ast
+import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-OUTER = {"tuning", "export", "evaluation", "benchmarks", "train", "tests"}
-LIGHT = (
-    "architectures",
-    "config",
-    "sections",
-    "settings",
-    "presets",
-    "errors",
-    "command_line",
-    "run_directory",
-    "progress",
-    "quiet_start",
-)
-"""Modules of `pipeline` that answer before TensorFlow is loaded."""
-LIGHT_OUTSIDE = {
-    "export": ("__main__", "command_line", "errors", "formats"),
-    "tuning": (
-        "__main__", "command_line", "limits", "narrowing", "plan", "results", "search_directory",
-        "search_space", "workers",
-    ),
-    "evaluation": ("__main__", "command_line"),
-}  # fmt: skip
-"""The same of the other commands."""
-OFFERED_BY_EXPORT = {"preview", "benchmark", "formats", "gate", "graph", "litert"}
-"""What other parts may use of the export."""
-HEAVY = {
-    "tensorflow", "keras", "tensorflow_datasets", "matplotlib", "sklearn", "numpy",
-    "ai_edge_litert", "tflite_micro", "keras_tuner", "scipy", "tensorboard", "jinja2",
-}  # fmt: skip
+from tests.commands import ROOT
+
+COMMANDS = ("train", "pipeline", "tuning", "evaluation", "export", "benchmarks")
+"""Where the product's code stands, at the top of the repository."""
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of what a file imports at its top level."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
+def module_name(path: Path) -> str:
+    """Dotted name of a file; of `__init__.py` its package's."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    files = [ROOT / "train.py", *(p for part in COMMANDS for p in (ROOT / part).rglob("*.py"))]
+    return {module_name(path): path for path in files}
+
+
+def packages() -> list[str]:
+    return [name for name, path in modules().items() if path.name == "__init__.py"]
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """All that a module imports anywhere in it, under `TYPE_CHECKING` and in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(modules()[name].read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {member if member in modules() else node.module for member in members}
+    return frozenset(found)
 
 
-def files(folder: str) -> list[Path]:
-    found = sorted((ROOT / folder).rglob("*.py"))
-    assert found
-    return found
+def imports_inside(name: str) -> frozenset[str]:
+    return imports(name) & modules().keys()
 
 
-def roots(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imports(path)}
+def verify_no_circle(graph: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-@pytest.mark.parametrize("path", files("pipeline"), ids=str)
-def test_the_pipeline_imports_nothing_above_it(path):
-    assert not roots(path) & OUTER
+def test_no_modules_import_each_other_in_a_circle():
+    verify_no_circle({name: imports_inside(name) - {name} for name in modules()})
 
 
-@pytest.mark.parametrize("path", files("pipeline"), ids=str)
-def test_only_training_assembles(path):
-    assembling = {"pipeline.training", "pipeline.training_run", "pipeline.assembly"}
-    if path.stem not in {"training", "training_run", "assembly"}:
-        assert not imports(path) & assembling
+@pytest.mark.parametrize("package", ["", *packages()])
+def test_what_stands_in_a_folder_imports_one_way_down(package):
+    """Each file and each folder in it counts as one: folders never import each other."""
+    prefix = f"{package}." if package else ""
+
+    def child(name: str) -> str | None:
+        inside = name.startswith(prefix) and name != package
+        return name.removeprefix(prefix).partition(".")[0] if inside else None
+
+    graph: dict[str, set[str]] = {}
+    for name in modules():
+        if own := child(name):
+            graph.setdefault(own, set()).update({child(used) for used in imports_inside(name)} - {own, None})
+    assert graph
+    verify_no_circle(graph)
 
 
-@pytest.mark.parametrize(
-    "path", [*files("pipeline/models"), ROOT / "pipeline/optimization.py"], ids=str
-)
-def test_networks_and_optimization_are_backend_neutral(path):
-    assert "tensorflow" not in roots(path)
-    inside = {name for name in imports(path) if name.startswith("pipeline")}
-    assert all(
-        name.startswith(
-            ("pipeline.models", "pipeline.architectures", "pipeline.sections", "pipeline.errors")
-        )
-        for name in inside
-    )
+@cache
+def offered(package: str) -> frozenset[str]:
+    """What a package's `__init__` names in `__all__`."""
+    for node in ast.parse(modules()[package].read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    pytest.fail(f"{package}/__init__.py does not say in __all__ what others may use of it")
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_what_answers_at_once_does_not_import_tensorflow(name):
-    assert not roots(ROOT / f"pipeline/{name}.py") & HEAVY
+@pytest.mark.parametrize("name", modules())
+def test_only_what_a_package_offers_is_used_from_outside(name):
+    for used in imports_inside(name):
+        parts = used.split(".")
+        for depth in range(1, len(parts)):
+            package = ".".join(parts[:depth])
+            if not f"{name}.".startswith(f"{package}."):
+                assert parts[depth] in offered(package), f"{package} does not offer {parts[depth]}"
 
 
-@pytest.mark.parametrize(
-    ("part", "name"), [(part, name) for part, names in LIGHT_OUTSIDE.items() for name in names]
-)
-def test_what_answers_before_a_command_does_not_import_tensorflow(part, name):
-    path = ROOT / f"{part}/{name}.py"
-    assert not roots(path) & HEAVY
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith(f"{part}.")}
-    assert inside <= set(LIGHT_OUTSIDE[part])
+@pytest.mark.parametrize("package", packages())
+def test_what_a_package_offers_exists(package):
+    tree = ast.parse(modules()[package].read_text())
+    defined = {getattr(node, "name", None) for node in tree.body}
+    defined |= {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    for name in offered(package):
+        assert f"{package}.{name}" in modules() or name in defined
 
 
-@pytest.mark.parametrize("path", files("export"), ids=str)
-def test_the_export_imports_nothing_beside_or_above_it(path):
-    assert not roots(path) & (OUTER - {"export"})
+def test_what_answers_at_once_loads_no_library_that_takes_seconds():
+    light = [
+        name
+        for name in modules()
+        if name.startswith(("pipeline.config", "pipeline.console"))
+        or (name.split(".")[-1] in ("request", "__main__", "train") and "pipeline" not in name)
+    ]
+    assert {"export.request", "tuning.request", "evaluation.request", "train"} <= set(light)
+    heavy = {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "sklearn", "PIL", "keras_tuner"}
+    code = f"import sys, {', '.join(light)}; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("path", [*files("tuning"), *files("evaluation")], ids=str)
-def test_parts_beside_the_export_import_only_what_it_offers(path):
-    own = path.relative_to(ROOT).parts[0]
-    assert not roots(path) & (OUTER - {own, "export"})
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
-    assert used <= OFFERED_BY_EXPORT
+def libraries(name: str) -> set[str]:
+    return {used.partition(".")[0] for used in imports(name)} - set(COMMANDS)
 
 
-def test_latency_is_measured_without_tensorflow():
-    for name in ("benchmark", "litert"):
-        assert not roots(ROOT / f"export/{name}.py") & {"tensorflow", "keras"}
+def test_networks_and_optimization_are_backend_neutral():
+    neutral = {"pipeline.training.optimization", *(n for n in modules() if n.startswith("pipeline.models"))}
+    reached: set[str] = set()
+    while neutral - reached:
+        name = (neutral - reached).pop()
+        reached.add(name)
+        neutral |= {used for used in imports_inside(name) if modules()[used].name != "__init__.py"}
+    assert len(reached) > 8
+    assert not {name for name in reached if "tensorflow" in libraries(name)} - FUSED
 
 
-def test_only_the_adapter_calls_the_converter():
-    for path in files("export"):
-        used = {name for name in imports(path) if name.startswith("tensorflow.lite")}
-        assert not used or path.stem == "converter"
-        assert "TFLiteConverter" not in path.read_text() or path.stem == "converter"
+FUSED = {"pipeline.models.fused_norm", "pipeline.models.fast_gradient"}
+"""Kernels of TensorFlow that replace Keras' own where there is a TensorFlow."""
+
+
+def test_a_file_is_run_and_timed_without_tensorflow():
+    inside = [name for name in modules() if name.startswith("export.tflite.")]
+    assert len(inside) >= 4
+    assert not {name for name in inside if libraries(name) & {"tensorflow", "keras"}}
+
+
+def test_only_the_converter_calls_the_converter():
+    calling = {n for n in modules() if "TFLiteConverter" in modules()[n].read_text()}
+    assert calling == {"export.convert.converter"}
 
 
 def test_what_runs_on_a_device_stands_alone():
-    allowed = {*sys.stdlib_module_names, "numpy", "PIL", "ai_edge_litert"}
-    assert roots(ROOT / "export/device/run.py") <= allowed
-
-
-@pytest.mark.parametrize("path", files("pipeline/data"), ids=str)
-def test_data_knows_nothing_of_models_and_fit(path):
-    inside = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
-    assert inside <= {
-        "config",
-        "sections",
-        "settings",
-        "data",
-        "errors",
-        "progress",
-        "run_directory",
+    assert imports("export.device.run") <= {
+        *sys.stdlib_module_names,
+        "numpy",
+        "PIL",
+        "ai_edge_litert.interpreter",
     }
 
 
-def test_every_requirement_is_imported_or_says_who_imports_it():
-    imported = set().union(
-        *(
-            roots(p)
-            for f in ("pipeline", "export", "tuning", "evaluation", "tests", "benchmarks")
-            for p in files(f)
-        )
-    )
-    lazily = {
-        name.partition(".")[0]
-        for folder in ("pipeline", "export")
-        for path in files(folder)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (
-            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
-        )
-    }
-    module = {
-        "scikit-learn": "sklearn",
-        "pillow": "PIL",
-        "ai-edge-litert": "ai_edge_litert",
-        "tflite-micro": "tflite_micro",
-        "tensorflow-datasets": "tensorflow_datasets",
-        "keras-tuner": "keras_tuner",
-    }
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
-        requirement, _, reason = line.partition("#")
-        if requirement.strip():
-            name = requirement.strip().partition(">")[0]
-            assert reason.strip(), name
-            assert module.get(name, name) in imported | lazily or "imported by" in reason, name
+def requirements() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line.partition("#")[0].strip()]
+
+
+@pytest.mark.parametrize("line", requirements())
+def test_every_requirement_is_imported_or_says_who_imports_it(line):
+    requirement, _, reason = line.partition("#")
+    package = requirement.strip().partition(">")[0].replace("-", "_")
+    module = {"scikit_learn": "sklearn", "pillow": "PIL"}.get(package, package)
+    imported = set().union(*(libraries(name) for name in modules()))
+    assert reason.strip()
+    assert module in imported or "imported by" in reason or module == "pytest"

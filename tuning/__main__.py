@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from pipeline.command_line import report_user_error
+from pipeline.console.command_line import report_user_error
 from pipeline.errors import UserError
-from tuning.command_line import parse_tuning_request
-from tuning.search_space import describe_space
+from tuning.request import parse_tuning_request
+from tuning.space.search_space import describe_space
 from tuning.workers import role, run_workers, watch_supervisor
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         if request.workers > 1 and role() == "alone":
             return run_workers(request, arguments)
         # Not before the command line is understood: TensorFlow takes seconds to load.
-        from pipeline.quiet_start import load_tensorflow_quietly
+        from pipeline.console.quiet_start import load_tensorflow_quietly
 
         load_tensorflow_quietly()
         from tuning.search import run_search

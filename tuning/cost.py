@@ -10,16 +10,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from export.benchmark import measure_file
-from export.preview import preview_int8
-from pipeline.assembly import build_deployed_network
-from pipeline.config import Config
+from export.quantize.preview import preview_int8
+from export.tflite.latency import measure_file
+from pipeline.config.config import Config
+from pipeline.config.option import flag
 from pipeline.data.batches import load_images
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.run_directory import write_whole
-from pipeline.settings import flag
-from pipeline.training import Ground
-from tuning.limits import Limits
+from pipeline.training.networks import build_deployed_network
+from pipeline.training.train import Ground
+from tuning.space.limits import Limits
 
 PICTURES = 8
 """Pictures of train that quantisation looks at and that latency is measured on."""

@@ -3,10 +3,10 @@
 import keras
 import keras_tuner
 
-from pipeline.assembly import build_deployed_network
-from pipeline.config import Config
-from pipeline.training import Ground
-from tuning.search_space import Dimension, Space, Value, apply, nearest_values
+from pipeline.config.config import Config
+from pipeline.training.networks import build_deployed_network
+from pipeline.training.train import Ground
+from tuning.space.search_space import Dimension, Space, Value, apply, nearest_values
 
 
 def declare(space: Space, config: Config) -> keras_tuner.HyperParameters:
@@ -24,9 +24,7 @@ def declare(space: Space, config: Config) -> keras_tuner.HyperParameters:
     return hp
 
 
-def _declare_one(
-    hp: keras_tuner.HyperParameters, dimension: Dimension, default: Value | None
-) -> None:
+def _declare_one(hp: keras_tuner.HyperParameters, dimension: Dimension, default: Value | None) -> None:
     if dimension.choices:
         hp.Choice(dimension.name, list(dimension.choices), dimension.is_ordered, default)
     else:

@@ -6,9 +6,9 @@ Standard library only: the command line must answer without importing TensorFlow
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.config import Config
-from tuning.limits import Limits
-from tuning.search_space import Space
+from pipeline.config.config import Config
+from tuning.space.limits import Limits
+from tuning.space.search_space import Space
 
 TUNERS = ("bayesian", "random", "grid", "hyperband")
 

@@ -12,19 +12,19 @@ from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
-from pipeline.training import Ground, prepare_ground, resolve_devices, verify_start
-from tuning.command_line import Request
-from tuning.confirmation import best_config, confirm, describe_confirmed, verdict
+from pipeline.training.train import Ground, prepare_ground, resolve_devices, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
-from tuning.live_table import LiveTable
-from tuning.oracles import ORACLES, combinations, count_random_starts
+from tuning.oracles.oracles import ORACLES, combinations, count_random_starts
 from tuning.plan import SearchPlan
-from tuning.report import describe_saving, write_report
-from tuning.results import FAILED, SEARCH, load_result
+from tuning.report.live_table import LiveTable
+from tuning.report.report import describe_saving, write_report
+from tuning.request import Request
 from tuning.search_directory import SearchDirectory
-from tuning.search_space import Values, apply, nearest_values
-from tuning.trial import Report
+from tuning.space.search_space import Values, apply, nearest_values
+from tuning.trials.confirmation import best_config, confirm, describe_confirmed, verdict
+from tuning.trials.results import FAILED, SEARCH, load_result
+from tuning.trials.trial import Report
 from tuning.tuner import SearchTuner
 
 
@@ -94,9 +94,7 @@ class Search:
                 f"a network of the space must keep the limits; the smallest, width {widths[0]}, "
                 f"has {broken[widths[0]]}"
             )
-        space = (
-            dataclasses.replace(d, choices=kept) if d is searched else d for d in self.plan.space
-        )
+        space = (dataclasses.replace(d, choices=kept) if d is searched else d for d in self.plan.space)
         self.plan = dataclasses.replace(self.plan, space=tuple(space))
 
     def broken_limit(self, values: Values) -> str | None:
@@ -132,8 +130,7 @@ class Search:
             "data": f"{self.ground.data.source.name}, train {len(sizes['train']):,}, validation "
             f"{len(sizes['validation']):,}; test is not looked at",
             "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
-            "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with "
-            "other seeds",
+            "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
             "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
         }
         if plan.tuner == "bayesian":

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory, write_whole
-from tuning.results import TrialResult, load_result
+from tuning.trials.results import TrialResult, load_result
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ class SearchDirectory:
                 f"a search takes one command at a time; another one is using {self.path}"
             ) from None
         except OSError as error:
-            raise UserError(
-                f"--out must be writable; {self.path}: {error.strerror or error}"
-            ) from None
+            raise UserError(f"--out must be writable; {self.path}: {error.strerror or error}") from None
         try:
             self._begin(self.search, identity)
             self.check_identity(identity)
@@ -132,9 +130,7 @@ class SearchDirectory:
             try:
                 folder.mkdir(exist_ok=True)
             except OSError as error:
-                raise UserError(
-                    f"--out must be writable; {folder}: {error.strerror or error}"
-                ) from None
+                raise UserError(f"--out must be writable; {folder}: {error.strerror or error}") from None
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():

@@ -6,12 +6,12 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial as OracleTrial
 
-from pipeline.checkpoint import Interrupted
+from pipeline.training.checkpoint import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
-from tuning.results import FAILED
+from tuning.oracles.search_oracle import OBJECTIVE, SearchOracle
 from tuning.search_directory import SearchDirectory
-from tuning.search_oracle import OBJECTIVE, SearchOracle
-from tuning.trial import Report, Trial
+from tuning.trials.results import FAILED
+from tuning.trials.trial import Report, Trial
 
 PAUSE_SECONDS = 0.1
 """Before each question to the oracle, which may have nothing to do just now."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-from tuning.command_line import Request
+from tuning.request import Request
 from tuning.search_directory import SearchDirectory
 
 SUPERVISED = "TUNING_SUPERVISED"
@@ -164,8 +164,7 @@ def divide_machine(workers: int) -> dict[str, dict[str, str]]:
     shares = {}
     for index in range(workers):
         share = {
-            name: threads
-            for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+            name: threads for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
         }
         if gpus:
             own = gpus[index::workers] or [gpus[index % len(gpus)]]

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
-from evaluation.corruptions.digital import (
-    contrast,
-    elastic_transform,
-    jpeg_compression,
-    pixelate,
-)
+from evaluation.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
 from evaluation.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from evaluation.corruptions.weather import brightness, fog, frost, snow
 
@@ -45,29 +40,19 @@ class Corruption:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "gaussian_noise": Corruption(
-        "noise", gaussian_noise, {"deviation": (0.04, 0.06, 0.08, 0.09, 0.10)}
-    ),
+    "gaussian_noise": Corruption("noise", gaussian_noise, {"deviation": (0.04, 0.06, 0.08, 0.09, 0.10)}),
     "shot_noise": Corruption("noise", shot_noise, {"photons": (500, 250, 100, 75, 50)}),
     "impulse_noise": Corruption("noise", impulse_noise, {"share": (0.01, 0.02, 0.03, 0.05, 0.07)}),
     "defocus_blur": Corruption(
-        "blur",
-        defocus_blur,
-        {"radius": (0.3, 0.4, 0.5, 1, 1.5), "deviation": (0.4, 0.5, 0.6, 0.2, 0.1)},
+        "blur", defocus_blur, {"radius": (0.3, 0.4, 0.5, 1, 1.5), "deviation": (0.4, 0.5, 0.6, 0.2, 0.1)}
     ),
     "glass_blur": Corruption(
         "blur",
         glass_blur,
-        {
-            "deviation": (0.05, 0.25, 0.4, 0.25, 0.4),
-            "reach": (1, 1, 1, 1, 1),
-            "rounds": (1, 1, 1, 2, 2),
-        },
+        {"deviation": (0.05, 0.25, 0.4, 0.25, 0.4), "reach": (1, 1, 1, 1, 1), "rounds": (1, 1, 1, 2, 2)},
     ),
     "motion_blur": Corruption(
-        "blur",
-        motion_blur,
-        {"radius": (6, 6, 6, 8, 9), "deviation": (1, 1.5, 2, 2, 2.5)},
+        "blur", motion_blur, {"radius": (6, 6, 6, 8, 9), "deviation": (1, 1.5, 2, 2, 2.5)}
     ),
     "zoom_blur": Corruption("blur", zoom_blur, {"limit": (1.06, 1.11, 1.16, 1.21, 1.26)}),
     "snow": Corruption(
@@ -84,15 +69,9 @@ CORRUPTIONS: dict[str, Corruption] = {
         },
     ),
     "frost": Corruption(
-        "weather",
-        frost,
-        {"visibility": (1, 1, 0.9, 0.85, 0.75), "cover": (0.2, 0.3, 0.4, 0.4, 0.45)},
+        "weather", frost, {"visibility": (1, 1, 0.9, 0.85, 0.75), "cover": (0.2, 0.3, 0.4, 0.4, 0.45)}
     ),
-    "fog": Corruption(
-        "weather",
-        fog,
-        {"density": (0.2, 0.5, 0.75, 1, 1.5), "decay": (3, 3, 2.5, 2, 1.75)},
-    ),
+    "fog": Corruption("weather", fog, {"density": (0.2, 0.5, 0.75, 1, 1.5), "decay": (3, 3, 2.5, 2, 1.75)}),
     "brightness": Corruption("weather", brightness, {"gain": (0.05, 0.1, 0.15, 0.2, 0.3)}),
     "contrast": Corruption("digital", contrast, {"factor": (0.75, 0.5, 0.4, 0.3, 0.15)}),
     "elastic_transform": Corruption(
@@ -143,9 +122,7 @@ def corrupt(images: np.ndarray, name: str, severity: int, seed: int, first: int 
     parameters = corruption.parameters_at(severity)
     corrupted = np.empty_like(images)
     for place, image in enumerate(images):
-        generator = np.random.default_rng(
-            [seed, zlib.crc32(name.encode()), severity, first + place]
-        )
+        generator = np.random.default_rng([seed, zlib.crc32(name.encode()), severity, first + place])
         picture = corruption.distort(image / 255, generator, **parameters)
         corrupted[place] = np.rint(255 * np.clip(picture, 0, 1))
     return corrupted

@@ -13,9 +13,7 @@ from scipy import ndimage
 from evaluation.corruptions.scale import length_scale
 
 
-def defocus_blur(
-    picture: np.ndarray, _: np.random.Generator, radius: float, deviation: float
-) -> np.ndarray:
+def defocus_blur(picture: np.ndarray, _: np.random.Generator, radius: float, deviation: float) -> np.ndarray:
     """Spread each pixel over a disk, as a lens does that is out of focus; edges mirror."""
     kernel = disk(radius, deviation, length_scale(picture))
     return ndimage.correlate(picture, kernel[:, :, None], mode="mirror")
@@ -39,11 +37,7 @@ def disk(radius: float, deviation: float, scale: float) -> np.ndarray:
 
 
 def glass_blur(
-    picture: np.ndarray,
-    generator: np.random.Generator,
-    deviation: float,
-    reach: float,
-    rounds: int,
+    picture: np.ndarray, generator: np.random.Generator, deviation: float, reach: float, rounds: int
 ) -> np.ndarray:
     """Look through frosted glass: a Gaussian blur, pixels displaced, and the blur once more.
 
@@ -53,9 +47,7 @@ def glass_blur(
     for its reach of 1 pixel, copying one after the other and all at once are the same.
     """
     scale = length_scale(picture)
-    blur = functools.partial(
-        ndimage.gaussian_filter, sigma=scale * deviation, mode="nearest", axes=(0, 1)
-    )
+    blur = functools.partial(ndimage.gaussian_filter, sigma=scale * deviation, mode="nearest", axes=(0, 1))
     reach = max(1, round(scale * reach))
     height, width = picture.shape[:2]
     moving = np.mgrid[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
@@ -75,9 +67,7 @@ def motion_blur(
     return blur_along_line(picture, scale * radius, scale * deviation, angle)
 
 
-def blur_along_line(
-    picture: np.ndarray, radius: float, deviation: float, angle: float
-) -> np.ndarray:
+def blur_along_line(picture: np.ndarray, radius: float, deviation: float, angle: float) -> np.ndarray:
     """Compute sum_i k_i x(p + offset_i), i = 0 .. 2 ceil(radius): ImageMagick's MotionBlurImage.
 
     k is the falling half of a Gaussian, of sum 1, and offset_i the pixel nearest to i times
@@ -95,8 +85,7 @@ def blur_along_line(
     weights /= weights.sum()
     reach = len(steps) - 1
     rows, columns = (
-        reach + np.ceil(steps * slope - 0.5).astype(int)
-        for slope in (math.sin(angle), math.cos(angle))
+        reach + np.ceil(steps * slope - 0.5).astype(int) for slope in (math.sin(angle), math.cos(angle))
     )
     height, width = picture.shape[:2]
     margins = [(reach, reach)] * 2 + [(0, 0)] * (picture.ndim - 2)

@@ -19,11 +19,7 @@ def contrast(picture: np.ndarray, _: np.random.Generator, factor: float) -> np.n
 
 
 def elastic_transform(
-    picture: np.ndarray,
-    generator: np.random.Generator,
-    amplitude: float,
-    smoothness: float,
-    shift: float,
+    picture: np.ndarray, generator: np.random.Generator, amplitude: float, smoothness: float, shift: float
 ) -> np.ndarray:
     """Shear the picture, then displace its pixels by a smooth random field (Simard et al. 2003).
 
@@ -50,9 +46,7 @@ def elastic_transform(
     return _read(sheared, np.indices(size) + pixels * field, mode="reflect")
 
 
-def _sheared_positions(
-    size: tuple[int, int], shift: float, generator: np.random.Generator
-) -> np.ndarray:
+def _sheared_positions(size: tuple[int, int], shift: float, generator: np.random.Generator) -> np.ndarray:
     """Find where each pixel comes from: rows and columns, float64 [2, height, width]."""
     height, width = size
     corners = np.array([[1, 1], [-1, 1], [-1, -1]]) * (min(size) // 3)
@@ -75,9 +69,7 @@ def _read(picture: np.ndarray, positions: np.ndarray, mode: str) -> np.ndarray:
 def pixelate(picture: np.ndarray, _: np.random.Generator, share: float) -> np.ndarray:
     """Shrink both sides to a `share`, rounded down, and enlarge again, both by Pillow's box."""
     image = _to_image(picture)
-    small = image.resize(
-        (int(image.width * share), int(image.height * share)), Image.Resampling.BOX
-    )
+    small = image.resize((int(image.width * share), int(image.height * share)), Image.Resampling.BOX)
     return _from_image(small.resize(image.size, Image.Resampling.BOX))
 
 

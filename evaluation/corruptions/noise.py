@@ -6,9 +6,7 @@ A picture is float64 [height, width, 3] in [0, 1]; so is what comes back, before
 import numpy as np
 
 
-def gaussian_noise(
-    picture: np.ndarray, generator: np.random.Generator, deviation: float
-) -> np.ndarray:
+def gaussian_noise(picture: np.ndarray, generator: np.random.Generator, deviation: float) -> np.ndarray:
     """Compute x + N(0, deviation^2): thermal noise of a sensor in low light."""
     return picture + deviation * generator.standard_normal(picture.shape)
 

@@ -60,9 +60,7 @@ def snow(
     return lit + (flakes + np.rot90(flakes, 2))[:, :, None]
 
 
-def frost(
-    picture: np.ndarray, generator: np.random.Generator, visibility: float, cover: float
-) -> np.ndarray:
+def frost(picture: np.ndarray, generator: np.random.Generator, visibility: float, cover: float) -> np.ndarray:
     """Compute visibility x + cover frost, with frost that is drawn: A SUBSTITUTE.
 
     The authors blend crops of photographs of frost, which do not come with this project, so figures
@@ -82,9 +80,7 @@ def frost_texture(height: int, width: int, generator: np.random.Generator) -> np
     return np.clip(crystals[:, :, None] * FROST_COLOUR, 0, 1)
 
 
-def fog(
-    picture: np.ndarray, generator: np.random.Generator, density: float, decay: float
-) -> np.ndarray:
+def fog(picture: np.ndarray, generator: np.random.Generator, density: float, decay: float) -> np.ndarray:
     """Compute (x + density plasma) max(x) / (max(x) + density): a haze in a fractal's shape."""
     haze = plasma(*picture.shape[:2], decay, generator)[:, :, None]
     return (picture + density * haze) * picture.max() / (picture.max() + density)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
 from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
-from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
-from pipeline.sections import AugmentConfig
+from pipeline.data.table import ArrayPictures, EncodedPictures, Source
 
 THREADS = os.cpu_count() or 1
 PREFETCHED_BATCHES = 4
@@ -187,9 +187,7 @@ def _read_batches(
         return key.examples, tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
 
     # Pictures on disk differ in size, so each is decoded and resized alone, in parallel.
-    singles = _map(
-        keys.map(single_keys).unbatch(), lambda row, key: read(pictures.read(row), key, size)
-    )
+    singles = _map(keys.map(single_keys).unbatch(), lambda row, key: read(pictures.read(row), key, size))
     return singles.batch(global_batch_size)
 
 
@@ -198,9 +196,7 @@ def _whole_picture(content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
     return resize_picture(decode_picture(content), size)
 
 
-def _random_crop_of_picture(
-    min_area: float, content: tf.Tensor, key: tf.Tensor, size: int
-) -> tf.Tensor:
+def _random_crop_of_picture(min_area: float, content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
     image = decode_picture(content)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     box = resized_crop_boxes(key, height, width, min_area, 1)[0]

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
-from pipeline.data.pictures import EncodedPictures, Source
+from pipeline.data.table import EncodedPictures, Source
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
 
@@ -77,9 +77,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         digests=digests[kept],
         pictures=_encoded_pictures(root, [files.paths[row] for row in kept]),
         provided={SPLITS[split]: np.flatnonzero(splits == split) for split in np.unique(splits)},
-        problems=tuple(
-            (shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)
-        ),
+        problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
         paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
     )
 
@@ -192,8 +190,7 @@ def _listed(names: list[bytes]) -> str:
 def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes]) -> None:
     if len(class_names) < 2:
         raise UserError(
-            "a picture folder must hold at least 2 class folders; "
-            f"received {len(names)} in {shown(folder)!r}"
+            f"a picture folder must hold at least 2 class folders; received {len(names)} in {shown(folder)!r}"
         )
     if unknown := sorted(set(names) - set(class_names)):
         raise UserError(
@@ -201,14 +198,10 @@ def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes])
         )
 
 
-def _refuse_damage(
-    root: bytes, paths: list[bytes], damage: dict[int, str], max_bad_share: float
-) -> None:
+def _refuse_damage(root: bytes, paths: list[bytes], damage: dict[int, str], max_bad_share: float) -> None:
     share = len(damage) / len(paths)
     if share > max_bad_share:
-        first = "; ".join(
-            f"{shown(paths[row])!r} {problem}" for row, problem in list(damage.items())[:3]
-        )
+        first = "; ".join(f"{shown(paths[row])!r} {problem}" for row, problem in list(damage.items())[:3])
         raise UserError(
             f"--max-bad-share {max_bad_share:g} is the largest share of damaged files; received "
             f"{share:.3g} ({len(damage)} of {len(paths)}) in {shown(root)!r}: {first}"
@@ -218,9 +211,7 @@ def _refuse_damage(
 def _refuse_few_pictures(root: bytes, files: Files, kept: np.ndarray) -> None:
     for split in np.unique(files.splits):
         if not np.any(files.splits[kept] == split):
-            raise UserError(
-                f"{SPLITS[split]} must hold readable pictures; received none in {shown(root)!r}"
-            )
+            raise UserError(f"{SPLITS[split]} must hold readable pictures; received none in {shown(root)!r}")
     in_train = files.labels[kept][files.splits[kept] == 0]
     counts = np.bincount(in_train, minlength=len(files.class_names))
     label = int(np.argmin(counts))

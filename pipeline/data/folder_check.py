@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
+from pipeline.console.progress import Progress
 from pipeline.data.decode import SIGNATURES, decode_picture
-from pipeline.progress import Progress
 
 SPLITS = ("train", "validation", "test")
 """Split names; a picture that is in several is kept in the last of them."""
@@ -56,11 +56,7 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[i
 
 
 def find_copies(
-    rows: np.ndarray,
-    digests: np.ndarray,
-    labels: np.ndarray,
-    splits: np.ndarray,
-    paths: Sequence[bytes],
+    rows: np.ndarray, digests: np.ndarray, labels: np.ndarray, splits: np.ndarray, paths: Sequence[bytes]
 ) -> dict[int, str]:
     """Choose which of several equal pictures to leave out.
 
@@ -88,9 +84,7 @@ def find_copies(
         kept = copies[np.argmax(splits[copies])]
         for row in copies[copies != kept]:
             same_split = splits[row] == splits[kept]
-            what = (
-                "exact duplicate of" if same_split else f"same picture in {SPLITS[splits[kept]]}:"
-            )
+            what = "exact duplicate of" if same_split else f"same picture in {SPLITS[splits[kept]]}:"
             problems[int(row)] = f"{what} {shown(paths[kept])}"
     return problems
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import Config
+from pipeline.config.config import Config
+from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches
-from pipeline.data.picture_size import side_of_squares
-from pipeline.data.pictures import ArrayPictures, Source
+from pipeline.data.image_size import side_of_squares
 from pipeline.data.sources import load_source
 from pipeline.data.splits import Splits, split_source
+from pipeline.data.table import ArrayPictures, Source
 from pipeline.errors import UserError
-from pipeline.progress import Progress
 
 STATISTICS_PICTURES = 10_000
 """Pixel statistics are taken over at most this many pictures of train, evenly spread."""

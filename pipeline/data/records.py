@@ -17,8 +17,8 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from pipeline.console.progress import Progress
 from pipeline.errors import UserError
-from pipeline.progress import Progress
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 OPEN_FILES = 256
@@ -126,9 +126,7 @@ def scan_records(
     return index, np.concatenate(labels), np.concatenate(digests)
 
 
-def _scan_file(
-    path: str, expected: int, keys: ExampleKeys
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scan_file(path: str, expected: int, keys: ExampleKeys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return length, label and digest of each record of one file."""
     lengths, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     digests = [np.empty((0, 8), np.uint8)]

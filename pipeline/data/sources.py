@@ -12,17 +12,11 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from pipeline.data.pictures import ArrayPictures, EncodedPictures, Source
-from pipeline.data.records import (
-    ExampleKeys,
-    decode_records,
-    is_labelled,
-    picture_reader,
-    scan_records,
-)
+from pipeline.config.settings import DataConfig
+from pipeline.console.progress import Progress
+from pipeline.data.records import ExampleKeys, decode_records, is_labelled, picture_reader, scan_records
+from pipeline.data.table import ArrayPictures, EncodedPictures, Source
 from pipeline.errors import UserError
-from pipeline.progress import Progress
-from pipeline.sections import DataConfig
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -119,9 +113,7 @@ def load_tfds(name: str) -> Source:
             pictures = EncodedPictures(picture_reader(index, keys))
     class_names = tuple(builder.info.features[keys.label].names)
     if wrong := set(np.unique(labels)) - set(range(len(class_names))):
-        raise UserError(
-            f"labels of {name} must be 0..{len(class_names) - 1}; received {min(wrong)}"
-        )
+        raise UserError(f"labels of {name} must be 0..{len(class_names) - 1}; received {min(wrong)}")
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
     return Source(name, class_names, labels, digests, pictures, provided)
@@ -144,13 +136,7 @@ def open_builder(name: str) -> "DatasetBuilder":
             known = [f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs]
         near = difflib.get_close_matches(name, [*known, "digits"], 1)
         hint = f"; did you mean {near[0]!r}?" if near and near != [name] else ""
-        reason = (
-            (str(error) or repr(error))
-            .splitlines()[0]
-            .rpartition('}": ')[2]
-            .split(". ")[0]
-            .rstrip(".")
-        )
+        reason = (str(error) or repr(error)).splitlines()[0].rpartition('}": ')[2].split(". ")[0].rstrip(".")
         raise UserError(
             f"--data must be folder:PATH, digits or what TFDS can open in {folder}; "
             f"received {name!r}: {reason}{hint}"
@@ -218,9 +204,7 @@ def _download(builder: "DatasetBuilder", name: str) -> None:
         builder.download_and_prepare()
     except Exception as error:  # Whatever fails in TFDS's download, the ways out are the same.
         reason = textwrap.shorten(str(error), 300)
-        raise UnavailableData(
-            f"{name} could not be prepared in {root}: {reason}; {ways}"
-        ) from error
+        raise UnavailableData(f"{name} could not be prepared in {root}: {reason}; {ways}") from error
 
 
 def reachable(host: str) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.pictures import Source
+from pipeline.config.option import flag
+from pipeline.config.settings import DataConfig
+from pipeline.data.table import Source
 from pipeline.errors import UserError
-from pipeline.sections import DataConfig
-from pipeline.settings import flag
 
 MAX_CALIBRATION_SHARE = 0.1
 """Calibration never takes more than this share of train: pictures are worth more in training."""
@@ -54,11 +54,7 @@ def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
 
 
 def _carve(
-    labels: np.ndarray,
-    rows: np.ndarray,
-    count: int,
-    generator: np.random.Generator,
-    at_least: int,
+    labels: np.ndarray, rows: np.ndarray, count: int, generator: np.random.Generator, at_least: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw `count` of the rows; return the drawn rows and the others, both in table order.
 

@@ -5,12 +5,12 @@ from functools import partial
 
 import keras
 
-from pipeline.architectures import ResidualArchitecture
+from pipeline.config.architectures import ResidualArchitecture
+from pipeline.config.settings import ModelConfig
 from pipeline.models.baselines import BASELINES
 from pipeline.models.elements import convolution, head, normalised
 from pipeline.models.resnet import residual_features
 from pipeline.models.stems import LARGE_PICTURE_PIXELS
-from pipeline.sections import ModelConfig
 
 
 def resolve_stem(model: ModelConfig, image_size: int) -> str:
@@ -65,9 +65,15 @@ def build_model(
     if isinstance(architecture, ResidualArchitecture):
         stem = resolve_stem(model, min(input_shape[:2]))
         x = residual_features(
-            x, architecture, stem=stem, zero_init=model.zero_init, dropout=dropout, seed=seed,
-            conv=conv, norm=norm,
-        )  # fmt: skip
+            x,
+            architecture,
+            stem=stem,
+            zero_init=model.zero_init,
+            dropout=dropout,
+            seed=seed,
+            conv=conv,
+            norm=norm,
+        )
         dropout = 0.0 if architecture.dropout_in_blocks else dropout
     else:
         x = BASELINES[model.model](x, architecture.width, conv=conv, seed=seed)

@@ -29,8 +29,7 @@ def convnet_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -
     """
     if min(x.shape[1:3]) < 4:
         raise UserError(
-            f"pictures for the convnet must be at least 4 x 4 pixels; "
-            f"received {x.shape[1]} x {x.shape[2]}"
+            f"pictures for the convnet must be at least 4 x 4 pixels; received {x.shape[1]} x {x.shape[2]}"
         )
     for name, filters in (("stage1", width), ("stage2", 2 * width)):
         x = conv(x, filters, 5, use_bias=True, name=f"{name}_conv")
@@ -39,8 +38,5 @@ def convnet_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -
     return hidden(layers.Flatten(name="flatten")(x), 16 * width, seed=seed, name="hidden")
 
 
-BASELINES: dict[str, Callable[..., KerasTensor]] = {
-    "mlp": mlp_features,
-    "convnet": convnet_features,
-}
+BASELINES: dict[str, Callable[..., KerasTensor]] = {"mlp": mlp_features, "convnet": convnet_features}
 """The plain networks by name, each up to its features."""

@@ -18,9 +18,7 @@ def layer_seed(seed: int, name: str) -> int:
     return zlib.crc32(f"{seed} {name}".encode())
 
 
-def normalised(
-    pixels: KerasTensor, pixel_mean: Sequence[float], pixel_std: Sequence[float]
-) -> KerasTensor:
+def normalised(pixels: KerasTensor, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> KerasTensor:
     """Turn raw pixels into float32 of mean 0 and deviation 1 in each channel."""
     variance = [std**2 for std in pixel_std]
     normalization = layers.Normalization(
@@ -55,9 +53,15 @@ def convolution(
         2.0, mode="fan_out", distribution="untruncated_normal", seed=layer_seed(seed, name)
     )
     return layer(
-        filters, kernel_size, strides, padding, groups=groups, use_bias=use_bias,
-        kernel_initializer=he_normal, name=name,
-    )(x)  # fmt: skip
+        filters,
+        kernel_size,
+        strides,
+        padding,
+        groups=groups,
+        use_bias=use_bias,
+        kernel_initializer=he_normal,
+        name=name,
+    )(x)
 
 
 def norm_relu(x: KerasTensor, *, norm: Callable[..., keras.Layer], name: str) -> KerasTensor:

@@ -8,7 +8,7 @@ from functools import partial
 
 from keras import KerasTensor, layers
 
-from pipeline.architectures import ResidualArchitecture
+from pipeline.config.architectures import ResidualArchitecture
 from pipeline.errors import UserError, unknown
 from pipeline.models.blocks import basic_block, bottleneck_block, preactivation_block
 from pipeline.models.elements import norm_relu
@@ -53,13 +53,16 @@ def bind_block(
         return partial(basic_block, conv=conv, norm=norm, shortcut=shortcut, zero_init=zero_init)
     if architecture.block == "bottleneck":
         return partial(
-            bottleneck_block, conv=conv, norm=norm, shortcut=shortcut, zero_init=zero_init,
-            groups=architecture.groups, inner_factor=architecture.inner_factor,
-        )  # fmt: skip
+            bottleneck_block,
+            conv=conv,
+            norm=norm,
+            shortcut=shortcut,
+            zero_init=zero_init,
+            groups=architecture.groups,
+            inner_factor=architecture.inner_factor,
+        )
     dropout = dropout if architecture.dropout_in_blocks else 0.0
-    return partial(
-        preactivation_block, conv=conv, norm=norm, shortcut=shortcut, dropout=dropout, seed=seed
-    )
+    return partial(preactivation_block, conv=conv, norm=norm, shortcut=shortcut, dropout=dropout, seed=seed)
 
 
 def residual_features(
@@ -92,16 +95,17 @@ def residual_features(
         UserError: unknown stem, or a picture so small that a stage would no longer halve it.
     """
     check_stem(stem, x.shape[1:], stages=len(architecture.blocks))
-    block = bind_block(
-        architecture, conv=conv, norm=norm, zero_init=zero_init, dropout=dropout, seed=seed
-    )
+    block = bind_block(architecture, conv=conv, norm=norm, zero_init=zero_init, dropout=dropout, seed=seed)
     activate = partial(norm_relu, norm=norm)
     preactivation = architecture.block == "preactivation"
     build_stem, _ = STEMS[stem]
     x = build_stem(
-        x, architecture.stem_width or architecture.width, conv=conv, norm_relu=activate,
+        x,
+        architecture.stem_width or architecture.width,
+        conv=conv,
+        norm_relu=activate,
         finish=_leave if preactivation else activate,
-    )  # fmt: skip
+    )
     for index, blocks in enumerate(architecture.blocks):
         filters, strides = architecture.width * 2**index, 1 if index == 0 else 2
         x = stage(x, filters, blocks, strides, block=block, name=f"stage{index + 1}")

@@ -31,9 +31,7 @@ def read_pretrained(source: str) -> Pretrained:
     pretrained = _read(source)
     for name, arrays in pretrained.layers.items():
         if not all(np.isfinite(array).all() for array in arrays):
-            raise UserError(
-                f"--weights must be finite numbers; {name} of {pretrained.origin} is not"
-            )
+            raise UserError(f"--weights must be finite numbers; {name} of {pretrained.origin} is not")
     return pretrained
 
 

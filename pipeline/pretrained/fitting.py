@@ -4,13 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from pipeline.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.option import flag
+from pipeline.config.settings import ModelConfig
 from pipeline.errors import UserError
 from pipeline.models import build_model
 from pipeline.pretrained.mismatches import mismatches
 from pipeline.pretrained.weights import Pretrained
-from pipeline.sections import ModelConfig
-from pipeline.settings import flag
 
 LARGE_ENOUGH = (64, 64, 3)
 """A picture that every stem and stage can halve; no weight of theirs depends on its size."""
@@ -24,9 +24,13 @@ def fitting_flags(pretrained: Pretrained) -> str | None:
     for settings in _candidates(pretrained):
         try:
             network = build_model(
-                ModelConfig(**settings), input_shape=LARGE_ENOUGH, classes=1,
-                pixel_mean=pretrained.mean, pixel_std=pretrained.std, seed=0,
-            )  # fmt: skip
+                ModelConfig(**settings),
+                input_shape=LARGE_ENOUGH,
+                classes=1,
+                pixel_mean=pretrained.mean,
+                pixel_std=pretrained.std,
+                seed=0,
+            )
         except UserError:
             continue
         if not mismatches(pretrained, network):

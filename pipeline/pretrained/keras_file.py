@@ -53,8 +53,7 @@ def read_keras_file(path: Path) -> Pretrained:
             f"called 'normalization'; received {path}"
         )
     mean, variance = (
-        np.asarray(values, np.float64).ravel()
-        for values in (normalization.mean, normalization.variance)
+        np.asarray(values, np.float64).ravel() for values in (normalization.mean, normalization.variance)
     )
     return Pretrained(
         origin=f"{network.name} of {path}",

@@ -119,17 +119,14 @@ def _layer_name(name: str, stem: dict[str, str]) -> str:
     return name
 
 
-def _normalisation(
-    source: str, keras_hub: ModuleType
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(source: str, keras_hub: ModuleType) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Turn the converter's `scale * pixels + offset` into a mean and a deviation."""
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(source)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            "a KerasHub preset of --weights must say how its pixels are normalised; "
-            f"{source}: {reason}"
+            f"a KerasHub preset of --weights must say how its pixels are normalised; {source}: {reason}"
         ) from error
     scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, 3)
     offset = np.broadcast_to(0.0 if converter.offset is None else converter.offset, 3)

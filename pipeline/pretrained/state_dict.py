@@ -24,10 +24,13 @@ NORM = {"weight", "bias", "running_mean", "running_var"}
 HEADS = ("fc", "linear")
 STEM = {"conv1": "stem_conv", "bn1": "stem_norm"}
 DEEP_STEM = {
-    "conv1.0": "stem_conv1", "conv1.1": "stem_norm1",
-    "conv1.3": "stem_conv2", "conv1.4": "stem_norm2",
-    "conv1.6": "stem_conv3", "bn1": "stem_norm3",
-}  # fmt: skip
+    "conv1.0": "stem_conv1",
+    "conv1.1": "stem_norm1",
+    "conv1.3": "stem_conv2",
+    "conv1.4": "stem_norm2",
+    "conv1.6": "stem_conv3",
+    "bn1": "stem_norm3",
+}
 """timm's three convolutions, with ReLUs between."""
 IN_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)")
 IN_SHORTCUT = re.compile(r"layer(\d+)\.(\d+)\.(?:downsample|shortcut)\.(\d)")

@@ -45,8 +45,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ModuleNotFoundError:
         raise UserError(
-            f"--weights {path} needs the package torch: pip install torch "
-            "(a .safetensors file needs none)"
+            f"--weights {path} needs the package torch: pip install torch (a .safetensors file needs none)"
         ) from None
     try:
         if zipfile.is_zipfile(path):
@@ -60,9 +59,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:
         # A damaged pickle may raise anything.
-        raise UserError(
-            f"--weights must be a whole PyTorch file; {path}: {_first_line(error)}"
-        ) from error
+        raise UserError(f"--weights must be a whole PyTorch file; {path}: {_first_line(error)}") from error
     state = _unwrapped(loaded)
     named = all(isinstance(name, str) for name in state)
     if not state or not named or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -71,9 +68,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
     except (TypeError, RuntimeError) as error:
         # Sparse and quantised tensors have no plain array.
-        raise UserError(
-            f"--weights must hold dense tensors; {path}: {_first_line(error)}"
-        ) from error
+        raise UserError(f"--weights must hold dense tensors; {path}: {_first_line(error)}") from error
 
 
 def _unwrapped(loaded: Any) -> dict[str, Any]:

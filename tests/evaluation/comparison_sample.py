@@ -14,16 +14,18 @@ def estimate(value: float) -> dict:
     return {"value": value, "interval_95": [value - 0.01, value + 0.02]}
 
 
-def report(
-    accuracy: float, work: int = 10, size: int = 20, time: float = 1.0, **changes: object
-) -> dict:
+def report(accuracy: float, work: int = 10, size: int = 20, time: float = 1.0, **changes: object) -> dict:
     """As far as a comparison reads it."""
     file = {"network": "int8", "bytes": size, "latency_p50_ms": time, "preview": False}
     return {
         "class_names": NAMES,
         "pictures": {"test": 8},
         "run": {
-            "data": "digits", "model": "resnet18", "width": 8, "epochs": 3, "seed": 0,
+            "data": "digits",
+            "model": "resnet18",
+            "width": 8,
+            "epochs": 3,
+            "seed": 0,
             **{name: changes[name] for name in changes if name in ("width", "seed")},
         },
         "networks": {
@@ -45,7 +47,7 @@ def report(
             ],
         },
         "environment": ENVIRONMENT,
-    }  # fmt: skip
+    }
 
 
 def build(**reports: dict) -> dict:

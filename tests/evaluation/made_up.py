@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from evaluation.answers import Answers
-from evaluation.networks import Network
-from pipeline.config import Config
-from pipeline.data.pictures import ArrayPictures, Source
+from evaluation.metrics.answers import Answers
+from evaluation.networks.networks import Network
+from pipeline.config.config import Config
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
+from pipeline.data.table import ArrayPictures, Source
 from pipeline.finished_run import FinishedRun
 from pipeline.run_directory import RunDirectory
 
@@ -41,9 +41,14 @@ def build_data(
         given["train"] = np.setdiff1d(rows, np.concatenate(list(given.values())))
     images = pictures_of(len(labels))
     source = Source(
-        "made up", tuple(class_names), np.array(labels, np.int64), images[:, 0, 0, :1],
-        ArrayPictures(images), {"train": rows}, paths=tuple(paths),
-    )  # fmt: skip
+        "made up",
+        tuple(class_names),
+        np.array(labels, np.int64),
+        images[:, 0, 0, :1],
+        ArrayPictures(images),
+        {"train": rows},
+        paths=tuple(paths),
+    )
     return PreparedData(source, Splits(**given), SIZE)
 
 

@@ -19,9 +19,7 @@ def estimate(value: float, reach: float = 0.01, highest: float = 1.0) -> dict:
 
 def confusion(random: np.random.Generator, classes: int, pictures: int) -> np.ndarray:
     """Count [classes, classes]; about four in five are right, mistakes cluster."""
-    likely = random.dirichlet(np.full(classes, 0.15), classes) * random.uniform(
-        0.1, 0.4, (classes, 1)
-    )
+    likely = random.dirichlet(np.full(classes, 0.15), classes) * random.uniform(0.1, 0.4, (classes, 1))
     likely[np.arange(classes), np.arange(classes)] = 0
     likely[np.arange(classes), np.arange(classes)] = 1 - likely.sum(1)
     return random.multinomial(pictures, likely)
@@ -47,10 +45,7 @@ def accuracy(names: Sequence[str], counts: np.ndarray) -> dict:
         return {
             "class": names[k],
             "pictures": int(labelled[k]),
-            **{
-                key: None if share is None else estimate(share, 0.03)
-                for key, share in shares.items()
-            },
+            **{key: None if share is None else estimate(share, 0.03) for key, share in shares.items()},
         }
 
     top1 = hits.sum() / counts.sum()
@@ -77,27 +72,35 @@ def bins(random: np.random.Generator, gap: float, pictures: int) -> list[dict]:
     reached = np.clip(confidence - gap * random.uniform(0.5, 1.5, 15), 0, 1)
     return [
         {
-            "low": float(edges[k]), "high": float(edges[k + 1]), "pictures": int(counts[k]),
+            "low": float(edges[k]),
+            "high": float(edges[k + 1]),
+            "pictures": int(counts[k]),
             "confidence": float(confidence[k]) if counts[k] else None,
             "accuracy": float(reached[k]) if counts[k] else None,
         }
         for k in range(15)
-    ]  # fmt: skip
+    ]
 
 
 def calibration(random: np.random.Generator, pictures: int) -> dict:
     def at(gap: float) -> dict:
         return {
-            "nll": estimate(0.5 + gap, 0.02, 9), "brier": estimate(0.26 + gap / 4, 0.01, 2),
-            "ece_equal_width": estimate(gap, 0.006), "ece_equal_mass": estimate(gap * 0.95, 0.006),
+            "nll": estimate(0.5 + gap, 0.02, 9),
+            "brier": estimate(0.26 + gap / 4, 0.01, 2),
+            "ece_equal_width": estimate(gap, 0.006),
+            "ece_equal_mass": estimate(gap * 0.95, 0.006),
             "equal_width_bins": bins(random, gap, pictures),
             "equal_mass_bins": bins(random, gap, pictures),
-        }  # fmt: skip
+        }
 
     return {
-        "temperature": 1.37, "temperature_at_limit": False, "bins": 15,
-        "validation_pictures": pictures, "before": at(0.0712), "after": at(0.0118),
-    }  # fmt: skip
+        "temperature": 1.37,
+        "temperature_at_limit": False,
+        "bins": 15,
+        "validation_pictures": pictures,
+        "before": at(0.0712),
+        "after": at(0.0118),
+    }
 
 
 def robustness(random: np.random.Generator, clean: float) -> dict:
@@ -114,4 +117,4 @@ def robustness(random: np.random.Generator, clean: float) -> dict:
             name: {"category": category, "accuracy": row.tolist(), "mean": float(row.mean())}
             for (name, category), row in zip(kinds, table, strict=True)
         },
-    }  # fmt: skip
+    }

@@ -6,20 +6,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.evaluation.network_sample import (
-    accuracy,
-    calibration,
-    confusion,
-    damaged,
-    estimate,
-    robustness,
-)
+from tests.evaluation.network_sample import accuracy, calibration, confusion, damaged, estimate, robustness
 
-AWKWARD_NAMES = (
-    '<b>bold</b> & "loud"',
-    "$x_1$ and $y^2$",
-    "an_unusually_long_class_name_of_a_thing",
-)
+AWKWARD_NAMES = ('<b>bold</b> & "loud"', "$x_1$ and $y^2$", "an_unusually_long_class_name_of_a_thing")
 PLAIN_NAMES = ("anchor", "kettle", "lantern", "marble", "oar", "pulley", "quill", "rake", "spool")
 
 
@@ -48,9 +37,7 @@ class Pictures:
         """Tint a spot of the picture `below`, as a heat map would."""
         rows, columns = np.mgrid[: self.side, : self.side] / self.side
         middle = self.random.uniform(0.3, 0.7, 2)
-        heat = np.exp(-((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2) / 0.05)[
-            ..., np.newaxis
-        ]
+        heat = np.exp(-((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2) / 0.05)[..., np.newaxis]
         colour = 255 * np.concatenate([heat, 0.3 + 0 * heat, 1 - heat], axis=-1)
         self.images[key] = (0.5 * self.images[below] + 0.5 * colour).astype(np.uint8)
         return key
@@ -62,10 +49,15 @@ class Pictures:
         for view in views:
             shown[view] = self._overlay(f"{view}-{number}", shown["picture"])
         return {
-            "split": "test", "row": int(self.random.integers(10_000)),
-            "label": self.names[label], "predicted": self.names[label if right else other],
-            "path": None, "confidence": float(self.random.uniform(0.7, 1)), "images": shown, **more,
-        }  # fmt: skip
+            "split": "test",
+            "row": int(self.random.integers(10_000)),
+            "label": self.names[label],
+            "predicted": self.names[label if right else other],
+            "path": None,
+            "confidence": float(self.random.uniform(0.7, 1)),
+            "images": shown,
+            **more,
+        }
 
 
 def quantised(names: Sequence[str], tables: Sequence[dict], pictures: Pictures) -> dict:
@@ -73,18 +65,25 @@ def quantised(names: Sequence[str], tables: Sequence[dict], pictures: Pictures) 
         before, after = (t["per_class"][k]["recall"]["value"] for t in tables)
         change = 100 * (after - before)
         return {
-            "class": names[k], "keras": before, "quantised": after, "change_points": change,
+            "class": names[k],
+            "keras": before,
+            "quantised": after,
+            "change_points": change,
             "change_interval_95_points": [change - 1.5, change + 1.5],
-        }  # fmt: skip
+        }
 
     drop = 100 * (tables[0]["top1"]["value"] - tables[1]["top1"]["value"])
     known = [k for k in range(len(names)) if tables[0]["per_class"][k]["recall"]]
     rows = sorted(map(row, known), key=lambda r: r["change_points"])
     return {
-        "drop_points": drop, "drop_interval_95_points": [drop - 0.5, drop + 0.5],
-        "agreement": 0.9713, "lost": 162, "won": 125, "classes": rows,
+        "drop_points": drop,
+        "drop_interval_95_points": [drop - 0.5, drop + 0.5],
+        "agreement": 0.9713,
+        "lost": 162,
+        "won": 125,
+        "classes": rows,
         "broken": [pictures.picture("keras", "int8") for _ in range(3)],
-    }  # fmt: skip
+    }
 
 
 def make_report(
@@ -132,68 +131,74 @@ def make_report(
             "file": "model.keras" if name == "keras" else f"model_{name}.tflite",
             "accuracy": table,
             "flip": {
-                "top1": estimate(top1 + 0.006), "change_points": 0.6,
+                "top1": estimate(top1 + 0.006),
+                "change_points": 0.6,
                 "change_interval_95_points": [0.21, 0.99],
-            } if flip else None,
+            }
+            if flip
+            else None,
             "calibration": calibration(random, 5000),
             "robustness": robustness(random, top1) if corrupted else None,
             "prepared_robustness": robustness(random, top1) if prepared else None,
-        }  # fmt: skip
+        }
     report = {
         "made_by": "python -m evaluation",
         "run": {
-            "directory": "things", "data": "folder:things", "model": "resnet18", "width": 16,
-            "image_size": side, "seed": 0, "epochs": 30,
+            "directory": "things",
+            "data": "folder:things",
+            "model": "resnet18",
+            "width": 16,
+            "image_size": side,
+            "seed": 0,
+            "epochs": 30,
             "recorded_test_accuracy": networks["keras"]["accuracy"]["top1"]["value"],
         },
         "class_names": names,
         "chance": 1 / classes,
-        "pictures": {
-            "train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes
-        },
+        "pictures": {"train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes},
         "networks": networks,
-        "quantised": {
-            "int8": quantised(names, [n["accuracy"] for n in networks.values()], pictures)
-        } if int8 else {},
-        "mistakes": {
-            name: [pictures.picture() for _ in range(12 * mistaken)] for name in networks
-        },
+        "quantised": {"int8": quantised(names, [n["accuracy"] for n in networks.values()], pictures)}
+        if int8
+        else {},
+        "mistakes": {name: [pictures.picture() for _ in range(12 * mistaken)] for name in networks},
         "confused_pairs": confused_pairs(networks, pictures),
         "explanation": {
             "layer": "stage4_block2_relu2",
             "right": [pictures.picture("keras", right=True) for _ in range(4)],
             "wrong": [pictures.picture("its answer", "its label") for _ in range(4)],
-        } if explained else None,
+        }
+        if explained
+        else None,
         "cost": cost(random, int8),
         "data": data(random, names, pictures),
         "environment": {
-            "python": "3.11.2", "packages": {"keras": "3.15.1", "tensorflow": "2.21.0"},
-            "processor": "A processor", "cores": 2,
+            "python": "3.11.2",
+            "packages": {"keras": "3.15.1", "tensorflow": "2.21.0"},
+            "processor": "A processor",
+            "cores": 2,
         },
-    }  # fmt: skip
+    }
     return report, pictures.images
 
 
 def confused_pairs(networks: dict, pictures: Pictures) -> list[dict]:
-    tables = {
-        name: np.array(each["accuracy"]["confusion_matrix"]) for name, each in networks.items()
-    }
+    tables = {name: np.array(each["accuracy"]["confusion_matrix"]) for name, each in networks.items()}
     counts = tables["keras"]
     mistakes = counts - np.diag(counts.diagonal())
     order = [np.unravel_index(k, counts.shape) for k in np.argsort(-mistakes, axis=None)[:5]]
     return [
         {
-            "label": pictures.names[label], "predicted": pictures.names[predicted],
+            "label": pictures.names[label],
+            "predicted": pictures.names[predicted],
             "pictures": {name: int(table[label, predicted]) for name, table in tables.items()},
             "share_of_label": {
-                name: estimate(table[label, predicted] / table[label].sum())
-                for name, table in tables.items()
+                name: estimate(table[label, predicted] / table[label].sum()) for name, table in tables.items()
             },
             "examples": [pictures.picture() for _ in range(4)],
         }
         for label, predicted in order
         if mistakes[label, predicted]
-    ]  # fmt: skip
+    ]
 
 
 def cost(random: np.random.Generator, int8: bool) -> dict:
@@ -226,13 +231,10 @@ def data(random: np.random.Generator, names: Sequence[str], pictures: Pictures) 
             "imbalance_ratio": float(train.max() / train.min()),
         },
         "label_errors": {
-            "pictures": 15_000, "suspected": 91, "estimated_share": 0.0061,
-            "ranked": [
-                pictures.picture(suggested="something else", probability=0.08) for _ in range(8)
-            ],
+            "pictures": 15_000,
+            "suspected": 91,
+            "estimated_share": 0.0061,
+            "ranked": [pictures.picture(suggested="something else", probability=0.08) for _ in range(8)],
         },
-        "hardest": {
-            "pictures": 10_000,
-            "ranked": [pictures.picture(probability=0.002) for _ in range(8)],
-        },
-    }  # fmt: skip
+        "hardest": {"pictures": 10_000, "ranked": [pictures.picture(probability=0.002) for _ in range(8)]},
+    }

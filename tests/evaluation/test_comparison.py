@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.command_line import Request
 from evaluation.comparison import COSTS, build_comparison, compare_runs
 from evaluation.report_directory import ReportDirectory
+from evaluation.request import Request
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from tests.evaluation.comparison_sample import ENVIRONMENT, LABELS, NAMES, build, estimate, report
@@ -78,12 +78,23 @@ def test_a_row_holds_the_figures_of_its_run():
     )
     (row,) = comparison["runs"]
     assert row == {
-        "run": "one", "model": "resnet18", "width": 16, "epochs": 3, "seed": 0,
-        "accuracy": estimate(0.5), "corrupted_accuracy": estimate(0.3),
-        "ece": estimate(0.2), "ece_scaled": estimate(0.1),
-        "parameters": 100, "multiply_adds": 30, "int8_bytes": 40, "int8_latency_p50_ms": 2.5,
-        "int8_preview": True, "behind_best": None, "on_front": dict.fromkeys(COSTS, True),
-    }  # fmt: skip
+        "run": "one",
+        "model": "resnet18",
+        "width": 16,
+        "epochs": 3,
+        "seed": 0,
+        "accuracy": estimate(0.5),
+        "corrupted_accuracy": estimate(0.3),
+        "ece": estimate(0.2),
+        "ece_scaled": estimate(0.1),
+        "parameters": 100,
+        "multiply_adds": 30,
+        "int8_bytes": 40,
+        "int8_latency_p50_ms": 2.5,
+        "int8_preview": True,
+        "behind_best": None,
+        "on_front": dict.fromkeys(COSTS, True),
+    }
     assert (comparison["data"], comparison["pictures"]) == ("digits", 8)
     assert comparison["environment"] == ENVIRONMENT
     (plain,) = build(one=report(0.5))["runs"]
@@ -142,9 +153,7 @@ def test_every_run_is_measured_in_its_own_place_and_compared(tmp_path, capsys):
         (("best/run", "near/run", "far"), {"best/run", "near/run", "far"}),
     ],
 )
-def test_runs_are_named_by_their_folders_where_that_tells_them_apart(
-    tmp_path, monkeypatch, places, names
-):
+def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path, monkeypatch, places, names):
     monkeypatch.chdir(tmp_path)
     runs = [put_run(Path(place)) for place in places]
     compare_runs(request(tmp_path / "out", *runs), Evaluated())

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from evaluation import data_errors
-from evaluation.data_errors import (
-    describe_balance,
-    describe_hardest,
-    describe_label_errors,
-    find_suspects,
-)
-from evaluation.gallery import Gallery
-from evaluation.networks import Network
+from evaluation.data_errors import describe_balance, describe_hardest, describe_label_errors, find_suspects
+from evaluation.networks.networks import Network
+from evaluation.page.gallery import Gallery
 from tests.evaluation.made_up import answers_of, build_data, build_run, pictures_of, table_network
 
 NAMES = ("ant", "bee", "cat")
@@ -21,11 +16,14 @@ ROWS = 120
 
 RANDOM = np.random.default_rng(4)
 TRUTH = RANDOM.integers(0, 3, ROWS)
-SPLITS = dict(zip(("validation", "calibration", "test"), RANDOM.permutation(90).reshape(3, 30),
-                  strict=True))  # fmt: skip
+SPLITS = dict(zip(("validation", "calibration", "test"), RANDOM.permutation(90).reshape(3, 30), strict=True))
 """In no order; rows 90 to 119 are train."""
-PLANTED = {int(SPLITS["validation"][3]): 0.9, int(SPLITS["test"][7]): 0.8,
-           int(SPLITS["test"][0]): 0.7, int(SPLITS["calibration"][29]): 0.6}  # fmt: skip
+PLANTED = {
+    int(SPLITS["validation"][3]): 0.9,
+    int(SPLITS["test"][7]): 0.8,
+    int(SPLITS["test"][0]): 0.7,
+    int(SPLITS["calibration"][29]): 0.6,
+}
 """Row whose label is wrong -> how much more probable the network finds the true class."""
 LABELS = np.where(np.isin(np.arange(ROWS), list(PLANTED)), (TRUTH + 1) % 3, TRUTH)
 
@@ -165,6 +163,4 @@ def test_a_class_that_train_lacks_can_be_written_as_json(tmp_path):
     described = describe_balance(build_run(tmp_path, data))
     again = json.loads(json.dumps(described, allow_nan=False))
     assert again["imbalance_ratio"] is None
-    assert again["classes"][2] == {
-        "class": "cat", "train": 0, "validation": 0, "calibration": 0, "test": 1,
-    }  # fmt: skip
+    assert again["classes"][2] == {"class": "cat", "train": 0, "validation": 0, "calibration": 0, "test": 1}

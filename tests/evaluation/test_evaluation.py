@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, f1_score
 import train
 from evaluation.__main__ import main
 from export.__main__ import main as export_main
-from pipeline.config import Config, load_values
+from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from tests.commands import Outcome, run_command
 
@@ -78,14 +78,10 @@ def test_figures_are_those_of_the_pictures(report, logits, held_out):
     predicted = logits.argmax(axis=-1)
     accuracy = figures["accuracy"]
     assert accuracy["top1"]["value"] == pytest.approx(accuracy_score(labels, predicted))
-    assert accuracy["macro"]["f1"]["value"] == pytest.approx(
-        f1_score(labels, predicted, average="macro")
-    )
+    assert accuracy["macro"]["f1"]["value"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     losses = -log_softmax(logits, axis=-1)[np.arange(len(labels)), labels]
     # Batches of another size may add up in another order.
-    assert figures["calibration"]["before"]["nll"]["value"] == pytest.approx(
-        losses.mean(), rel=1e-4
-    )
+    assert figures["calibration"]["before"]["nll"]["value"] == pytest.approx(losses.mean(), rel=1e-4)
 
 
 def test_the_report_agrees_with_what_the_run_measured(run, report):
@@ -157,9 +153,7 @@ def smaller(tmp_path_factory) -> Path:
     return run
 
 
-def test_two_runs_are_compared_picture_by_picture(
-    run, smaller, outcome, tmp_path, logits, held_out
-):
+def test_two_runs_are_compared_picture_by_picture(run, smaller, outcome, tmp_path, logits, held_out):
     out = tmp_path / "comparison"
     compared = evaluate(smaller, run, "--flip", "--corrupted", CORRUPTED, "--out", out)
     assert compared.code == 0, compared.error
@@ -183,5 +177,6 @@ def test_two_runs_are_compared_picture_by_picture(
     assert (smaller / "evaluation/report.html").exists()
     lines = compared.printed.splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("exported ", "smaller "))] == [
-        "exported", "smaller",
-    ]  # fmt: skip
+        "exported",
+        "smaller",
+    ]

@@ -18,9 +18,7 @@ QUICK = ("--corrupted", "0")
 @pytest.fixture
 def refused(own_run, contents):
     """Run the command, which must refuse; return its one line without `error: `."""
-    return functools.partial(
-        refusal, functools.partial(run_command, main), own_run.parent, contents
-    )
+    return functools.partial(refusal, functools.partial(run_command, main), own_run.parent, contents)
 
 
 def put_bundle(run: Path, **changes: object) -> Path:

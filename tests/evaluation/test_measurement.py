@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from evaluation import accuracy, intervals, measurement
+from evaluation import measurement
 from evaluation.measurement import Measurement, answer_examples
+from evaluation.metrics import accuracy, intervals
+from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun
-from pipeline.progress import Progress
 from tests.evaluation.made_up import build_data, build_run, pictures_of, table_network
 
 NAMES = ("ant", "bee", "cat")
@@ -103,9 +104,7 @@ def test_figures_of_each_network_are_its_own(run):
         assert figures["calibration"]["validation_pictures"] == 7
         losses = -np.log(softmax(logits[TEST], -1)[np.arange(23), LABELS[TEST]])
         # Logarithms in float32 beside float64.
-        assert figures["calibration"]["before"]["nll"]["value"] == pytest.approx(
-            losses.mean(), rel=1e-5
-        )
+        assert figures["calibration"]["before"]["nll"]["value"] == pytest.approx(losses.mean(), rel=1e-5)
         # Likeliest where 5 of 7 are right: e^(sure / T) / (e^(sure / T) + 2) = 5 / 7. The search
         # for it ends within 1e-5 of its logarithm.
         expected = pytest.approx(SURE[name] / np.log(5), rel=1e-4)
@@ -235,9 +234,7 @@ def test_other_pictures_are_not(run, tmp_path, shown, prepared, counted, setting
 
 
 @pytest.mark.usefixtures("shown")
-def test_without_corrupted_pictures_the_authors_are_not_read_either(
-    run, tmp_path, prepared, counted
-):
+def test_without_corrupted_pictures_the_authors_are_not_read_either(run, tmp_path, prepared, counted):
     cifar10 = build_run(tmp_path, run.data, data="cifar10", image_size=32)
     described = measured(cifar10, 0).describe()
     assert prepared == []

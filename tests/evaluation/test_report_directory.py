@@ -10,7 +10,7 @@ import pytest
 
 from evaluation import report_directory
 from evaluation.data_errors import HeldOut
-from evaluation.label_errors import Suspects
+from evaluation.metrics.label_errors import Suspects
 from evaluation.report_directory import ReportDirectory
 from pipeline.errors import UserError
 from tests.evaluation.made_up import answers_of, build_data
@@ -50,8 +50,11 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_names(out):
     files = (out.report, out.page, out.predictions, out.label_errors)
     assert [path.relative_to(out.path).as_posix() for path in files] == [
-        "report.json", "report.html", "predictions.csv", "label_errors.csv",
-    ]  # fmt: skip
+        "report.json",
+        "report.html",
+        "predictions.csv",
+        "label_errors.csv",
+    ]
 
 
 @pytest.mark.parametrize("error", [None, UserError("no"), KeyboardInterrupt()])
@@ -231,9 +234,14 @@ def test_predictions_have_a_row_for_each_picture_of_test(out, paths):
         out.write_predictions(data, {"keras": keras, "int8": int8})
     rows = read(out.predictions)
     assert list(rows[0]) == [
-        "row", "path", "label", "keras_predicted", "keras_confidence", "int8_predicted",
+        "row",
+        "path",
+        "label",
+        "keras_predicted",
+        "keras_confidence",
+        "int8_predicted",
         "int8_confidence",
-    ]  # fmt: skip
+    ]
     files = [paths[row] if paths else "" for row in TEST]
     assert [list(row.values()) for row in rows] == [
         ["5", files[0], NAMES[1], NAMES[1], "1.0000", NAMES[4], "1.0000"],

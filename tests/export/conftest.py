@@ -11,9 +11,9 @@ import keras
 import pytest
 from keras import layers
 
-from export.bundle_directory import BundleDirectory
-from export.converter import Converter
-from export.network import write_single_picture_graph
+from export.bundle.directory import BundleDirectory
+from export.convert.converter import Converter
+from export.convert.network import write_single_picture_graph
 from tests.commands import Outcome, run_command
 
 
@@ -26,9 +26,8 @@ def trained() -> keras.Model:
     x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
     constant = keras.initializers.Constant
     x = layers.BatchNormalization(
-        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5),
-        name="stem_norm",
-    )(x)  # fmt: skip
+        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5), name="stem_norm"
+    )(x)
     x = layers.ReLU(name="stem_relu")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dropout(0.5, seed=0, name="dropout")(x)
@@ -65,8 +64,9 @@ def export() -> Callable[..., Outcome]:
 @pytest.fixture
 def untimed(monkeypatch) -> None:
     """Leave out the measuring of speed: its processes take longer than a small conversion."""
-    from export import exporter, int8
-    from export.benchmark import Latency
+    from export import export as exporter
+    from export.quantize import stability as int8
+    from export.tflite.latency import Latency
 
     latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
     for module in (exporter, int8):
@@ -76,7 +76,7 @@ def untimed(monkeypatch) -> None:
 @pytest.fixture
 def without_micro(monkeypatch) -> None:
     """Leave out TensorFlow Lite Micro, as where it is not installed: its process starts slowly."""
-    from export import exporter
+    from export import export as exporter
 
     monkeypatch.setattr(exporter, "verify_on_micro", lambda *_, **__: "left out by this test")
 
@@ -91,7 +91,7 @@ def digits_float32(digits_run, converter_of) -> bytes:
 @pytest.fixture
 def preconverted(digits_float32, monkeypatch) -> None:
     """Convert the unchanged network once for all tests, which is most of a quick export."""
-    from export import exporter
+    from export import export as exporter
 
     monkeypatch.setattr(exporter, "write_single_picture_graph", lambda *_: None)
     monkeypatch.setattr(exporter.Converter, "float32", lambda _: digits_float32)

@@ -15,8 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from export import exporter
-from pipeline.config import Config, load_values
+from export import export as exporter
+from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 
 TFLITE = {
@@ -110,9 +110,18 @@ def classify(bundle, *arguments: str | Path):
 
 def test_every_file_is_there_and_nothing_else(bundle):
     assert {path.name for path in bundle.iterdir()} == {
-        *TFLITE.values(), "saved_model", "labels.txt", "model_card.md", "report.json",
-        "preprocessing.json", "model_int8.h", "model_int8.cc", "golden", "run.py", "files.png",
-    }  # fmt: skip
+        *TFLITE.values(),
+        "saved_model",
+        "labels.txt",
+        "model_card.md",
+        "report.json",
+        "preprocessing.json",
+        "model_int8.h",
+        "model_int8.cc",
+        "golden",
+        "run.py",
+        "files.png",
+    }
     assert {path.name for path in bundle.parent.iterdir()} == {"bundle", ".bundle.lock"}
 
 
@@ -165,9 +174,12 @@ def test_each_format_holds_the_numbers_that_it_promises(bundle):
         assert np.dtype("int8") in types[name]
         assert not any(np.issubdtype(kind, np.floating) for kind in types[name])
     assert edges == {
-        "float32": {"float32"}, "float16": {"float32"}, "dynamic": {"float32"},
-        "int8": {"int8"}, "int16": {"int16"},
-    }  # fmt: skip
+        "float32": {"float32"},
+        "float16": {"float32"},
+        "dynamic": {"float32"},
+        "int8": {"int8"},
+        "int16": {"int16"},
+    }
 
 
 def test_the_table_and_the_model_card_have_a_row_for_each_file(exported, bundle, report):
@@ -216,9 +228,7 @@ def test_the_saved_model_answers_without_this_project(bundle, digits_run, held_o
     np.testing.assert_allclose(np.load(scores), expected, rtol=0, atol=1e-4)
 
 
-def test_run_py_names_the_digits_where_there_is_no_tensorflow(
-    bundle, bare_python, held_out, tmp_path
-):
+def test_run_py_names_the_digits_where_there_is_no_tensorflow(bundle, bare_python, held_out, tmp_path):
     pictures, labels = held_out
     right = answers((bundle / TFLITE["int8"]).read_bytes(), pictures).argmax(axis=-1) == labels
     first = [np.flatnonzero(right & (labels == digit))[0] for digit in range(10)]

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import exporter, micro
-from export.litert import LiteRTModel
+from export import export as exporter
+from export.tflite.interpreter import LiteRTModel
+from export.verify import micro
 from pipeline import finished_run
-from pipeline.config import Config, load_values
+from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint
-
-ROOT = Path(__file__).parents[2]
+from tests.commands import ROOT
 
 KILL_WHILE_WRITING = """
 import os, signal, sys
-from export import exporter
+from export import export as exporter
 from export.__main__ import main
 
 def write_half(folder, *others):
@@ -171,8 +171,7 @@ def test_pictures_of_test_under_another_row_are_left_out(export, own_run, data, 
 
 
 @pytest.mark.parametrize(
-    ("name", "writes"),
-    [("saved_model", "export_saved_model"), ("float32", "write_single_picture_graph")],
+    ("name", "writes"), [("saved_model", "export_saved_model"), ("float32", "write_single_picture_graph")]
 )
 def test_a_file_that_answers_otherwise_is_caught(name, writes, export, own_run, monkeypatch):
     write = getattr(exporter, writes)
@@ -232,16 +231,12 @@ def test_after_a_kill_the_same_command_succeeds(own_run, contents):
     earlier = put_earlier_bundle(own_run)
     before = contents(earlier)
     asked = [str(own_run), "--formats", "float32"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILL_WHILE_WRITING, *asked], cwd=ROOT, capture_output=True
-    )
+    killed = subprocess.run([sys.executable, "-c", KILL_WHILE_WRITING, *asked], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert contents(earlier) == before
     assert leftovers(own_run) == [".aside-export"]
 
-    again = subprocess.run(
-        [sys.executable, "-m", "export", *asked], cwd=ROOT, capture_output=True, text=True
-    )
+    again = subprocess.run([sys.executable, "-m", "export", *asked], cwd=ROOT, capture_output=True, text=True)
     assert (again.returncode, again.stderr) == (0, "")
     assert leftovers(own_run) == []
     assert not (earlier / "saved_model").exists()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from filelock import FileLock
 
-from pipeline.config import Config, load_values
+from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits
 from tests.commands import refusal

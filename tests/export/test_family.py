@@ -15,37 +15,47 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export import micro
-from export.calibration_pictures import CalibrationPictures
-from export.converter import Converter
-from export.graph import read_graph, verify_built_in, verify_integer_only
-from export.litert import LiteRTModel
-from export.network import (
+from export.convert.converter import Converter
+from export.convert.network import (
     build_inference_network,
     with_convolutions_for_norms,
     write_single_picture_graph,
 )
-from export.repair import Rung
-from pipeline.architectures import ARCHITECTURES
-from pipeline.assembly import build_deployed_network
+from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.strategies import Rung
+from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
+from export.tflite.interpreter import LiteRTModel
+from export.verify import micro
+from pipeline.config.architectures import ARCHITECTURES
+from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
-from pipeline.presets import preset
 from pipeline.run_directory import RunDirectory
-from pipeline.training import Ground, open_run, prepare_ground
-from pipeline.training_run import TrainingRun
+from pipeline.training.networks import build_deployed_network
+from pipeline.training.run import TrainingRun
+from pipeline.training.train import Ground, open_run, prepare_ground
 
 CONFIG = preset("digits").with_values(
     {
-        "epochs": 1, "peak_learning_rate": 0.05, "crop_padding": 0, "rotation": 0.0,
+        "epochs": 1,
+        "peak_learning_rate": 0.05,
+        "crop_padding": 0,
+        "rotation": 0.0,
         # A weight that no gradient reaches then stays as it is.
         "weight_decay": 0.0,
         "devices": "cpu",
     }
-)  # fmt: skip
+)
 SHORTENED = (
-    "resnet18", "resnet50", "resnet20", "resnet18d", "resnet50d", "resnext50", "wrn_28_10",
-    "preresnet18", "plain18",
-)  # fmt: skip
+    "resnet18",
+    "resnet50",
+    "resnet20",
+    "resnet18d",
+    "resnet50d",
+    "resnext50",
+    "wrn_28_10",
+    "preresnet18",
+    "plain18",
+)
 """Networks without the blocks that only repeat others; the rest of the family is whole."""
 
 SHORT = (2, 1, 1, 1)
@@ -100,9 +110,7 @@ def grounds() -> dict[int, Ground]:
 def exported(request, grounds, tmp_path_factory) -> Exported:
     """A network, narrow, after an epoch of digits."""
     name, _, stem = request.param.partition(" ")
-    config = CONFIG.with_values(
-        {"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"}
-    )
+    config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
     directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
     with shortened(name), directory.open():
         run = open_run(config, directory, grounds[LARGE if stem else SMALL])
@@ -142,13 +150,14 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
 def train(run: TrainingRun) -> list[float]:
     """Train for the whole epoch, a step at a time; the loss of each."""
     batches = build_training_batches(
-        run.data.examples("train"), run.config.augment,
-        global_batch_size=run.config.fit.batch_size, seed=0, first_step=0,
+        run.data.examples("train"),
+        run.config.augment,
+        global_batch_size=run.config.fit.batch_size,
+        seed=0,
+        first_step=0,
         last_step=run.total_steps,
-    )  # fmt: skip
-    steps = run.model.fit(
-        batches, epochs=run.total_steps, steps_per_epoch=1, shuffle=False, verbose=0
     )
+    steps = run.model.fit(batches, epochs=run.total_steps, steps_per_epoch=1, shuffle=False, verbose=0)
     return steps.history["loss"]
 
 
@@ -223,8 +232,11 @@ def test_a_norm_that_nothing_folds_becomes_a_convolution():
     network = keras.Model(pixels, x, name="net")
     network.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in network.get_weights()])
     replaced = with_convolutions_for_norms(network)
-    kinds = {"lone_norm1": layers.DepthwiseConv2D, "lone_norm2": layers.DepthwiseConv2D,
-             "folded_norm": layers.BatchNormalization}  # fmt: skip
+    kinds = {
+        "lone_norm1": layers.DepthwiseConv2D,
+        "lone_norm2": layers.DepthwiseConv2D,
+        "folded_norm": layers.BatchNormalization,
+    }
     assert {name: type(replaced.get_layer(name)) for name in kinds} == kinds
     assert {type(network.get_layer(name)) for name in kinds} == {layers.BatchNormalization}
     images = rng.uniform(0, 1, (5, 6, 9, 3))

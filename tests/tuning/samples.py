@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from pipeline.presets import preset
-from tuning.limits import Limits
+from pipeline.config.presets import preset
 from tuning.plan import SearchPlan
-from tuning.results import COMPLETED, SEARCH, TrialResult
-from tuning.search_space import Dimension
+from tuning.space.limits import Limits
+from tuning.space.search_space import Dimension
+from tuning.trials.results import COMPLETED, SEARCH, TrialResult
 
 SPACE = (
     Dimension("width", "channels of the first stage", choices=(8, 16, 32)),
@@ -19,16 +19,29 @@ START = {"width": 16, "dropout": 0.0}
 def make_plan(**changes: Any) -> SearchPlan:
     """A plan over `SPACE`: 5 trials of 10 epochs, the best 2 with 3 seeds."""
     plan = {
-        "tuner": "random", "config": preset("digits").with_values({"epochs": 10}), "space": SPACE,
-        "limits": Limits(), "max_trials": 5, "finalists": 2, "seeds": 3, "stop_weak": True,
-    }  # fmt: skip
+        "tuner": "random",
+        "config": preset("digits").with_values({"epochs": 10}),
+        "space": SPACE,
+        "limits": Limits(),
+        "max_trials": 5,
+        "finalists": 2,
+        "seeds": 3,
+        "stop_weak": True,
+    }
     return SearchPlan(**{**plan, **changes})
 
 
 def make_result(number: int, accuracy: float | None = 0.5, **changes: Any) -> TrialResult:
     """A completed trial of a search, measured on 100 pictures."""
     fields = {
-        "purpose": SEARCH, "status": COMPLETED, "values": START, "seed": 0, "cross_entropy": 1.0,
-        "pictures": 100, "best_epoch": 10, "epochs": 10, "seconds": 60.0,
-    }  # fmt: skip
+        "purpose": SEARCH,
+        "status": COMPLETED,
+        "values": START,
+        "seed": 0,
+        "cross_entropy": 1.0,
+        "pictures": 100,
+        "best_epoch": 10,
+        "epochs": 10,
+        "seconds": 60.0,
+    }
     return TrialResult(f"{number:04d}", accuracy=accuracy, **{**fields, **changes})

@@ -23,9 +23,22 @@ ROOT = Path(__file__).parents[2]
 
 STEPS_PER_EPOCH, EPOCHS = 9, 3
 SETTINGS = (
-    "digits", "--width", "2", "--batch-size", "128", "--epochs", str(EPOCHS), "--devices", "cpu",
-    "--checkpoint-steps", "4", "--only", "peak_learning_rate,weight_decay", "--confirm", "1x1",
-)  # fmt: skip
+    "digits",
+    "--width",
+    "2",
+    "--batch-size",
+    "128",
+    "--epochs",
+    str(EPOCHS),
+    "--devices",
+    "cpu",
+    "--checkpoint-steps",
+    "4",
+    "--only",
+    "peak_learning_rate,weight_decay",
+    "--confirm",
+    "1x1",
+)
 """1,274 pictures of train make 9 steps an epoch; states are saved at steps 4, 8, 9, 13, ..."""
 
 LONGEST_SECONDS = 300
@@ -49,7 +62,7 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
 
 def use_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """For searches in process: one block, no report, and this process keeps its signal handlers."""
-    from pipeline import architectures
+    from pipeline.config import architectures
 
     one_block = architectures.ResidualArchitecture((1,))
     monkeypatch.setitem(architectures.ARCHITECTURES, "resnet18", one_block)
@@ -113,10 +126,10 @@ def main() -> int:
 
         workers.Supervisor.__init__ = start_this
     else:
-        from pipeline.quiet_start import load_tensorflow_quietly
+        from pipeline.console.quiet_start import load_tensorflow_quietly
 
         load_tensorflow_quietly()
-        from pipeline import architectures
+        from pipeline.config import architectures
         from tuning import search
 
         one_block = architectures.ResidualArchitecture((1,))

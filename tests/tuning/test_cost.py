@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.assembly import build_deployed_network
-from pipeline.config import Config
-from pipeline.training import Ground, prepare_ground
+from pipeline.config.config import Config
+from pipeline.training.networks import build_deployed_network
+from pipeline.training.train import Ground, prepare_ground
+from tests.commands import ROOT
 from tuning import cost
 from tuning.cost import PICTURES, Cost, Costs
-from tuning.limits import Limits
+from tuning.space.limits import Limits
 
-REPOSITORY = Path(__file__).parents[2]
 CLASSES = 10
 CONFIG = Config().with_values({"data": "digits", "width": 4, "devices": "cpu"})
 BYTES, LATENCY = 2345, 1.5
@@ -150,10 +150,7 @@ PARAMETERS, ADDS = counts_by_table(width=4)
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        (
-            Limits(max_parameters=1000),
-            f"{PARAMETERS:,} parameters, more than --max-parameters 1,000",
-        ),
+        (Limits(max_parameters=1000), f"{PARAMETERS:,} parameters, more than --max-parameters 1,000"),
         (Limits(max_mac=ADDS - 1), f"{ADDS:,} multiply-adds, more than --max-mac {ADDS - 1:,}"),
         (Limits(max_bytes_int8=2344), "2,345 bytes in int8, more than --max-bytes-int8 2,344"),
         (Limits(max_latency_ms=0.0), "1.5 ms a picture, more than --max-latency-ms 0.0"),
@@ -188,9 +185,7 @@ def test_nothing_is_converted_in_vain(limits, ground, path, measured):
 
 def test_a_network_is_counted_once(ground, path, monkeypatch):
     built = []
-    monkeypatch.setattr(
-        cost, "build_deployed_network", lambda *given: built.append(given) or BUILD(*given)
-    )
+    monkeypatch.setattr(cost, "build_deployed_network", lambda *given: built.append(given) or BUILD(*given))
     costs = Costs(path, ground)
     for _ in range(3):
         costs.exceeded(CONFIG, Limits(max_parameters=1))
@@ -205,8 +200,6 @@ def test_any_limit_is_one(name):
 
 
 def test_limits_are_known_without_tensorflow():
-    code = "import tuning.limits, sys; print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    code = "import tuning.space.limits, sys; print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

@@ -6,12 +6,12 @@ import math
 import keras_tuner
 import pytest
 
-from pipeline.presets import PRESETS, preset
+from pipeline.config.presets import PRESETS, preset
 from pipeline.run_directory import RunDirectory
-from pipeline.training import open_run, prepare_ground
+from pipeline.training.train import open_run, prepare_ground
 from tuning.hypermodel import ClassifierHyperModel, declare
-from tuning.narrowing import narrow
-from tuning.search_space import nearest_values, search_space, settle
+from tuning.space.narrowing import narrow
+from tuning.space.search_space import nearest_values, search_space, settle
 
 CIFAR10 = preset("cifar10").with_own_width()
 SPACE = search_space(CIFAR10)
@@ -97,9 +97,7 @@ def test_the_network_is_the_one_that_is_trained(own, values, ground, tmp_path):
     assert built.count_params() == trained.count_params()
     assert [layer.name for layer in built.layers] == [layer.name for layer in trained.layers]
     assert (built.input_shape, built.output_shape) == (trained.input_shape, trained.output_shape)
-    assert [math.prod(w.shape) for w in built.weights] == [
-        math.prod(w.shape) for w in trained.weights
-    ]
+    assert [math.prod(w.shape) for w in built.weights] == [math.prod(w.shape) for w in trained.weights]
     rates = [layer.rate for layer in built.layers if hasattr(layer, "rate")]
     assert rates == [layer.rate for layer in trained.layers if hasattr(layer, "rate")]
     share = values.get("dropout", own.get("dropout", 0.0))

@@ -4,10 +4,10 @@ import pytest
 
 from pipeline.errors import UserError
 from tests.tuning.samples import make_plan
-from tuning.limits import Limits
 from tuning.search import Search
 from tuning.search_directory import SearchDirectory
-from tuning.search_space import nearest_values
+from tuning.space.limits import Limits
+from tuning.space.search_space import nearest_values
 
 
 def search_within(tmp_path, **limits: float) -> Search:

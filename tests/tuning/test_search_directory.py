@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
+from tests.commands import ROOT
 from tests.tuning.samples import SPACE, make_plan, make_result
-from tuning.limits import Limits
 from tuning.search_directory import SearchDirectory
+from tuning.space.limits import Limits
 
-ROOT = Path(__file__).parents[2]
 PLAN = make_plan()
 
 
@@ -130,13 +130,14 @@ with SearchDirectory(pathlib.Path(sys.argv[1])).open({}):
 def test_one_process_at_a_time(tmp_path):
     other = subprocess.Popen(
         [sys.executable, "-c", OPEN, str(tmp_path)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert other.stdout.readline() == "open\n"
-        assert refusal(tmp_path) == (
-            f"a search takes one command at a time; another one is using {tmp_path}"
-        )
+        assert refusal(tmp_path) == (f"a search takes one command at a time; another one is using {tmp_path}")
         # Though killed, it leaves no lock behind.
         other.kill()
         other.wait()

@@ -20,14 +20,14 @@ from tests.tuning.search_samples import (
     use_small_network,
 )
 from tuning import __main__ as command
-from tuning.command_line import parse_tuning_request
-from tuning.oracles import ORACLES
+from tuning.oracles.oracles import ORACLES
+from tuning.oracles.search_oracle import SearchOracle
 from tuning.plan import SearchPlan
-from tuning.results import COMPLETED, TrialResult
+from tuning.request import parse_tuning_request
 from tuning.search_directory import SearchDirectory
-from tuning.search_oracle import SearchOracle
-from tuning.search_space import apply, settle
-from tuning.trial import CONFIRMATION_SEED
+from tuning.space.search_space import apply, settle
+from tuning.trials.results import COMPLETED, TrialResult
+from tuning.trials.trial import CONFIRMATION_SEED
 
 TRIALS = ("--tuner", "bayesian", "--max-trials", "4")
 """The start, two spread points, and one by the Gaussian process."""
@@ -106,15 +106,13 @@ def test_a_cut_off_trial_resumes_from_its_checkpoint(searches) -> None:
     }
 
 
-def test_a_finished_search_says_the_same_again_and_goes_on_with_more(
-    searches, monkeypatch, capsys
-) -> None:
+def test_a_finished_search_says_the_same_again_and_goes_on_with_more(searches, monkeypatch, capsys) -> None:
     use_small_network(monkeypatch)
     _, untouched, out = searches
     before = what_ended(untouched)
     where = ["--out", str(untouched.path)]
     with monkeypatch.context() as frozen:
-        frozen.setattr("pipeline.training_run.TrainingRun.fit", _never)
+        frozen.setattr("pipeline.training.run.TrainingRun.fit", _never)
         assert command.main([*SETTINGS, *TRIALS, *where]) == 0
     assert verdict_of(capsys.readouterr().out) == verdict_of(out)
     assert what_ended(untouched) == before
@@ -188,9 +186,7 @@ class Search:
 
 
 @pytest.mark.parametrize("tuner", ORACLES)
-def test_a_kill_between_any_two_files_loses_and_doubles_nothing(
-    tuner, tmp_path, monkeypatch
-) -> None:
+def test_a_kill_between_any_two_files_loses_and_doubles_nothing(tuner, tmp_path, monkeypatch) -> None:
     written: list[Path] = []
     monkeypatch.setattr("os.fsync", lambda file: None)
     with monkeypatch.context() as counting:

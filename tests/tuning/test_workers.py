@@ -15,19 +15,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from tests.tuning.search_samples import (
-    SETTINGS,
-    end_of,
-    signal_at,
-    start,
-    use_small_network,
-    wait_until,
-)
+from tests.tuning.search_samples import SETTINGS, end_of, signal_at, start, use_small_network, wait_until
 from tuning import workers
-from tuning.command_line import parse_tuning_request
-from tuning.results import FAILED, SEARCH
+from tuning.request import parse_tuning_request
 from tuning.search import Search
 from tuning.search_directory import SearchDirectory
+from tuning.trials.results import FAILED, SEARCH
 
 TRIALS = ("--tuner", "random", "--max-trials", "4")
 BY_HAND = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")

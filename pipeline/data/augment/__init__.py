@@ -10,6 +10,7 @@ from functools import partial
 
 import tensorflow as tf
 
+from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment.crop_and_flip import crop_and_flip
 from pipeline.data.augment.keys import Keys
 from pipeline.data.augment.mixing import mix
@@ -22,7 +23,6 @@ from pipeline.data.augment.photometric import (
 )
 from pipeline.data.augment.policies import rand_augment, trivial_augment
 from pipeline.data.augment.resampling import random_resized_crop, random_rotation
-from pipeline.sections import AugmentConfig
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Keys], tuple[tf.Tensor, tf.Tensor]]
 """(images, labels, keys) -> (images, labels), see `build_augmentation`."""
@@ -44,9 +44,7 @@ def build_augmentation(config: AugmentConfig) -> Augmentation:
         operations = _operations(config, keys)
         # An operation's seed goes by its place in the list, not its rank among those that are on:
         # switching one off leaves the draws of the others as they were.
-        seeds = tf.random.stateless_uniform(
-            [len(operations) + 1, 2], keys.batch, None, None, tf.int32
-        )
+        seeds = tf.random.stateless_uniform([len(operations) + 1, 2], keys.batch, None, None, tf.int32)
         for number, (is_on, operation) in enumerate(operations):
             if is_on:
                 images = operation(images, seeds[number])
@@ -66,20 +64,14 @@ def _operations(config: AugmentConfig, keys: Keys) -> list[tuple[bool, Operation
     padding, mode, flip = config.crop_padding, config.crop_mode, config.flip
     layers, magnitude = config.randaugment_layers, config.randaugment_magnitude
     return [
-        (
-            config.resized_crop_area > 0,
-            partial(random_resized_crop, min_area=config.resized_crop_area),
-        ),
+        (config.resized_crop_area > 0, partial(random_resized_crop, min_area=config.resized_crop_area)),
         (config.rotation > 0, partial(random_rotation, degrees=config.rotation, mode=mode)),
         (
             padding > 0 or flip != "none",
             partial(crop_and_flip, keys=keys, padding=padding, mode=mode, flip=flip),
         ),
         (config.policy == "trivialaugment", trivial_augment),
-        (
-            config.policy == "randaugment",
-            partial(rand_augment, layers=layers, magnitude=magnitude),
-        ),
+        (config.policy == "randaugment", partial(rand_augment, layers=layers, magnitude=magnitude)),
         (config.brightness > 0, partial(random_brightness, strength=config.brightness)),
         (config.contrast > 0, partial(random_contrast, strength=config.contrast)),
         (config.saturation > 0, partial(random_saturation, strength=config.saturation)),

@@ -105,9 +105,7 @@ def _turn_over(images: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     return _apply_to(chosen, images, lambda some: tf.reverse(some, [1]))
 
 
-def _apply_to(
-    chosen: tf.Tensor, images: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]
-) -> tf.Tensor:
+def _apply_to(chosen: tf.Tensor, images: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Replace the `chosen` pictures by what `function` makes of them."""
     # Not `tf.where`, which takes many times as long to broadcast the choice over the pixels.
     side = tf.cast(chosen, tf.int32)

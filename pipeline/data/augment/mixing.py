@@ -7,12 +7,7 @@ from pipeline.data.augment.keys import fair_coins, fold_in
 
 
 def mix(
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    seed: tf.Tensor,
-    *,
-    mixup_alpha: float,
-    cutmix_alpha: float,
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply what is on, alpha above 0; where both are, a fair coin an example chooses one."""
     mixup_seed, cutmix_seed, coin_seed = (fold_in(seed, number) for number in range(3))

@@ -20,15 +20,11 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, *, side: int) -> tf.Tensor:
     centre = tf.random.stateless_uniform([2, batch, 1], seed, maxval=2**31 - 1, dtype=tf.int32)
     # Clamping pixels that lie outside puts them on the square's own edge: they are clipped. A
     # scatter of these few pixels takes a quarter of the time of a mask over the batch.
-    rows, columns = tf.unstack(
-        tf.clip_by_value(centre % size - side // 2 + tf.range(side), 0, size - 1)
-    )
+    rows, columns = tf.unstack(tf.clip_by_value(centre % size - side // 2 + tf.range(side), 0, size - 1))
     first = tf.range(batch)[:, None] * height
     places = ((first + rows) * width)[:, :, None] + columns[:, None, :]
     grey = tf.fill([batch * side * side, 3], tf.cast(MID_GREY, images.dtype))
-    filled = tf.tensor_scatter_nd_update(
-        tf.reshape(images, [-1, 3]), tf.reshape(places, [-1, 1]), grey
-    )
+    filled = tf.tensor_scatter_nd_update(tf.reshape(images, [-1, 3]), tf.reshape(places, [-1, 1]), grey)
     return tf.ensure_shape(tf.reshape(filled, tf.shape(images)), images.shape)
 
 
@@ -40,9 +36,12 @@ def random_erasing(images: tf.Tensor, seed: tf.Tensor, *, probability: float) ->
     """
     shape = tf.shape(images)
     boxes = random_boxes(
-        fold_in(seed, 0), tf.cast(shape[1:3], tf.float32),
-        area=(0.02, 0.33), aspect=(0.3, 1 / 0.3), count=shape[0],
-    )  # fmt: skip
+        fold_in(seed, 0),
+        tf.cast(shape[1:3], tf.float32),
+        area=(0.02, 0.33),
+        aspect=(0.3, 1 / 0.3),
+        count=shape[0],
+    )
     chosen = tf.random.stateless_uniform([shape[0]], fold_in(seed, 1)) < probability
     bits = tf.random.stateless_uniform(shape[:3], fold_in(seed, 2), None, None, tf.uint32)
     noise = tf.cast(tf.bitcast(bits, tf.uint8)[..., :3], images.dtype)

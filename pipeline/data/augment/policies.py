@@ -14,17 +14,13 @@ from pipeline.data.augment.patches import MID_GREY
 from pipeline.data.augment.resampling import project, rotations
 
 WARPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
-LOOKUPS = (
-    "identity", "brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize",
-)  # fmt: skip
+LOOKUPS = ("identity", "brightness", "contrast", "posterize", "solarize", "autocontrast", "equalize")
 BLENDS = ("color", "sharpness")
 OPERATIONS = (*WARPS, *LOOKUPS, *BLENDS)
 """The 14 operations of both papers; an operation's number is its place in this tuple."""
 
 # Amounts at which an operation changes nothing, where that is not 0.
-NEUTRAL = {
-    "brightness": 1, "contrast": 1, "color": 1, "sharpness": 1, "posterize": 8, "solarize": 256,
-}  # fmt: skip
+NEUTRAL = {"brightness": 1, "contrast": 1, "color": 1, "sharpness": 1, "posterize": 8, "solarize": 256}
 ONE_SIDED = ("posterize", "solarize")
 
 
@@ -39,10 +35,18 @@ def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     bins = tf.random.stateless_uniform([tf.shape(images)[0]], fold_in(seed, 0), 0, 31, tf.int32)
     spans = {
-        "shear_x": 0.99, "shear_y": 0.99, "translate_x": 32, "translate_y": 32, "rotate": 135,
-        "brightness": 0.99, "contrast": 0.99, "color": 0.99, "sharpness": 0.99,
-        "posterize": -6, "solarize": -256,
-    }  # fmt: skip
+        "shear_x": 0.99,
+        "shear_y": 0.99,
+        "translate_x": 32,
+        "translate_y": 32,
+        "rotate": 135,
+        "brightness": 0.99,
+        "contrast": 0.99,
+        "color": 0.99,
+        "sharpness": 0.99,
+        "posterize": -6,
+        "solarize": -256,
+    }
     return _random_operation(images, fold_in(seed, 1), tf.cast(bins, tf.float32) / 30, spans)
 
 
@@ -60,11 +64,18 @@ def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, layers: int, magnitude: 
     """
     size = tf.cast(tf.shape(images), tf.float32)
     spans = {
-        "shear_x": 0.3, "shear_y": 0.3, "rotate": 30,
-        "translate_x": size[2] * 150 / 331, "translate_y": size[1] * 150 / 331,
-        "brightness": 0.9, "contrast": 0.9, "color": 0.9, "sharpness": 0.9,
-        "posterize": -4, "solarize": -256,
-    }  # fmt: skip
+        "shear_x": 0.3,
+        "shear_y": 0.3,
+        "rotate": 30,
+        "translate_x": size[2] * 150 / 331,
+        "translate_y": size[1] * 150 / 331,
+        "brightness": 0.9,
+        "contrast": 0.9,
+        "color": 0.9,
+        "sharpness": 0.9,
+        "posterize": -4,
+        "solarize": -256,
+    }
     for layer in range(layers):
         images = _random_operation(images, fold_in(seed, layer), magnitude / 30, spans)
     return images
@@ -99,9 +110,7 @@ def _random_operation(
 ) -> tf.Tensor:
     """Apply a uniformly drawn operation to each picture; `strength` is a share of its span."""
     shape = [2, tf.shape(images)[0]]
-    kinds, coins = tf.unstack(
-        tf.random.stateless_uniform(shape, seed, 0, len(OPERATIONS), tf.int32)
-    )
+    kinds, coins = tf.unstack(tf.random.stateless_uniform(shape, seed, 0, len(OPERATIONS), tf.int32))
     sides = tf.cast(coins % 2 * 2 - 1, tf.float32)
     one_sided = tf.constant([name in ONE_SIDED for name in OPERATIONS])
     neutral = tf.constant([float(NEUTRAL.get(name, 0)) for name in OPERATIONS])
@@ -121,9 +130,7 @@ def _warp(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
     slides = tf.stack([none, shear_x, shear_x / 2 + x, shear_y, none, shear_y / 2 + y], axis=1)
     matrices = rotations(degrees, tf.shape(images)) + slides
     # AutoAugment's own code leaves the same grey in the corners.
-    return project(
-        images, matrices, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=MID_GREY
-    )
+    return project(images, matrices, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=MID_GREY)
 
 
 def _look_up(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:

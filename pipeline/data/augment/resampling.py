@@ -10,9 +10,7 @@ from pipeline.data.augment.boxes import resized_crop_boxes
 def random_resized_crop(images: tf.Tensor, seed: tf.Tensor, *, min_area: float) -> tf.Tensor:
     """Enlarge a box of each picture (`resized_crop_boxes`) to the full size, bilinearly. uint8."""
     batch, height, width = tf.unstack(tf.shape(images)[:3])
-    top, left, bottom, right = tf.unstack(
-        resized_crop_boxes(seed, height, width, min_area, batch), axis=1
-    )
+    top, left, bottom, right = tf.unstack(resized_crop_boxes(seed, height, width, min_area, batch), axis=1)
     # Edges map to edges, so that centres, half a pixel in, keep their distance from them.
     y, x = bottom - top, right - left
     down = top * tf.cast(height, tf.float32) + (y - 1) / 2
@@ -34,12 +32,7 @@ def random_rotation(images: tf.Tensor, seed: tf.Tensor, *, degrees: float, mode:
 
 
 def project(
-    images: tf.Tensor,
-    matrices: tf.Tensor,
-    *,
-    interpolation: str,
-    fill_mode: str,
-    fill_value: float = 0.0,
+    images: tf.Tensor, matrices: tf.Tensor, *, interpolation: str, fill_mode: str, fill_value: float = 0.0
 ) -> tf.Tensor:
     """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its picture.
 

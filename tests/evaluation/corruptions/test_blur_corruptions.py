@@ -73,9 +73,7 @@ def test_disk_of_a_picture_twice_as_large_has_its_gaussian_twice_as_wide():
 def test_disk_of_a_large_picture_has_the_area_of_its_circle():
     kernel = disk(1.5, 0.1, 7.0)
     # Of uniform weight 1 / area inside; the count of pixels is off by less than the rim's share.
-    assert 1 / kernel[len(kernel) // 2, len(kernel) // 2] == pytest.approx(
-        math.pi * 10.5**2, rel=0.03
-    )
+    assert 1 / kernel[len(kernel) // 2, len(kernel) // 2] == pytest.approx(math.pi * 10.5**2, rel=0.03)
 
 
 def test_defocus_makes_a_disk_of_a_pixel():
@@ -208,9 +206,7 @@ def zoomed_by_scipy(picture: np.ndarray, factor: float) -> np.ndarray:
     height, width = picture.shape[:2]
     rows, columns = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - rows) // 2, (width - columns) // 2
-    large = ndimage.zoom(
-        picture[top : top + rows, left : left + columns], (factor, factor, 1), order=1
-    )
+    large = ndimage.zoom(picture[top : top + rows, left : left + columns], (factor, factor, 1), order=1)
     top, left = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
     return large[top : top + height, left : left + width]
 

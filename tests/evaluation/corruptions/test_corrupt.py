@@ -84,8 +84,7 @@ def test_batches_of_any_size_give_the_same_pixels(name):
     np.testing.assert_array_equal(corrupt(images, name, 4, seed=3), at_once)
     for size in (1, 3):
         parts = [
-            corrupt(images[first : first + size], name, 4, seed=3, first=first)
-            for first in range(0, 6, size)
+            corrupt(images[first : first + size], name, 4, seed=3, first=first) for first in range(0, 6, size)
         ]
         np.testing.assert_array_equal(np.concatenate(parts), at_once)
 
@@ -124,8 +123,7 @@ def test_pixels_change_more_with_each_severity(name):
     # The motion blurs 3 and 4 differ in the tail only.
     severities = [1, 2, 3, 5] if name == "motion_blur" else SEVERITIES
     changes = [
-        np.mean(np.abs(corrupt(images, name, severity, seed=3) - 1.0 * images))
-        for severity in severities
+        np.mean(np.abs(corrupt(images, name, severity, seed=3) - 1.0 * images)) for severity in severities
     ]
     assert np.all(np.diff(changes) > 0), changes
 

@@ -70,9 +70,7 @@ def test_displacements_are_smooth_noise_in_proportion_to_the_side(side):
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (32, 32), (48, 32)])
-@pytest.mark.parametrize(
-    ("severity", "share"), list(enumerate([0.95, 0.9, 0.85, 0.75, 0.65], start=1))
-)
+@pytest.mark.parametrize(("severity", "share"), list(enumerate([0.95, 0.9, 0.85, 0.75, 0.65], start=1)))
 def test_pixelate_is_pillows_box(severity, share, height, width):
     images = smooth_pictures(2, height, width)
     for image, corrupted in zip(images, corrupt(images, "pixelate", severity, 0), strict=True):

@@ -10,9 +10,7 @@ from evaluation.corruptions.noise import gaussian_noise, impulse_noise, shot_noi
 VALUES = 4 * 64 * 64 * 3
 
 
-@pytest.mark.parametrize(
-    ("severity", "deviation"), list(enumerate([0.04, 0.06, 0.08, 0.09, 0.10], start=1))
-)
+@pytest.mark.parametrize(("severity", "deviation"), list(enumerate([0.04, 0.06, 0.08, 0.09, 0.10], start=1)))
 def test_gaussian_noise_has_the_published_deviation(severity, deviation):
     grey = np.full((4, 64, 64, 3), 128, np.uint8)
     noise = (corrupt(grey, "gaussian_noise", severity, seed=1) - 128.0) / 255
@@ -40,9 +38,7 @@ def test_shot_noise_counts_photons(photons, brightness):
     assert noisy.var() == pytest.approx(variance, rel=5 * np.sqrt(2.1 / noisy.size))
 
 
-@pytest.mark.parametrize(
-    ("severity", "share"), list(enumerate([0.01, 0.02, 0.03, 0.05, 0.07], start=1))
-)
+@pytest.mark.parametrize(("severity", "share"), list(enumerate([0.01, 0.02, 0.03, 0.05, 0.07], start=1)))
 def test_impulses_have_the_published_share_and_balance(severity, share):
     grey = np.full((4, 64, 64, 3), 128, np.uint8)
     noisy = corrupt(grey, "impulse_noise", severity, seed=1)

@@ -79,9 +79,7 @@ def test_snow_without_flakes_whitens_by_its_formula():
     red, green, blue = np.moveaxis(picture, 2, 0)
     grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, :, None]
     expected = 0.8 * picture + 0.2 * np.maximum(picture, 1.5 * grey + 0.5)
-    snowy = snow(
-        picture, np.random.default_rng(4), 0.5, 0, 1, threshold=0.51, visibility=0.8, **NO_BLUR
-    )
+    snowy = snow(picture, np.random.default_rng(4), 0.5, 0, 1, threshold=0.51, visibility=0.8, **NO_BLUR)
     np.testing.assert_allclose(snowy, expected, rtol=0, atol=EXACT)
 
 

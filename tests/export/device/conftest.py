@@ -7,9 +7,9 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from export.calibration import Calibrator
-from export.converter import quantize_to_int8
-from export.network import build_inference_network
+from export.convert.converter import quantize_to_int8
+from export.convert.network import build_inference_network
+from export.quantize.ranges import Calibrator
 from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, write_bundle
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
-from export.graph import read_graph
-from export.preprocessing import describe_preprocessing
+from export.tflite.graph import read_graph
 
 HEIGHT, WIDTH = 6, 9  # unequal, so that a swapped axis shows
 LABELS = ["cat", "sea lion", "Äffchen", "犬", "cat and dog"]

@@ -14,20 +14,11 @@ import tensorflow as tf
 from PIL import Image
 from scipy.special import softmax
 
+from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
-from export.graph import read_graph
-from export.litert import LiteRTModel
-from export.preprocessing import describe_preprocessing
-from tests.export.device.samples import (
-    HEIGHT,
-    IMAGES,
-    LABELS,
-    WIDTH,
-    classify,
-    parse,
-    save,
-    write_bundle,
-)
+from export.tflite.graph import read_graph
+from export.tflite.interpreter import LiteRTModel
+from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, classify, parse, save, write_bundle
 
 
 @pytest.mark.parametrize(
@@ -83,9 +74,7 @@ def test_resizes_the_whole_picture_to_the_networks_shape(bundle, tmp_path, monke
     assert run.main([*arguments, str(tmp_path / "large.png")]) == 0
     _, labels, chances = parse(capsys.readouterr().out)
     small = tf.image.resize(large, [HEIGHT, WIDTH], antialias=True)
-    expected = softmax(
-        LiteRTModel((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0]
-    )
+    expected = softmax(LiteRTModel((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0])
     found = dict(zip(labels[0], chances[0], strict=True))
     # Rounding to levels moves a pixel by up to one of them, 1/64 of the network's deviation.
     np.testing.assert_allclose([found[label] for label in LABELS], expected, atol=0.01)

@@ -14,8 +14,7 @@ CORNERS = np.mgrid[0:120, 0:150] / np.array([119, 149])[:, None, None]
 SCENES = {
     "noise": np.random.default_rng(1).integers(0, 256, (120, 150, 3), dtype=np.uint8),
     "gradients": np.stack(
-        [255 * CORNERS[0], 255 * CORNERS[1], 127 + 127 * np.sin(9 * CORNERS[0] - 40 * CORNERS[1])],
-        axis=-1,
+        [255 * CORNERS[0], 255 * CORNERS[1], 127 + 127 * np.sin(9 * CORNERS[0] - 40 * CORNERS[1])], axis=-1
     ).astype(np.uint8),
     "tiny": np.random.default_rng(2).integers(0, 256, (8, 5, 3), dtype=np.uint8),
 }

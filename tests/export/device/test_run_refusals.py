@@ -66,10 +66,7 @@ SPOILED = {
     "no output": (rewrite(lambda description: int8(description).pop("output")), "output"),
     "no scores": (rewrite(lambda description: int8(description)["output"].pop("scores")), "scores"),
     "no model": (lambda folder: (folder / "model_int8.tflite").unlink(), "model_int8.tflite"),
-    "a model cut short": (
-        lambda folder: os.truncate(folder / "model_int8.tflite", 999),
-        "model_int8.tflite",
-    ),
+    "a model cut short": (lambda folder: os.truncate(folder / "model_int8.tflite", 999), "model_int8.tflite"),
     "another model": (
         lambda folder: shutil.copy(folder / "model_int16.tflite", folder / "model_int8.tflite"),
         "does not fit",

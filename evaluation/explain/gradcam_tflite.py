@@ -1,0 +1,69 @@
+"""Grad-CAM of a .tflite file, from its own integers where it has them."""
+
+import numpy as np
+
+from evaluation.explain.gradcam import rectify_and_resize
+from export.tflite.graph import Graph, Tensor, read_graph
+from export.tflite.interpreter import LiteRTModel, dequantize
+
+_PASSING_ON = ("RESHAPE", "QUANTIZE", "DEQUANTIZE", "SOFTMAX")
+"""What may stand at the file's end that neither weighs nor averages."""
+
+_HEADS = ("CONV_2D", "FULLY_CONNECTED")
+
+
+class TFLiteGradCAM:
+    """Grad-CAM of a file, which has no gradients.
+
+    But where global average pooling and one linear layer follow the feature maps, those of the
+    logits are the layer's weights: d y_c / d A_k[i, j] = w_kc / (h w), so that Grad-CAM is CAM
+    (Selvaraju et al. 2017, arXiv:1610.02391, section 3.1; Zhou et al. 2016, arXiv:1512.04150,
+    section 2) but for the factor 1 / (h w), which the scaling of each map to [0, 1] cancels.
+
+    Args:
+        content: the file, for batches of one picture.
+
+    Raises:
+        ValueError: the file does not end in global average pooling of more than one position and
+            one linear layer.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._features, self._kernel = _features_and_kernel(read_graph(content))
+        self._model = LiteRTModel(content, keep_tensors=True)
+
+    def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Explain one class of each picture, as `GradCAM.maps` does.
+
+        Args:
+            images: uint8 [pictures, height, width, 3].
+            classes: int [pictures], the class to explain.
+
+        Returns:
+            float32 [pictures, height, width] in [0, 1].
+        """
+        pairs = zip(images, classes, strict=True)
+        sums = [self._explain(image, chosen) for image, chosen in pairs]
+        return rectify_and_resize(np.stack(sums), images.shape[1:3])
+
+    def _explain(self, image: np.ndarray, chosen: int) -> np.ndarray:
+        model, features = self._model, self._features
+        model.run(model.encode(image[None]))
+        maps = model.tensor(features.index)[0]
+        if features.scales.size:
+            maps = dequantize(maps, features.scales[0], features.zero_points[0])
+        # int8 weights stay levels: those of a class share one scale, which cancels as well. Read
+        # after a run, because float16 weights are widened in one.
+        weights = model.tensor(self._kernel.index)[chosen].reshape(-1)
+        return maps @ weights.astype(np.float32)
+
+
+def _features_and_kernel(graph: Graph) -> tuple[Tensor, Tensor]:
+    """Return [1, h, w, channels] and the head's weights, [classes, ..., channels]."""
+    *_, pooling, head = [o for o in graph.operations if o.name not in _PASSING_ON]
+    if head.name not in _HEADS or pooling.name != "MEAN":
+        raise ValueError(
+            "Grad-CAM of a .tflite file needs MEAN of the feature maps and one linear layer at "
+            f"its end; received {pooling.name} and {head.name}"
+        )
+    return pooling.inputs[0], head.inputs[1]

@@ -1,0 +1,1 @@
+"""The figures of an evaluation, each from what a network answered."""

@@ -1,0 +1,63 @@
+"""What a run's network costs: parameters, multiply-adds by layer, bytes and time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from evaluation.networks.deployed import DeployedFile
+from export.quantize.preview import preview_int8
+from export.tflite.formats import FORMATS
+from export.tflite.latency import measure_file
+from pipeline.console.progress import Progress
+from pipeline.data.batches import Examples, load_images
+from pipeline.finished_run import FinishedRun
+from pipeline.models.cost import count_parameters, multiply_adds
+
+TIMED_PICTURES = 16
+SECONDS = 0.5
+
+
+def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str, Any]:
+    """Count what one picture costs, and time every exported file on one thread of this machine.
+
+    Size and time do not depend on the weights. So where int8 was not exported, a file that
+    `python -m export` would make of an untrained network stands in for it, as a preview.
+    """
+    train = run.data.examples("train")
+    images = load_images(Examples(train.source, train.rows[:TIMED_PICTURES], train.image_size))
+    contents = {file.name: file.content for file in deployed}
+    previewed = "int8" not in contents
+    if previewed:
+        contents["int8"] = preview_int8(run.network, images)
+    layers = multiply_adds(run.network)
+    total = sum(layers.values())
+    files = [
+        {
+            "network": "keras",
+            "file": run.directory.model.name,
+            "bytes": run.directory.model.stat().st_size,
+            "latency_p50_ms": None,
+            "preview": False,
+        }
+    ]
+    with Progress(len(contents), "measuring latency", "files") as progress:
+        for name, content in contents.items():
+            latency = measure_file(content, images, threads=1, seconds=SECONDS)
+            files.append(
+                {
+                    "network": name,
+                    "file": FORMATS[name].file,
+                    "bytes": len(content),
+                    "latency_p50_ms": latency.p50_ms,
+                    "preview": previewed and name == "int8",
+                }
+            )
+            progress.update(1, name)
+    return {
+        "parameters": count_parameters(run.network),
+        "multiply_adds": total,
+        "layers": [
+            {"layer": name, "multiply_adds": count, "share": count / total} for name, count in layers.items()
+        ],
+        "threads": 1,
+        "files": files,
+    }

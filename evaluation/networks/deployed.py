@@ -1,0 +1,92 @@
+"""The TFLite files of a run's bundle, as far as they are to be measured."""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.finished_run import FinishedRun
+
+NEEDED = ("files", "output", "temperature", "splits")
+"""What a bundle's report must tell."""
+
+
+@dataclass(frozen=True)
+class DeployedFile:
+    """One TFLite file of a bundle.
+
+    Attributes:
+        name: of its format, such as int8.
+        file: its name in the bundle.
+        content: its bytes.
+        output: what it returns: logits or probabilities.
+        temperature: that its logits were divided by.
+    """
+
+    name: str
+    file: str
+    content: bytes
+    output: str
+    temperature: float = 1.0
+
+
+def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[DeployedFile]:
+    """Load the run's exported files.
+
+    Args:
+        run: the finished run.
+        formats: which; None for all that there are.
+
+    Raises:
+        UserError: one is missing or damaged, or the bundle is of another run.
+    """
+    folder = run.directory.path / "export"
+    report = _read_report(folder / "report.json")
+    files = report["files"] if report else {}
+    if report and report["splits"] != run.splits:
+        raise UserError(f"a bundle must be of the run that it lies in; {folder} is of another")
+    for name in formats or ():
+        if name not in files:
+            raise UserError(
+                f"--formats must be exported files; received {name}, but {folder} has "
+                f"{', '.join(files) or 'none'} (to export it: python -m export "
+                f"{run.directory.path} --formats {name})"
+            )
+    return [_load(folder, name, report) for name in formats or files]
+
+
+def choose(deployed: list[DeployedFile]) -> list[DeployedFile]:
+    """Choose the one file to hold beside Keras: int8, else the smallest."""
+    by_size = sorted(deployed, key=lambda file: (file.name != "int8", len(file.content)))
+    return by_size[:1]
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        report = json.loads(path.read_text())
+        missing = [name for name in NEEDED if name not in report]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"a bundle must have a whole report.json; {path}: {error}") from None
+    if missing:
+        raise UserError(f"a bundle must be of this version; {path} lacks {', '.join(missing)}")
+    return report
+
+
+def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
+    described = report["files"][name]
+    if missing := [key for key in ("file", "crc32") if key not in described]:
+        raise UserError(
+            f"a bundle must be of this version; {folder} does not tell {', '.join(missing)} of {name}"
+        )
+    path = folder / described["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"a bundle must be whole; {path}: {error.strerror}") from None
+    if f"0x{zlib.crc32(content):08x}" != described["crc32"]:
+        raise UserError(f"a bundle must be as it was exported; {path} was changed since")
+    return DeployedFile(name, path.name, content, report["output"], report["temperature"])

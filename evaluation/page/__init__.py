@@ -1,0 +1,1 @@
+"""The report as a page: charts, images and templates."""

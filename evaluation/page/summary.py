@@ -1,0 +1,88 @@
+"""What `python -m evaluation` prints at its end."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluation.report_directory import ReportDirectory
+from pipeline.console.tables import plain_table
+
+HEADER = ("network", "accuracy (95 %)", "corrupted", "calibration error", "temperature")
+WORTH_FOLDING = 0.02
+"""Temperatures whose ratio is nearer to 1 than this give the same to the eye."""
+
+
+def print_summary(report: Mapping[str, Any]) -> None:
+    """Print a line for each network."""
+    rows = [_row(*network) for network in report["networks"].items()]
+    print("\n" + plain_table(HEADER, rows))
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    calibration = figures["calibration"]
+    before, after = (calibration[when]["ece_equal_width"]["value"] for when in ("before", "after"))
+    robustness = figures["robustness"]
+    return (
+        name,
+        _percent(figures["accuracy"]["top1"]),
+        f"{robustness['mean']['value']:.2%}" if robustness else "-",
+        f"{before:.4f}, scaled {after:.4f}",
+        f"{calibration['temperature']:.3f}",
+    )
+
+
+def print_next(report: Mapping[str, Any], run: Path, out: ReportDirectory) -> None:
+    """Print where everything lies and what comes next."""
+    print(
+        f"\neverything lies in {out.path}: {out.page.name}, {out.report.name}, "
+        f"{out.predictions.name}, {out.label_errors.name}"
+    )
+    networks = report["networks"]
+    calibration = networks["keras"]["calibration"]
+    temperature, pictures = calibration["temperature"], calibration["validation_pictures"]
+    # What the exported files have of it; before there are any, nothing.
+    folded = [each["folded_temperature"] for name, each in networks.items() if name != "keras"]
+    missing = any(abs(temperature / each - 1) > WORTH_FOLDING for each in folded or [1.0])
+    if missing and not calibration["temperature_at_limit"]:
+        print(f"next, by the temperature of {pictures:,} validation pictures:")
+        print(f"  python -m export {shlex.quote(str(run))} --temperature {temperature:.3f}")
+
+
+def print_comparison(comparison: Mapping[str, Any]) -> None:
+    """Print a line for each run, the most accurate first."""
+    header = (
+        "run",
+        "accuracy (95 %)",
+        "behind the best, points",
+        "corrupted",
+        "parameters",
+        "multiply-adds",
+        "int8 KiB",
+        "int8 ms",
+    )
+    print("\n" + plain_table(header, [_comparison_row(row) for row in comparison["runs"]]))
+
+
+def _comparison_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    behind, corrupted = row["behind_best"], row["corrupted_accuracy"]
+    return (
+        row["run"],
+        _percent(row["accuracy"]),
+        _points(behind) if behind else "-",
+        f"{corrupted['value']:.2%}" if corrupted else "-",
+        f"{row['parameters']:,}",
+        f"{row['multiply_adds']:,}",
+        f"{row['int8_bytes'] / 1024:,.1f}",
+        f"{row['int8_latency_p50_ms']:.3f}",
+    )
+
+
+def _percent(estimate: Mapping[str, Any]) -> str:
+    low, high = estimate["interval_95"]
+    return f"{estimate['value']:.2%} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _points(difference: Mapping[str, Any]) -> str:
+    low, high = difference["drop_interval_95_points"]
+    return f"{difference['drop_points']:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,1 @@
+"""What is written for the device, and how it is put in place."""

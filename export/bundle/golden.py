@@ -1,0 +1,133 @@
+"""Golden vectors: pictures and the exact bytes that a port of the network must answer with."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export.errors import ExportFailed
+from export.tflite.interpreter import LiteRTModel
+from pipeline.run_directory import write_whole
+
+README = """\
+# Golden vectors
+
+For whoever ports the network to a board: what goes into the model file, and what must come out.
+
+| file | holds |
+| --- | --- |
+| `input_0.bin` | the input tensor, byte for byte: rows from the top, pixels from the left, R G B |
+| `output_0.bin` | the output tensor, byte for byte: one score a class |
+| `input_0.png` | the same picture, to look at or to try your own preprocessing on |
+| `golden.json` | sizes and CRC-32s, and dtype, shape, scale and zero point of both tensors |
+
+Numbers of several bytes are little-endian. A quantised number stands for
+`scale * (level - zero_point)`, and a pixel enters as `round(pixel / scale) + zero_point`; where
+scale and zero point are `null`, nothing is quantised.
+
+1. Compare the CRC-32 of the model file on the board with `model` in `golden.json`. It is the one of
+   zlib, gzip and PNG: of the nine bytes `123456789` it is `0xcbf43926`.
+2. Put the vectors into your program, for example as C arrays: `xxd -i input_0.bin > input_0.h`.
+3. Run the network on them and compare every byte of the output:
+
+```c++
+memcpy(interpreter.input(0)->data.raw, input_0_bin, input_0_bin_len);
+interpreter.Invoke();
+int differs = memcmp(interpreter.output(0)->data.raw, output_0_bin, output_0_bin_len);
+```
+
+The answers come from LiteRT's reference kernels. Those of TensorFlow Lite Micro equal them bit for
+bit, save for one level after FULLY_CONNECTED in integers or SOFTMAX in int16. Optimised kernels
+round otherwise, and it is no mistake where their scores are a level or two off in int8, or in
+float32 in the last bits. `top_class`, the first of the greatest scores, must be the same unless two
+scores are that close.
+"""
+
+
+def write_golden(content: bytes, images: np.ndarray, folder: Path) -> None:
+    """Write test vectors for a port of a .tflite file, and how to use them.
+
+    Args:
+        content: the file.
+        images: uint8 [pictures, height, width, 3]; a few.
+        folder: for `input_N.bin`, `output_N.bin`, `input_N.png`, `golden.json` and `README.md`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {**_build_vectors(content, images), "README.md": README.encode()}
+    for name, data in files.items():
+        write_whole(folder / name, lambda aside, data=data: aside.write_bytes(data))
+    for number, image in enumerate(images):
+        write_whole(folder / f"input_{number}.png", Image.fromarray(image).save)
+
+
+def verify_golden(content: bytes, folder: Path) -> None:
+    """Check that the model still answers each picture in `folder` with the bytes beside it.
+
+    Args:
+        content: the .tflite file.
+        folder: what `write_golden` wrote.
+
+    Raises:
+        ExportFailed: a file is missing, or other than what picture and model give.
+    """
+    for name, expected in _build_vectors(content, _read_pictures(folder)).items():
+        received = (folder / name).read_bytes() if (folder / name).exists() else b""
+        if received != expected:
+            raise ExportFailed(
+                f"{folder / name} must be what picture and model give, {_sums(expected)}; "
+                f"received {_sums(received)}"
+            )
+
+
+def _read_pictures(folder: Path) -> list[np.ndarray]:
+    pictures = []
+    for number in range(len(list(folder.glob("input_*.png")))):
+        path = folder / f"input_{number}.png"
+        try:
+            pictures.append(np.asarray(Image.open(path)))
+        # Pillow's names for a file that is cut, mixed up or has a short header.
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ExportFailed(f"{path} must be a whole PNG file; {error}") from error
+    return pictures
+
+
+def _build_vectors(content: bytes, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
+    """Run the network on `images` and return the files that tell of it, by name."""
+    model = LiteRTModel(content, reference=True)
+    files: dict[str, bytes] = {}
+    vectors = []
+    for number, image in enumerate(images):
+        encoded = model.encode(image[None])
+        scores = model.run(encoded)
+        vector: dict[str, Any] = {"picture": f"input_{number}.png"}
+        for side, tensor in (("input", encoded), ("output", scores)):
+            data = tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
+            files[f"{side}_{number}.bin"] = data
+            vector[side] = {"file": f"{side}_{number}.bin", **_sums(data)}
+        vectors.append({**vector, "top_class": int(scores.argmax())})
+    description = {
+        "model": _sums(content),
+        "input": _describe(model.input),
+        "output": _describe(model.output),
+        "vectors": vectors,
+    }
+    return {**files, "golden.json": f"{json.dumps(description, indent=2)}\n".encode()}
+
+
+def _sums(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "crc32": f"0x{zlib.crc32(data):08x}"}
+
+
+def _describe(tensor: dict[str, Any]) -> dict[str, Any]:
+    scale, zero_point = tensor["quantization"]
+    # LiteRT gives a tensor without quantisation the scale 0.
+    quantised = scale != 0
+    return {
+        "dtype": np.dtype(tensor["dtype"]).name,
+        "shape": tensor["shape"].tolist(),
+        "scale": float(scale) if quantised else None,
+        "zero_point": int(zero_point) if quantised else None,
+    }

@@ -1,0 +1,127 @@
+"""The model card: what the network is, how good, what it cost to shrink, how to run it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export.bundle.report import FILES_HEADER, SPEED_HEADER, TRIED_HEADER, file_rows, speed_rows, tried_row
+from pipeline.console.tables import markdown_table
+
+
+def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """Write the model card in Markdown (Mitchell et al. 2019, arXiv:1810.03993).
+
+    Args:
+        report: the content of `report.json`.
+        class_names: label -> name.
+    """
+    run = report["run"]
+    sections = [
+        f"# {run['model']}, width {run['width']}, trained on {run['data']}",
+        f"Takes {run['image_size']} x {run['image_size']} RGB pixels in [0, 255], returns "
+        f"{report['output']} for {len(class_names)} classes (`labels.txt`). "
+        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds a picture; "
+        f"test accuracy {run['test_accuracy']:.2%} in Keras.",
+    ]
+    if report["files"]:
+        sections += [*_files(report), *_quantisation(report), *_per_class(report), *_use(report)]
+    sections += [
+        "## Limits",
+        f"The network knows its {len(class_names)} classes and no others: it names one of them "
+        "for any picture. Accuracy was measured on pictures from the same source as those it was "
+        f"trained on; others will fare worse. {_calibration(report['temperature'])}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _calibration(temperature: float) -> str:
+    if temperature == 1:
+        return "Its probabilities are as training left them, and were not calibrated."
+    return (
+        f"Its logits were divided by a temperature of {temperature:g}, so that its probabilities "
+        "come closer to how often it is right (Guo et al. 2017, arXiv:1706.04599)."
+    )
+
+
+def _files(report: Mapping[str, Any]) -> list[str]:
+    return [
+        "## Files",
+        markdown_table(FILES_HEADER, file_rows(report)),
+        _measured(report),
+        "## Speed",
+        markdown_table(SPEED_HEADER, speed_rows(report)),
+        "One picture at a time, each file in a process of its own. Cold start is from the file to "
+        "the first scores; memory is by how much the process grew; delegated are the operations "
+        "that XNNPACK took.",
+    ]
+
+
+def _use(report: Mapping[str, Any]) -> list[str]:
+    text = (
+        "`pip install ai-edge-litert numpy pillow`, then `python run.py PICTURE_OR_FOLDER ...`. "
+        "What another device has to do is in `preprocessing.json`: resize the whole picture, no "
+        "more. `golden/` has inputs and the exact outputs, to check a port."
+    )
+    if report["c_source"] is True:
+        text += " For a microcontroller: `model_int8.h` and `model_int8.cc`."
+    return ["## Use", text]
+
+
+def _measured(report: Mapping[str, Any]) -> str:
+    pictures = next(iter(report["files"].values()))["test_pictures"]
+    processor = report["environment"].get("processor", "this machine")
+    return (
+        f"Measured on all {pictures:,} test pictures beside the Keras network; the drop is paired, "
+        "picture by picture, with its 95 % confidence interval. Latency is of one picture on one "
+        f"thread of {processor}. The arena is what TensorFlow Lite Micro needs."
+    )
+
+
+def _quantisation(report: Mapping[str, Any]) -> list[str]:
+    if not report["int8_tried"]:
+        return []
+    calibration, halves = report["calibration"], report["calibration"]["halves"]
+    first, second = halves["accuracies"]
+    text = (
+        f"Calibrated on {calibration['pictures']} un-augmented pictures of train, none of them in "
+        f"test (fingerprint `{calibration['fingerprint'][:16]}`). Quantised by either half of them "
+        f"alone: scales differ by {halves['median_scale_change']:.1%} in the median and by "
+        f"{halves['largest_scale_change']:.1%} at most (`{halves['largest_layer']}`), answers "
+        f"agree on {halves['agreement']:.2%} of the test pictures, accuracies are {first:.2%} and "
+        f"{second:.2%}."
+    )
+    return [
+        "## Quantisation to int8",
+        text,
+        markdown_table(TRIED_HEADER, [tried_row(tried) for tried in report["int8_tried"]]),
+        _micro(report),
+    ]
+
+
+def _micro(report: Mapping[str, Any]) -> str:
+    micro = report["tensorflow_lite_micro"]
+    if "skipped" in micro:
+        return f"TensorFlow Lite Micro: {micro['skipped']}."
+    return (
+        f"TensorFlow Lite Micro gives the same bytes as LiteRT's reference kernels on "
+        f"{micro['pictures']} pictures, in an arena of {micro['arena_bytes'] / 1024:.1f} KiB."
+    )
+
+
+def _per_class(report: Mapping[str, Any]) -> list[str]:
+    """Class by class for the int8 file, else the smallest, those that lost most first."""
+    smallest = min(report["files"].values(), key=lambda file: file["bytes"])
+    file = report["files"].get("int8", smallest)
+    changes = [
+        (label, f"{share['float']:.2%}", f"{share['exported']:.2%}", _points(share))
+        for label, share in file["per_class"].items()
+        if share["float"] is not None
+    ]
+    changes.sort(key=lambda row: float(row[3]))
+    return [
+        f"## Class by class, {file['file']}",
+        markdown_table(("class", "Keras", "exported", "change, points"), changes[:20]),
+    ]
+
+
+def _points(share: Mapping[str, float]) -> str:
+    return f"{100 * (share['exported'] - share['float']):+.2f}"

@@ -1,0 +1,58 @@
+"""What a device must do with a picture before the network, and with the scores after it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from export.tflite.graph import Graph, Tensor
+
+STEPS = (
+    "Decode the picture to 8-bit RGB: grey repeats in all three channels, of 16 bits the high "
+    "byte is kept, transparent pixels are composited over white, an EXIF rotation is not applied.",
+    "Resize the whole picture to height x width, whatever its shape: bilinear, antialiased when "
+    "shrinking (the triangle kernel is widened by the scale). No crop.",
+    "Write each pixel in [0, 255] to the input, row by row (NHWC, channels R, G, B): as it is "
+    "where dtype is float32; else value = round(pixel / scale) + zero_point, within the limits of "
+    "dtype (scale 1 and zero_point -128: pixel - 128). No mean, no deviation: the network has "
+    "them inside.",
+    "Run the network.",
+    "Of an integer output, score = (value - zero_point) * scale. The greatest score tells the "
+    "class, as a line of labels.txt. Where scores are logits, softmax turns them into "
+    "probabilities.",
+)
+"""In words, in order; for each file the numbers beside them."""
+
+
+def describe_preprocessing(graphs: Mapping[str, Graph], output: str) -> dict[str, Any]:
+    """Build the content of the bundle's `preprocessing.json`.
+
+    Args:
+        graphs: name of each TFLite file of the bundle -> its graph, with one picture of shape
+            [1, height, width, 3] as input.
+        output: `logits` or `probabilities`, which the scores are.
+
+    Returns:
+        `steps`, in words, and `models`: file name -> `input` (height, width, channels, layout,
+        dtype, scale, zero_point) and `output` (scores, dtype, scale, zero_point). Scale and zero
+        point are those of TFLite's quantisation specification, real = (value - zero_point) *
+        scale; both are None where dtype is a float.
+    """
+    return {
+        "steps": list(STEPS),
+        "models": {
+            name: {"input": _picture(graph.input), "output": {"scores": output, **_numbers(graph.output)}}
+            for name, graph in graphs.items()
+        },
+    }
+
+
+def _picture(tensor: Tensor) -> dict[str, Any]:
+    _, height, width, _ = tensor.shape
+    size = {"height": height, "width": width}
+    return {**size, "channels": "RGB", "layout": "NHWC", **_numbers(tensor)}
+
+
+def _numbers(tensor: Tensor) -> dict[str, Any]:
+    scale, zero_point = None, None
+    if len(tensor.scales):
+        scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
+    return {"dtype": tensor.dtype, "scale": scale, "zero_point": zero_point}

@@ -1,0 +1,242 @@
+"""What an export found out, as a JSON report and as the table that is printed."""
+
+import contextlib
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from export.bundle.directory import MADE_BY
+from export.quantize.search import Findings, Tried
+from export.request import Request
+from export.tflite.formats import FORMATS
+from export.tflite.graph import read_graph
+from export.verify.comparison import Comparison
+from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
+from pipeline.console.tables import plain_table
+from pipeline.finished_run import FinishedRun
+from pipeline.plan import describe_environment
+
+
+def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
+    """Build the content of `report.json`; every figure that the model card shows is in it."""
+    values = run.config.values()
+    return {
+        MADE_BY: "python -m export",
+        "run": {
+            "directory": run.directory.path.name,
+            **{name: values[name] for name in ("data", "model", "width", "image_size", "seed")},
+            "parameters": run.metrics["parameters"],
+            "multiply_adds": run.metrics["multiply_adds"],
+            "test_accuracy": run.metrics["test"]["accuracy"],
+        },
+        "output": request.output,
+        "temperature": request.temperature,
+        "max_drop_points": request.max_drop,
+        "calibration": _describe_calibration(found),
+        "splits": run.splits,
+        "files": {name: _describe_file(name, run, found) for name in FORMATS if name in found.files},
+        "saved_model": _describe_saved_model(request, run, found),
+        "int8_tried": [describe_tried(tried, request.max_drop) for tried in found.tried],
+        "tensorflow_lite_micro": describe_micro(found),
+        "environment": _describe_environment(),
+    }
+
+
+def _describe_calibration(found: Findings) -> dict[str, Any]:
+    """Of the int8 file that is shipped, else of the calibration split."""
+    calibration = found.tried[-1].rung.calibration if found.tried else found.calibration
+    return {
+        "pictures": len(calibration.images),
+        "fingerprint": calibration.fingerprint,
+        "left_out_because_in_test": calibration.left_out,
+        "halves": asdict(found.halves) if found.halves else None,
+    }
+
+
+def _describe_saved_model(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any] | None:
+    """Its accuracy is Keras': the scores are the same within the tolerance."""
+    if "saved_model" not in request.formats:
+        return None
+    return {
+        "file": FORMATS["saved_model"].file,
+        "tolerance": SAVED_MODEL_TOLERANCE,
+        "largest_difference": found.differences["saved_model"],
+        "keras_accuracy": run.metrics["test"]["accuracy"],
+    }
+
+
+def _describe_environment() -> dict[str, Any]:
+    """Versions and machine, those of the runtimes among them."""
+    environment = describe_environment()
+    for package in ("ai-edge-litert", "tflite-micro"):
+        with contextlib.suppress(PackageNotFoundError):
+            environment["packages"][package] = version(package)
+    return environment
+
+
+def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:
+    content = found.files[name]
+    graph = read_graph(content, run.layers)
+    return {
+        "file": FORMATS[name].file,
+        "bytes": len(content),
+        "crc32": f"0x{zlib.crc32(content):08x}",
+        "largest_difference": found.differences.get(name),
+        "tolerance": FLOAT32_TOLERANCE if name == "float32" else None,
+        **describe_comparison(found.comparisons[name], run.class_names),
+        "latency": [asdict(latency) for latency in found.latencies[name]],
+        "delegate": "XNNPACK",
+        "operations": [
+            {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
+            for op in graph.operations
+        ],
+    }
+
+
+def describe_comparison(comparison: Comparison, class_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Build the figures of a comparison; with `class_names` also class by class."""
+    described = {
+        "test_pictures": comparison.pictures,
+        "float_accuracy": comparison.float_accuracy,
+        "accuracy": comparison.accuracy,
+        "drop_points": comparison.drop,
+        "drop_interval_95_points": comparison.interval,
+        "agreement": comparison.agreement,
+        "lost": comparison.lost,
+        "won": comparison.won,
+    }
+    if class_names:
+        pairs = zip(comparison.per_class_float, comparison.per_class, strict=True)
+        described["per_class"] = {
+            name: {"float": _or_none(before), "exported": _or_none(after)}
+            for name, (before, after) in zip(class_names, pairs, strict=True)
+        }
+    return described
+
+
+def _or_none(share: float) -> float | None:
+    """JSON knows no NaN, which a class without test pictures has."""
+    return None if math.isnan(share) else share
+
+
+def describe_tried(tried: Tried, max_drop: float) -> dict[str, Any]:
+    """Build the figures of one way to quantise."""
+    return {
+        "what": tried.rung.name,
+        "pictures": len(tried.rung.calibration.images),
+        "fingerprint": tried.rung.calibration.fingerprint,
+        "ranges": tried.rung.ranges,
+        "layers_in_float32": list(tried.rung.kept_float),
+        "bytes": len(tried.content),
+        "latency_ms": tried.latency_ms,
+        "passes": tried.comparison.passes(max_drop),
+        **describe_comparison(tried.comparison),
+    }
+
+
+def describe_micro(found: Findings) -> dict[str, Any] | None:
+    """Build what TensorFlow Lite Micro made of the int8 file."""
+    if found.micro is None:
+        return None
+    if isinstance(found.micro, str):
+        return {"skipped": found.micro}
+    return asdict(found.micro)
+
+
+def to_json(report: Mapping[str, Any]) -> str:
+    """Write a report as JSON that any parser takes."""
+    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+
+
+FILES_HEADER = ("file", "KiB", "accuracy", "drop, points (95 %)", "agreement", "p50 ms", "arena KiB")
+
+
+def file_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Build the rows of the table of files, under `FILES_HEADER`."""
+    micro = report["tensorflow_lite_micro"] or {}
+    rows = []
+    for name, file in report["files"].items():
+        arena = micro.get("arena_bytes") if name == "int8" else None
+        rows.append(
+            (
+                file["file"],
+                f"{file['bytes'] / 1024:,.1f}",
+                f"{file['accuracy']:.2%}",
+                drop(file),
+                f"{file['agreement']:.2%}",
+                f"{file['latency'][0]['p50_ms']:.3f}",
+                f"{arena / 1024:.1f}" if arena else "",
+            )
+        )
+    return rows
+
+
+SPEED_HEADER = (
+    "file",
+    "threads",
+    "cold start ms",
+    "p50 ms",
+    "p90 ms",
+    "p95 ms",
+    "p99 ms",
+    "images/s",
+    "memory MiB",
+    "delegated",
+)
+
+
+def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Build the rows of the table of speeds, under `SPEED_HEADER`."""
+    rows = []
+    for file in report["files"].values():
+        for latency in file["latency"]:
+            memory = latency["peak_memory_bytes"]
+            times = (latency[f"{name}_ms"] for name in ("cold_start", "p50", "p90", "p95", "p99"))
+            rows.append(
+                (
+                    file["file"],
+                    str(latency["threads"]),
+                    *(f"{time:.3f}" for time in times),
+                    f"{latency['images_per_second']:,.0f}",
+                    "" if memory is None else f"{memory / 2**20:.1f}",
+                    f"{latency['delegated']} of {latency['operations']}",
+                )
+            )
+    return rows
+
+
+TRIED_HEADER = ("int8 by", "KiB", "accuracy", "drop, points (95 %)", "p50 ms", "")
+
+
+def tried_row(tried: Mapping[str, Any]) -> tuple[str, ...]:
+    """Build one row of the repair ladder, under `TRIED_HEADER`."""
+    return (
+        tried["what"],
+        f"{tried['bytes'] / 1024:,.1f}",
+        f"{tried['accuracy']:.2%}",
+        drop(tried),
+        f"{tried['latency_ms']:.3f}",
+        "passes" if tried["passes"] else "costs too much",
+    )
+
+
+def drop(comparison: Mapping[str, Any]) -> str:
+    """Write a drop with its interval: `0.37 (-0.21 to 0.95)`."""
+    low, high = comparison["drop_interval_95_points"]
+    return f"{comparison['drop_points']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def print_tables(report: Mapping[str, Any], *, with_speed: bool) -> None:
+    """Print the ways to quantise where there were several, the files, and their speeds."""
+    if len(report["int8_tried"]) > 1:
+        rows = [tried_row(tried) for tried in report["int8_tried"]]
+        print("\n" + plain_table(TRIED_HEADER, rows))
+    if report["files"]:
+        print("\n" + plain_table(FILES_HEADER, file_rows(report)))
+        if with_speed:
+            print("\n" + plain_table(SPEED_HEADER, speed_rows(report)))
+        print()

@@ -1,0 +1,161 @@
+"""The one place that calls the TFLite converter, which is moving between packages."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from tensorflow.compiler.mlir.lite.types_pb2 import QUANTIZED_INT8
+from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.python.convert_phase import ConverterError
+from tensorflow.lite.python.util import modify_model_io_type
+
+from export.errors import ExportFailed
+from export.tflite.graph import layer_of
+from pipeline.console.quiet_start import hold_back_notices
+
+
+@dataclass(frozen=True)
+class Range:
+    """Least and greatest value that a tensor's int8 levels are to cover."""
+
+    low: float
+    high: float
+
+
+class Converter:
+    """Turns the graph of one network into TFLite files of built-in operations.
+
+    Args:
+        graph: what `write_single_picture_graph` wrote.
+        layers: names of the Keras model's layers, to name the culprit where one fails.
+    """
+
+    def __init__(self, graph: Path, layers: Collection[str]) -> None:
+        self._graph, self._layers = graph, layers
+
+    def float32(self) -> bytes:
+        """Convert as trained.
+
+        Raises:
+            ExportFailed: an operation has no built-in form in TFLite.
+        """
+        return self._convert(self._converter())
+
+    def float16(self) -> bytes:
+        """Convert with weights in float16, which kernels without it widen to float32."""
+        converter = self._converter()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+        return self._convert(converter)
+
+    def dynamic(self) -> bytes:
+        """Convert with weights in int8 and activations quantised picture by picture."""
+        converter = self._converter()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return self._convert(converter)
+
+    def int16(self, images: Iterable[np.ndarray]) -> bytes:
+        """Convert with weights in int8 and activations in int16.
+
+        Args:
+            images: calibration pictures, each [height, width, 3] in [0, 255].
+        """
+        converter = self._converter()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([i[None].astype(np.float32)] for i in images)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = converter.inference_output_type = tf.int16
+        return self._convert(converter)
+
+    def _converter(self) -> tf.lite.TFLiteConverter:
+        return tf.lite.TFLiteConverter.from_saved_model(str(self._graph))
+
+    def _convert(self, converter: tf.lite.TFLiteConverter) -> bytes:
+        with hold_back_notices():
+            try:
+                return converter.convert()
+            except ConverterError as error:
+                failure = error
+        raise ExportFailed(self._explain(failure)) from failure
+
+    def _explain(self, error: ConverterError) -> str:
+        culprits = []
+        for found in error.errors:
+            names = [call.name.partition("@")[0] for call in found.location.call]
+            known = filter(None, (layer_of(name, self._layers) for name in names))
+            # An operation that stands in no layer still has TensorFlow's name.
+            layer = next(known, names[0] if names else "unknown")
+            culprits.append(f"layer {layer!r} needs {found.operator.name}")
+        what = ", ".join(culprits) or str(error).splitlines()[0]
+        return f"only built-in TFLite operations may be exported; {what}"
+
+
+def quantize_to_int8(
+    float32: bytes, ranges: Mapping[str, Range], input_type: str = "int8", keep_float: Collection[str] = ()
+) -> bytes:
+    """Quantise weights (one scale a channel) and activations (one scale a tensor) to int8.
+
+    Jacob et al. 2018 (arXiv:1712.05877); scales as in TFLite's quantisation specification.
+
+    Args:
+        float32: a float32 .tflite file.
+        ranges: name of each activation -> its range.
+        input_type: int8 or uint8, of the graph's input and output.
+        keep_float: names of the output tensors of operations that stay in float32; not that of
+            the graph's own output.
+
+    Raises:
+        ValueError: `keep_float` or `ranges` names no tensor of the file.
+    """
+    annotated = _annotate(float32, ranges, keep_float)
+    if input_type == "int8":
+        return _quantize(annotated, whole=True, keep_float=keep_float)
+    with_float_ends = _quantize(annotated, whole=False, keep_float=keep_float)
+    with hold_back_notices():
+        return bytes(modify_model_io_type(with_float_ends, tf.uint8, tf.uint8))
+
+
+def quantize_beside_float(float32: bytes, ranges: Mapping[str, Range]) -> bytes:
+    """Quantise to int8, and put beside each operation its float32 twin on the same input.
+
+    One output of each pair bears the operation's name in the float graph, the other a new one.
+    """
+    return _quantize(_annotate(float32, ranges), whole=True, twins=True)
+
+
+def _quantize(
+    annotated: bytes, *, whole: bool, keep_float: Collection[str] = (), twins: bool = False
+) -> bytes:
+    edge = tf.int8 if whole else tf.float32
+    with hold_back_notices():
+        return mlir_quantize(
+            annotated,
+            fully_quantize=whole,
+            inference_type=QUANTIZED_INT8,
+            input_data_type=edge,
+            output_data_type=edge,
+            denylisted_nodes=set(keep_float),
+            enable_numeric_verify=twins,
+        )
+
+
+def _annotate(float32: bytes, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> bytes:
+    """Write each activation's range where the quantiser looks for it."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(float32), 0))
+    names = {tensor.name.decode() for tensor in model.subgraphs[0].tensors}
+    if unknown := {*ranges, *keep_float} - names:
+        raise ValueError(f"no such tensors: {', '.join(sorted(unknown))}")
+    for tensor in model.subgraphs[0].tensors:
+        if observed := ranges.get(tensor.name.decode()):
+            tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
+            tensor.quantization.min = np.array([observed.low], np.float32)
+            tensor.quantization.max = np.array([observed.high], np.float32)
+    builder = flatbuffers.Builder(len(float32))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

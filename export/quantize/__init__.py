@@ -1,0 +1,1 @@
+"""From a float32 .tflite file to an int8 one."""

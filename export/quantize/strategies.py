@@ -1,0 +1,118 @@
+"""The repair ladder: ways to quantise to int8, from the plain one to the most indulgent."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from export.convert.alignment import align_weights
+from export.convert.converter import Range, quantize_to_int8
+from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.layer_error import LayerError, rank_layers
+from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
+from export.tflite.graph import Graph, read_graph
+
+MORE_PICTURES = 4
+"""Times the calibration split that the second rung draws from train as well."""
+
+LAYERS_IN_FLOAT = (1, 2, 4)
+"""How many of the worst layers the last rungs leave in float32."""
+
+RANKED_PICTURES = 100
+"""Over so many pictures the error of each layer is measured, at most."""
+
+CLIPS = {
+    "full range": None,
+    "clipped by percentile": clip_by_percentile,
+    "least squared error": clip_by_squared_error,
+}
+"""How an activation's range is found: its name in reports -> how a histogram is clipped."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to quantise.
+
+    Attributes:
+        calibration: the pictures it looks at.
+        ranges: name in `CLIPS` of how the range of an activation is found.
+        input_type: int8 or uint8.
+        kept_float: Keras layers left in float32.
+        kept_tensors: output tensors of their operations.
+    """
+
+    calibration: CalibrationPictures
+    input_type: str
+    ranges: str = "full range"
+    kept_float: tuple[str, ...] = ()
+    kept_tensors: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What is done, in words."""
+        name = f"{len(self.calibration.images)} pictures, {self.ranges}"
+        return f"{name}, {' and '.join(self.kept_float)} in float32" if self.kept_float else name
+
+    def find_ranges(self, float32: bytes, images: np.ndarray) -> dict[str, Range]:
+        """Find the range of each activation of a float32 .tflite file."""
+        calibrator = Calibrator(float32, images)
+        clip = CLIPS[self.ranges]
+        return calibrator.clipped(clip) if clip else calibrator.full
+
+    def quantize(self, float32: bytes, images: np.ndarray) -> bytes:
+        """Quantise a float32 .tflite file in this way, by these pictures, weights aligned."""
+        ranges = self.find_ranges(float32, images)
+        return align_weights(quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors))
+
+    def rank_layers(self, float32: bytes, layers: Collection[str]) -> list[LayerError]:
+        """Measure the error that each layer's quantisation adds in this way, worst first."""
+        images = self.calibration.images[:RANKED_PICTURES]
+        return rank_layers(float32, self.find_ranges(float32, images), images, layers)
+
+
+def climb(
+    float32: bytes,
+    calibration: CalibrationPictures,
+    draw_more: Callable[[int], CalibrationPictures],
+    layers: Collection[str],
+    input_type: str,
+) -> Iterator[Rung]:
+    """Yield one rung after the other; whoever judges them stops when one is good enough.
+
+    Args:
+        float32: the float32 .tflite file.
+        calibration: the calibration pictures.
+        draw_more: from a number to the calibration pictures and so many of train.
+        layers: names of the Keras model's layers.
+        input_type: int8 or uint8.
+    """
+    yield Rung(calibration, input_type)
+    rung = Rung(draw_more(MORE_PICTURES * len(calibration.images)), input_type)
+    yield rung
+    yield replace(rung, ranges="clipped by percentile")
+    rung = replace(rung, ranges="least squared error")
+    yield rung
+    # Quantisation-aware fine-tuning belongs here: it costs training, but no speed on the device.
+    graph = read_graph(float32, layers)
+    worst = rung.rank_layers(float32, layers)
+    for count in LAYERS_IN_FLOAT:
+        tensors, kept = _with_readers(graph, worst[:count])
+        yield replace(rung, kept_float=kept, kept_tensors=tensors)
+
+
+def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Find what must stay in float so that the layers' outputs are never quantised.
+
+    Returns:
+        Output tensors of the operations themselves and of all that read them; their layers.
+    """
+    written = {error.tensor for error in errors}
+    chosen = [
+        operation
+        for operation in graph.operations
+        if operation.output.name in written or any(tensor.name in written for tensor in operation.inputs)
+    ]
+    # The scores are int8 in the end, whatever writes them.
+    chosen = [operation for operation in chosen if operation.output != graph.output]
+    layers = tuple(dict.fromkeys(operation.layer for operation in chosen))
+    return frozenset(operation.output.name for operation in chosen), layers

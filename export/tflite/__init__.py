@@ -1,0 +1,1 @@
+"""A .tflite file: what is in it, what it answers and how fast; nothing about where it came from."""

@@ -1,0 +1,79 @@
+"""Run a .tflite file in LiteRT: pixels in, scores out."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from pipeline.console.quiet_start import hold_back_notices
+
+
+def quantize(values: np.ndarray, scale: float, zero_point: int, dtype: np.dtype) -> np.ndarray:
+    """Compute `round(values / scale) + zero_point`, within the range of the integer type."""
+    limits = np.iinfo(dtype)
+    levels = np.rint(np.asarray(values, np.float32) / np.float32(scale)) + zero_point
+    return np.clip(levels, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(levels: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """Compute `(levels - zero_point) * scale`, float32."""
+    return (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+class LiteRTModel:
+    """A network of one input and one output, for batches of one picture.
+
+    Args:
+        content: the .tflite file.
+        threads: to compute with.
+        reference: use the plain kernels, which TensorFlow Lite Micro's are derived from, instead
+            of the optimised ones; they differ by up to one level of int8.
+        keep_tensors: keep every tensor of the last run, at the cost of speed.
+    """
+
+    def __init__(
+        self, content: bytes, *, threads: int = 1, reference: bool = False, keep_tensors: bool = False
+    ) -> None:
+        kernels = OpResolverType.AUTO
+        if keep_tensors:
+            # A delegate takes many operations as one and shows nothing of what is between.
+            kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        if reference:
+            kernels = OpResolverType.BUILTIN_REF
+        with hold_back_notices():
+            self._interpreter = Interpreter(
+                model_content=content,
+                num_threads=threads,
+                experimental_op_resolver_type=kernels,
+                experimental_preserve_all_tensors=keep_tensors,
+            )
+            self._interpreter.allocate_tensors()
+        (self.input,) = self._interpreter.get_input_details()
+        (self.output,) = self._interpreter.get_output_details()
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Turn pixels in [0, 255] into what the file's input takes."""
+        if np.issubdtype(self.input["dtype"], np.floating):
+            return images.astype(self.input["dtype"])
+        return quantize(images, *self.input["quantization"], self.input["dtype"])
+
+    def decode(self, scores: np.ndarray) -> np.ndarray:
+        """Turn what the file's output gives into float32 scores."""
+        if np.issubdtype(self.output["dtype"], np.floating):
+            return scores.astype(np.float32)
+        return dequantize(scores, *self.output["quantization"])
+
+    def run(self, encoded: np.ndarray) -> np.ndarray:
+        """Run one picture, [1, height, width, 3] as `encode` returns it; scores, [1, classes]."""
+        self._interpreter.set_tensor(self.input["index"], encoded)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self.output["index"])
+
+    def predict(self, images: Iterable[np.ndarray]) -> np.ndarray:
+        """Return float32 scores [pictures, classes] of pixels [pictures, height, width, 3]."""
+        rows = [self.run(self.encode(image[None])) for image in images]
+        return self.decode(np.concatenate(rows))
+
+    def tensor(self, index: int) -> np.ndarray:
+        """Return a tensor of the last run, as stored; needs `keep_tensors` unless an output."""
+        return self._interpreter.get_tensor(index)

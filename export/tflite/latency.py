@@ -1,0 +1,175 @@
+"""How fast a .tflite file runs on this machine, and how much memory it takes.
+
+Every measurement has a fresh process, which must start fast and hold nothing else: this module
+imports LiteRT and NumPy, never TensorFlow. A spawned process imports the top of the caller's main
+module too, which therefore must be as light.
+"""
+
+import contextlib
+import multiprocessing
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from export.tflite.interpreter import LiteRTModel
+from pipeline.console.quiet_start import hold_back_notices
+
+WARM_UP_RUNS = 5
+
+ENOUGH = ((1, 200), (10, 50), (30, 1))
+"""After how many times `seconds` how many runs suffice: a slow network is let off with fewer."""
+
+STATUS = Path("/proc/self/status")
+"""Where Linux tells a process about itself."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How one file runs, one picture at a time.
+
+    Attributes:
+        threads: that LiteRT was given.
+        cold_start_ms: from the file to the first scores in a fresh process: read, load, allocate
+            and run once. The imports before it and a cold disk are not in it.
+        p50_ms: median time of a run once warm, from the encoded picture to the scores.
+        p90_ms: time that 90 of 100 runs stay below, and so on.
+        images_per_second: runs divided by the sum of their times.
+        peak_memory_bytes: by how much the process grew at most from before the file was read to
+            the last run; None where the system does not tell (other than Linux).
+        runs: that the figures are of.
+        delegated: operations that the default delegate, XNNPACK, took over.
+        operations: all there are in the file.
+    """
+
+    threads: int
+    cold_start_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    images_per_second: float
+    peak_memory_bytes: int | None
+    runs: int
+    delegated: int
+    operations: int
+
+
+def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: float = 1.0) -> Latency:
+    """Measure a .tflite file in a fresh process.
+
+    Args:
+        content: the file, a network of one picture.
+        images: uint8 [pictures, height, width, 3], at least one; they take turns.
+        threads: to compute with.
+        seconds: least time to measure for; longer until there are runs enough, see `ENOUGH`.
+    """
+    fresh = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
+        ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as process,
+    ):
+        # Through a pipe the file would come as copies that raise the peak before it is loaded.
+        path = Path(folder, "model.tflite")
+        path.write_bytes(content)
+        return process.submit(measure_here, path, images, threads, seconds).result()
+
+
+def measure_here(path: Path, images: np.ndarray, threads: int, seconds: float) -> Latency:
+    """Measure in this process what `measure_file` measures in a fresh one."""
+    _forget_peak_memory()
+    memory_before = _peak_memory()
+    start = time.perf_counter()
+    content = path.read_bytes()
+    model = LiteRTModel(content, threads=threads)
+    model.run(model.encode(images[:1]))
+    cold_start = time.perf_counter() - start
+    times = time_runs(model.run, (model.encode(image[None]) for image in cycle(images)), seconds)
+    memory = _peak_memory()
+    p50, p90, p95, p99 = 1000 * np.percentile(times, (50, 90, 95, 99))
+    delegated, operations = count_delegated(content)
+    return Latency(
+        threads=threads,
+        cold_start_ms=1000 * cold_start,
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        images_per_second=len(times) / sum(times),
+        peak_memory_bytes=memory - memory_before if memory and memory_before else None,
+        runs=len(times),
+        delegated=delegated,
+        operations=operations,
+    )
+
+
+def time_runs(run: Callable[[Any], Any], inputs: Iterator[Any], seconds: float) -> list[float]:
+    """Time `run` on one input after the other until it is `ENOUGH`; seconds of each run."""
+    for _ in range(WARM_UP_RUNS):
+        run(next(inputs))
+    times: list[float] = []
+    elapsed = 0.0
+    while not any(elapsed >= least * seconds and len(times) >= runs for least, runs in ENOUGH):
+        encoded = next(inputs)
+        start = time.perf_counter()
+        run(encoded)
+        times.append(time.perf_counter() - start)
+        elapsed += times[-1]
+    return times
+
+
+def count_delegated(content: bytes) -> tuple[int, int]:
+    """Count the operations that a delegate took over, and all there are in a .tflite file.
+
+    LiteRT leaves the operations in its list and appends one `DELEGATE` for each part that a
+    delegate took, with the tensors which that part reads from outside and those it gives to the
+    outside. What it took is therefore all that lies between: whatever writes its outputs, and so
+    on backwards as far as its inputs. A DELEGATE does not tell whose it is; LiteRT's one default
+    is XNNPACK.
+    """
+    with hold_back_notices():
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+    nodes = interpreter._get_ops_details()
+    operations = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    writer = {tensor: node for node in operations for tensor in node["outputs"]}
+    taken: set[int] = set()
+    for delegate in delegates:
+        known = set(delegate["inputs"])
+        ahead = list(delegate["outputs"])
+        while ahead:
+            tensor = ahead.pop()
+            if tensor in known or tensor not in writer:
+                continue
+            known.add(tensor)
+            taken.add(writer[tensor]["index"])
+            ahead.extend(writer[tensor]["inputs"])
+    return len(taken), len(operations)
+
+
+def _forget_peak_memory() -> None:
+    """Let the peak begin anew at what is held now; imports took more for a while."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int | None:
+    """Most memory this process held, in bytes; None where the system does not tell.
+
+    Not `getrusage`: Linux hands its figure on from the parent, which may hold TensorFlow.
+    """
+    if not STATUS.exists():
+        return None
+    (peak,) = re.findall(r"^VmHWM:\s*(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+    return 1024 * int(peak)

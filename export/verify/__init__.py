@@ -1,0 +1,1 @@
+"""Whether a converted network does what the trained one does."""

@@ -1,0 +1,1 @@
+"""Settings, presets and the table of networks; standard library only."""

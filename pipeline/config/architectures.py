@@ -1,0 +1,119 @@
+"""Every network by its name in the field, and what it is made of; see docs/networks.md."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class ResidualArchitecture:
+    """A residual network: stem, stages of blocks, head.
+
+    Attributes:
+        blocks: blocks of each stage; the width doubles and the size halves between stages.
+        block: `basic`, `bottleneck` or `preactivation`.
+        width: channels of the first stage, in its paper.
+        shortcut: `projection` (option B), `zero_padding` (option A), `pooling` (ResNet-D) or
+            `none`.
+        large_stem: stem for large pictures, `imagenet` or `deep`.
+        stem_width: channels of the stem; 0: those of the first stage.
+        groups: of a bottleneck's 3x3 convolution.
+        inner_factor: channels of that convolution are the stage's times this.
+        dropout_in_blocks: drop features between a block's convolutions, not before the head.
+    """
+
+    blocks: tuple[int, ...]
+    block: str = "basic"
+    width: int = 64
+    shortcut: str = "projection"
+    large_stem: str = "imagenet"
+    stem_width: int = 0
+    groups: int = 1
+    inner_factor: int = 1
+    dropout_in_blocks: bool = False
+
+    @property
+    def blocks_end_in_norms(self) -> bool:
+        """Whether a block is its shortcut where its last norm's scale is zero."""
+        return self.block != "preactivation" and self.shortcut != "none"
+
+    @property
+    def width_step(self) -> int:
+        """What a width must be a multiple of, so that the groups divide its channels."""
+        return self.groups // self.inner_factor
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A plain network beside the residual ones.
+
+    Attributes:
+        width: what its layers' widths are multiples of.
+    """
+
+    width: int
+    blocks_end_in_norms = False
+    width_step = 1
+
+
+Architecture = ResidualArchitecture | Baseline
+
+
+def cifar_resnet(depth: int, shortcut: str = "zero_padding") -> ResidualArchitecture:
+    """Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels (He et al. 2015, 4.2)."""
+    return ResidualArchitecture(((depth - 2) // 6,) * 3, width=16, shortcut=shortcut)
+
+
+def wide_resnet(depth: int, factor: int) -> ResidualArchitecture:
+    """WRN-n-k: three stages of pre-activation blocks, k times as wide (Zagoruyko & Komodakis 2016).
+
+    Raises:
+        UserError: `depth` is not 6n + 4 within 10 to 1000, or `factor` not within 1 to 64.
+    """
+    if not 10 <= depth <= 1000 or (depth - 4) % 6 or not 1 <= factor <= 64:
+        raise UserError(
+            "--model wrn_N_K must have a depth N of 6n + 4 (10, 16, 22, 28, ..., 1000) and a "
+            f"widening factor K from 1 to 64; received wrn_{depth}_{factor}"
+        )
+    return ResidualArchitecture(
+        ((depth - 4) // 6,) * 3, "preactivation", width=16 * factor, stem_width=16, dropout_in_blocks=True
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet18": ResidualArchitecture((2, 2, 2, 2)),
+    "resnet34": ResidualArchitecture((3, 4, 6, 3)),
+    "resnet50": ResidualArchitecture((3, 4, 6, 3), "bottleneck"),
+    "resnet101": ResidualArchitecture((3, 4, 23, 3), "bottleneck"),
+    # The reference topology of MLPerf Tiny, which projects (Banbury et al. 2021).
+    "resnet8": cifar_resnet(8, shortcut="projection"),
+    "resnet20": cifar_resnet(20),
+    "resnet32": cifar_resnet(32),
+    "resnet44": cifar_resnet(44),
+    "resnet56": cifar_resnet(56),
+    "resnet110": cifar_resnet(110),
+    "resnet18d": ResidualArchitecture((2, 2, 2, 2), shortcut="pooling", large_stem="deep"),
+    "resnet50d": ResidualArchitecture((3, 4, 6, 3), "bottleneck", shortcut="pooling", large_stem="deep"),
+    # 32x4d: 32 groups of 4 channels in the first stage (Xie et al. 2017, table 1).
+    "resnext50": ResidualArchitecture((3, 4, 6, 3), "bottleneck", groups=32, inner_factor=2),
+    "wrn_28_10": wide_resnet(28, 10),
+    "preresnet18": ResidualArchitecture((2, 2, 2, 2), "preactivation"),
+    "mlp": Baseline(64),
+    "convnet": Baseline(32),
+    "plain18": ResidualArchitecture((2, 2, 2, 2), shortcut="none"),
+}
+"""The networks by name; `wrn_N_K` names any other wide one."""
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return what the network of that name is made of.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if wide := re.fullmatch(r"wrn_(\d{1,4})_(\d{1,4})", name):
+        return wide_resnet(int(wide[1]), int(wide[2]))
+    raise unknown("--model", name, ARCHITECTURES)

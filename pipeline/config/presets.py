@@ -1,0 +1,95 @@
+"""Named starting points: settings that go together."""
+
+from typing import Any
+
+from pipeline.config.config import Config
+from pipeline.errors import unknown
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {
+        "data": "cifar10",
+        "crop_padding": 4,
+        "flip": "horizontal",
+        "cutout": 8,
+        "label_smoothing": 0.1,
+    },
+    "cifar10_small": {
+        "data": "cifar10",
+        "width": 16,
+        "epochs": 10,
+        "crop_padding": 4,
+        "flip": "horizontal",
+        "schedule": "triangular",
+        "warmup_share": 0.25,
+        "peak_learning_rate": 0.2,
+        "batch_size": 256,
+        "label_smoothing": 0.1,
+    },
+    "cifar100": {
+        "data": "cifar100",
+        "epochs": 100,
+        "crop_padding": 4,
+        "flip": "horizontal",
+        "cutout": 8,
+        "label_smoothing": 0.1,
+    },
+    "imagenette": {
+        "data": "imagenette/160px-v2",
+        "image_size": 160,
+        "epochs": 40,
+        "batch_size": 64,
+        "resized_crop_area": 0.35,
+        "flip": "horizontal",
+        "label_smoothing": 0.1,
+    },
+    "imagenet": {
+        "data": "imagenet2012",
+        "image_size": 224,
+        "epochs": 90,
+        "batch_size": 256,
+        "resized_crop_area": 0.08,
+        "flip": "horizontal",
+        "warmup_share": 0.05,
+        "label_smoothing": 0.1,
+        "weight_decay": 0.0001,
+        "calibration_size": 1000,
+    },
+    "folder": {
+        "data": "folder:pictures",
+        "image_size": 160,
+        "width": 32,
+        "epochs": 60,
+        "batch_size": 32,
+        "resized_crop_area": 0.35,
+        "flip": "horizontal",
+        "brightness": 0.2,
+        "contrast": 0.2,
+        "saturation": 0.2,
+        "label_smoothing": 0.1,
+        "class_weights": "balanced",
+        "peak_learning_rate": 0.05,
+    },
+    "digits": {
+        "data": "digits",
+        "width": 16,
+        "epochs": 30,
+        "batch_size": 64,
+        "crop_padding": 1,
+        "crop_mode": "zero",
+        "rotation": 10.0,
+        "label_smoothing": 0.1,
+        "calibration_size": 100,
+    },
+}
+"""Named starting points; what a preset does not name keeps its default."""
+
+
+def preset(name: str) -> Config:
+    """Build the configuration of a preset.
+
+    Raises:
+        UserError: no preset has that name.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return Config().with_values(PRESETS[name])

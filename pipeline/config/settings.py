@@ -1,0 +1,251 @@
+"""Every setting of a run: its default, unit, range and meaning.
+
+Standard library only: the command line must answer without importing TensorFlow.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from pipeline.config.architectures import ARCHITECTURES, Architecture, ResidualArchitecture, find_architecture
+from pipeline.config.option import Section, flag, option
+from pipeline.errors import UserError
+
+OPTIMIZERS = (
+    "sgd",
+    "momentum",
+    "nesterov",
+    "rmsprop",
+    "adam",
+    "adamw",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adamax",
+    "ftrl",
+    "lamb",
+    "lion",
+    "muon",
+    "nadam",
+)
+"""Keras' optimizers by their lower-case names, with momentum and nesterov as kinds of sgd.
+
+All but ScheduleFreeAdamW, whose weight decay Keras 3.15 computes and then overwrites.
+"""
+
+
+PARTS = ("stem", "stage1", "stage2", "stage3", "stage4")
+"""Parts of a residual network before its head, first to last."""
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Where pictures come from and how they are split."""
+
+    data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
+    image_size: int = option(
+        0, "height and width of the model's input in pixels; 0: the source's own", minimum=0
+    )
+    validation_share: float = option(
+        0.1, "share of train that is carved out for validation", above=0, maximum=0.5
+    )
+    test_share: float = option(
+        0.15, "share kept for the test, where the source brings no test split", above=0, maximum=0.5
+    )
+    calibration_size: int = option(500, "pictures of train that quantisation may look at", minimum=1)
+    split_seed: int = option(-1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1)
+    max_bad_share: float = option(
+        0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Section):
+    """How training pictures are varied; every strength of 0 is off."""
+
+    crop_padding: int = option(0, "random crop after padding by this many pixels", minimum=0)
+    crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
+    resized_crop_area: float = option(
+        0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
+    )
+    flip: str = option(
+        "none",
+        "random flips; alternating: every other epoch shows the mirror image",
+        choices=("none", "horizontal", "vertical", "both", "alternating"),
+    )
+    rotation: float = option(0.0, "rotation by up to +- degrees", minimum=0, maximum=180)
+    brightness: float = option(0.0, "brightness factor in 1 +- this", minimum=0, maximum=1)
+    contrast: float = option(0.0, "contrast factor in 1 +- this", minimum=0, maximum=1)
+    saturation: float = option(0.0, "saturation factor in 1 +- this", minimum=0, maximum=1)
+    hue: float = option(0.0, "hue shift of +- this share of the circle", minimum=0, maximum=0.5)
+    policy: str = option(
+        "none", "an automatic augmentation policy", choices=("none", "trivialaugment", "randaugment")
+    )
+    randaugment_layers: int = option(2, "operations RandAugment applies to a picture", minimum=1)
+    randaugment_magnitude: int = option(
+        9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
+    )
+    cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0)
+    erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
+    mixup: float = option(0.0, "alpha of mixup's Beta(alpha, alpha)", minimum=0)
+    cutmix: float = option(0.0, "alpha of CutMix's Beta(alpha, alpha)", minimum=0)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """Which network."""
+
+    model: str = option("resnet18", f"the network: {', '.join(ARCHITECTURES)} or wrn_N_K")
+    width: int = option(
+        0, "channels of the first stage; 0: as in the network's paper", minimum=0, maximum=1024
+    )
+    stem: str = option(
+        "auto",
+        "3x3 convolution (cifar), 7x7/2 or three 3x3 (deep) with max-pool; auto: cifar below 96 px",
+        choices=("auto", "cifar", "imagenet", "deep"),
+    )
+    shortcut: str = option(
+        "auto",
+        "where shapes differ: 1x1 convolution (option B), zeros (option A) or average-pool and "
+        "1x1 convolution (ResNet-D); none: no shortcuts at all; auto: as in the network's paper",
+        choices=("auto", "projection", "zero_padding", "pooling", "none"),
+    )
+    dropout: float = option(0.0, "share of features dropped before the head", minimum=0, maximum=0.9)
+    zero_init: bool = option(False, "start each block as the identity (last norm's scale at zero)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        architecture = self.architecture
+        if not isinstance(architecture, ResidualArchitecture):
+            self._check_residual_settings_are_unset()
+        elif self.zero_init and not architecture.blocks_end_in_norms:
+            raise UserError(
+                "--zero-init needs blocks with shortcuts whose last layer is a norm; received "
+                f"--model {self.model}, --shortcut {self.shortcut}"
+            )
+        elif self.width % architecture.width_step:
+            raise UserError(
+                f"--width of {self.model} must be a multiple of {architecture.width_step}, so that "
+                f"its {architecture.groups} groups are whole; received {self.width}"
+            )
+
+    def _check_residual_settings_are_unset(self) -> None:
+        for name, unset in (("stem", "auto"), ("shortcut", "auto"), ("zero_init", False)):
+            if getattr(self, name) != unset:
+                raise UserError(f"{flag(name)} needs a residual network; received --model {self.model}")
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the network is made of; width and shortcut are the paper's where left open."""
+        architecture = find_architecture(self.model)
+        if self.width:
+            architecture = dataclasses.replace(architecture, width=self.width)
+        if self.shortcut != "auto":
+            architecture = dataclasses.replace(architecture, shortcut=self.shortcut)
+        return architecture
+
+
+@dataclass(frozen=True)
+class TransferConfig(Section):
+    """Weights to start from, and how much of them trains."""
+
+    weights: str = option(
+        "",
+        "start from a run directory, a .keras file, the state dict of a PyTorch ResNet (.pth, .pt, "
+        ".safetensors) or a KerasHub preset",
+    )
+    freeze: str = option(
+        "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")
+    )
+    finetune_epochs: int = option(
+        0, "epochs after --epochs, in which the frozen part trains as well", minimum=0
+    )
+    finetune_rate: float = option(
+        0.1, "their peak learning rate, as a share of --peak-learning-rate", above=0, maximum=1
+    )
+    stage_rate_decay: float = option(
+        1.0, "factor on the learning rate from each stage to the one before it", above=0, maximum=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.freeze != "none" and not self.weights:
+            raise UserError(f"--freeze needs --weights to keep; received --freeze {self.freeze}")
+        if self.finetune_epochs and self.freeze == "none":
+            raise UserError(
+                "--finetune-epochs needs --freeze, as it trains what was frozen; received "
+                f"--finetune-epochs {self.finetune_epochs}"
+            )
+
+
+@dataclass(frozen=True)
+class FitConfig(Section):
+    """Loss, optimizer, schedule and length of training."""
+
+    epochs: int = option(30, "passes over the training split", minimum=1)
+    batch_size: int = option(128, "pictures a step over all devices together", minimum=1)
+    optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
+    peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)
+    schedule: str = option(
+        "cosine",
+        "shape of the learning rate after warm-up",
+        choices=("constant", "step", "cosine", "triangular"),
+    )
+    warmup_share: float = option(
+        0.05, "share of all steps in which the rate rises linearly", minimum=0, maximum=0.9
+    )
+    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1)
+    step_factor: float = option(0.1, "schedule step: factor of each drop", above=0, maximum=1)
+    weight_decay: float = option(
+        0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0
+    )
+    clip_norm: float = option(0.0, "largest global norm of the gradient; 0: no clipping", minimum=0)
+    label_smoothing: float = option(
+        0.0, "share of the target spread over all classes", minimum=0, maximum=0.9
+    )
+    class_weights: str = option(
+        "none", "balanced: weight each class by the inverse of its frequency", choices=("none", "balanced")
+    )
+    ema_decay: float = option(
+        0.0, "decay a step of the weights' moving average; 0: none", minimum=0, maximum=0.99999
+    )
+    early_stopping: int = option(
+        0, "epochs without a better validation accuracy before stopping; 0: never", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig(Section):
+    """Seed, hardware and safety."""
+
+    seed: int = option(0, "of everything random", minimum=0, maximum=2**31 - 1)
+    devices: str = option("auto", "auto (every GPU, else the CPU), cpu, cpu:N (N logical CPUs), gpu or gpu:N")
+    precision: str = option(
+        "auto",
+        "arithmetic of the layers; weights stay float32",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    deterministic: bool = option(True, "bit-identical runs; off is faster on some GPUs")
+    checkpoint_seconds: float = option(120.0, "longest time between two checkpoints", above=0)
+    checkpoint_steps: int = option(0, "most steps between two checkpoints; 0: by time only", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kind, count = parse_devices(self.devices)
+        if kind != "auto":
+            # One spelling, so that `cpu` and `cpu:1` are the same setting.
+            object.__setattr__(self, "devices", f"{kind}:{count}")
+
+
+def parse_devices(devices: str) -> tuple[str, int]:
+    """Split `--devices` into its kind (auto, cpu, gpu) and number of devices (auto: 1).
+
+    Raises:
+        UserError: of another form.
+    """
+    kind, colon, count = devices.partition(":")
+    if devices == "auto" or (kind in ("cpu", "gpu") and not colon):
+        return kind, 1
+    if kind in ("cpu", "gpu") and count.isdecimal() and int(count) > 0:
+        return kind, int(count)
+    raise UserError(f"--devices must be auto, cpu, cpu:N, gpu or gpu:N; received {devices!r}")

@@ -1,0 +1,1 @@
+"""What a command says and how it is called: parsing, progress, tables; standard library only."""

@@ -1,0 +1,54 @@
+"""What a network must know of its data: the size of the pictures and the number of classes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config.settings import DataConfig
+from pipeline.data.sources import example_keys, load_digits, open_builder
+from pipeline.errors import UserError
+
+
+def size_and_classes(config: DataConfig) -> tuple[int, int]:
+    """Find the side in pixels of the model's input and the number of classes.
+
+    No picture is read but the embedded digits: a TFDS set need not be prepared, and of a folder
+    only the names are listed.
+
+    Raises:
+        UserError: an unknown or unfit set, an unfit folder, or pictures of many sizes and no
+            `image_size`.
+    """
+    if config.data == "digits":
+        source = load_digits()
+        shape, classes = source.pictures.images.shape[1:], len(source.class_names)
+    elif config.data.startswith("folder:"):
+        from pipeline.data.folder import list_files
+
+        folder = Path(config.data.removeprefix("folder:"))
+        files = list_files(os.path.realpath(os.fsencode(folder.expanduser())))
+        shape, classes = (None, None), len(files.class_names)
+    else:
+        builder = open_builder(config.data)
+        keys, features = example_keys(builder), builder.info.features
+        shape, classes = features[keys.picture].shape, features[keys.label].num_classes
+    return config.image_size or side_of_squares(shape, config.data), classes
+
+
+def side_of_squares(shape: Sequence[int | None], name: str) -> int:
+    """Return the side of pictures that are squares of one size.
+
+    Args:
+        shape: height and width, None where they vary, and what follows.
+        name: of the data.
+
+    Raises:
+        UserError: they are not.
+    """
+    height, width = shape[:2]
+    if height is None or height != width:
+        raise UserError(
+            f"--image-size must be given for pictures that are not squares of one size, as in "
+            f"{name}; received 0"
+        )
+    return height

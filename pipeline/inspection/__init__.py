@@ -1,0 +1,1 @@
+"""A network shown: its parts, its table and its diagram."""

@@ -1,0 +1,140 @@
+"""What a network is made of, part by part: shape, parameters, multiply-adds, receptive field."""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import keras
+from keras import layers
+
+from pipeline.models.cost import count_parameters, multiply_adds
+
+PART_OF = {"pixels": "input", "normalization": "input", "final": "final norm", "dropout": "head"}
+"""First word of a layer's name -> its part, where that is not the word itself."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block.
+
+    Attributes:
+        path: its layers without those of the shortcut, in the order of the forward pass.
+        shortcut: `identity`, `projection`, `average-pool + projection`, `zero padding` or None.
+    """
+
+    path: tuple[keras.Layer, ...]
+    shortcut: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a network: its stem, a stage, its head.
+
+    Attributes:
+        name: `input`, `stem`, `stage1`, `hidden`, `final norm`, `pool`, `head` and the like.
+        layers: in the order of the forward pass.
+        blocks: those of a residual stage; empty elsewhere.
+        output_shape: height, width and channels, or features alone.
+        parameters: that train.
+        multiply_adds: of one picture.
+        receptive_field: side in pixels of what one position of the output sees; infinite where
+            it sees the whole picture, however large that is.
+    """
+
+    name: str
+    layers: tuple[keras.Layer, ...]
+    blocks: tuple[Block, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: float
+
+
+def dissect(model: keras.Model) -> list[Part]:
+    """List the parts of a network of `pipeline.models`, from `input` to `head`."""
+    fields, costs = receptive_fields(model), multiply_adds(model)
+    return [
+        Part(
+            name=name,
+            layers=members,
+            blocks=tuple(
+                _dissect_block(block, inside) for block, inside in _grouped(members, _block_of) if block
+            ),
+            output_shape=members[-1].output.shape[1:],
+            parameters=sum(map(count_parameters, members)),
+            multiply_adds=sum(costs.get(layer.name, 0) for layer in members),
+            receptive_field=fields[members[-1].name],
+        )
+        for name, members in _grouped(model.layers, _part_of)
+    ]
+
+
+def receptive_fields(model: keras.Model) -> dict[str, float]:
+    """Compute how many pixels of the input, on a side, can change one position of each output.
+
+    Araujo et al. 2019, "Computing receptive fields of convolutional neural networks" (Distill,
+    doi:10.23915/distill.00021), eq. 2, layer by layer: a kernel of k positions, which lie `jump`
+    pixels apart, adds `(k - 1) * jump` to the field; a stride multiplies the jump. Where branches
+    meet, the larger field counts, because here all branches are centred on the same pixels. The
+    field is infinite behind global pooling and dense layers: every pixel counts.
+
+    Args:
+        model: of square kernels and strides.
+
+    Returns:
+        Name of each layer or operation -> side of its field in pixels.
+    """
+    reach: dict[int, tuple[float, int]] = {}
+    fields = {}
+    for operation in model.operations:
+        sources = (reach[id(tensor)] for tensor in keras.tree.flatten(operation.input))
+        field, jump = max(sources, default=(1, 1))
+        kernel_size, strides = _window(operation)
+        fields[operation.name] = field + (kernel_size - 1) * jump
+        reach[id(operation.output)] = fields[operation.name], jump * strides
+    return fields
+
+
+def _window(operation: keras.Operation) -> tuple[float, int]:
+    """Return how many positions of its input an output sees on a side, and the stride."""
+    match operation:
+        case layers.Conv2D():
+            return operation.kernel_size[0], operation.strides[0]
+        case layers.MaxPooling2D() | layers.AveragePooling2D():
+            return operation.pool_size[0], operation.strides[0]
+        case layers.Dense() | layers.GlobalAveragePooling2D():
+            return math.inf, 1
+    return 1, 1
+
+
+def _dissect_block(name: str, members: tuple[keras.Layer, ...]) -> Block:
+    roles = {layer.name.removeprefix(f"{name}_"): layer for layer in members}
+    path = (roles[role] for role in roles if not role.startswith(("projection", "shortcut")))
+    if "add" not in roles:
+        shortcut = None
+    elif "shortcut_pool" in roles:
+        shortcut = "average-pool + projection"
+    elif "projection" in roles:
+        shortcut = "projection"
+    else:
+        fits = members[0].input.shape == roles["add"].output.shape
+        shortcut = "identity" if fits else "zero padding"
+    return Block(tuple(path), shortcut)
+
+
+def _part_of(layer: keras.Layer) -> str:
+    word = layer.name.partition("_")[0]
+    return PART_OF.get(word, word)
+
+
+def _block_of(layer: keras.Layer) -> str:
+    found = re.match(r"stage\d+_block\d+", layer.name)
+    return found[0] if found else ""
+
+
+def _grouped(
+    members: Iterable[keras.Layer], key: Callable[[keras.Layer], str]
+) -> list[tuple[str, tuple[keras.Layer, ...]]]:
+    return [(name, tuple(group)) for name, group in groupby(members, key)]

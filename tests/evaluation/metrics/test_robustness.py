@@ -1,0 +1,121 @@
+"""Robustness: a table worked by hand, its interval, and which pictures are measured."""
+
+import numpy as np
+import pytest
+
+from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from evaluation.metrics.answers import Answers
+from evaluation.metrics.robustness import BATCH, corrupt_images, describe_robustness, measure_robustness
+from evaluation.networks.networks import Network
+from pipeline.console.progress import Progress
+from tests.evaluation.made_up import pictures_of, table_network
+
+ROUNDING = 1e-12
+"""Means of a few ones and zeros."""
+
+
+def falling(pictures: int, wrong: int) -> list[np.ndarray]:
+    """At severity s, `wrong` times s pictures are answered wrongly, the first ones."""
+    return [np.arange(pictures) >= wrong * severity for severity in SEVERITIES]
+
+
+def test_a_table_by_hand():
+    clean = np.array([True, True, True, False])
+    described = describe_robustness(clean, {"fog": falling(10, 1), "shot_noise": falling(10, 2)}, seed=0)
+    assert described["pictures"] == 10
+    assert described["clean"]["value"] == 0.75
+    fog, noise = described["corruptions"]["fog"], described["corruptions"]["shot_noise"]
+    assert list(described["corruptions"]) == ["fog", "shot_noise"]
+    assert (fog["category"], noise["category"]) == ("weather", "noise")
+    assert fog["accuracy"] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5], abs=ROUNDING)
+    assert noise["accuracy"] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0], abs=ROUNDING)
+    assert fog["mean"] == pytest.approx(0.7, abs=ROUNDING)
+    assert noise["mean"] == pytest.approx(0.4, abs=ROUNDING)
+    # Wald's interval of a share of one half.
+    margin = 1.959964 * 0.5 / np.sqrt(described["pictures"])
+    assert described["cell_margin"] == pytest.approx(margin)
+    assert described["by_severity"] == pytest.approx([0.85, 0.7, 0.55, 0.4, 0.25], abs=ROUNDING)
+    assert described["mean"]["value"] == pytest.approx(0.55, abs=ROUNDING)
+    low, high = described["mean"]["interval_95"]
+    assert low < 0.55 < high
+
+
+def test_what_is_resampled_is_pictures():
+    # Every picture is right in half of the cells: whichever are drawn, the mean is a half.
+    halves = np.tile([True, False], 10)
+    cells = {name: [halves, ~halves, halves, ~halves, halves] for name in ("fog", "frost")}
+    cells["frost"] = [~right for right in cells["frost"]]
+    described = describe_robustness(halves, cells, seed=0)
+    assert described["mean"] == {"value": 0.5, "interval_95": [0.5, 0.5]}
+    # One that is right in all cells or in none has a mean like a share's: its standard error is
+    # sqrt(p (1 - p) / n), and 1.96 of them are the interval of 400 pictures.
+    all_or_none = np.arange(400) < 100
+    described = describe_robustness(all_or_none, {"fog": [all_or_none] * 5}, seed=0)
+    reach = 1.96 * np.sqrt(0.25 * 0.75 / 400)
+    # A percentile of a thousand resamples strays by a tenth of the reach.
+    expected = pytest.approx([0.25 - reach, 0.25 + reach], abs=0.1 * reach)
+    assert described["mean"]["interval_95"] == expected
+
+
+@pytest.fixture
+def every_other() -> tuple[np.ndarray, np.ndarray]:
+    """Labels of 6 pictures, and logits by which pictures 1, 3 and 5 are right."""
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    right = np.arange(6) % 2 == 1
+    return labels, np.eye(3, dtype=np.float32)[np.where(right, labels, (labels + 1) % 3)]
+
+
+def test_every_network_answers_for_every_cell(every_other):
+    labels, logits = every_other
+    images, asked = pictures_of(6), []
+
+    def corrupted(name, severity):
+        asked.append((name, severity))
+        # At severity 5 only pictures 0 to 3 are as they were; 4 and 5 look like picture 0.
+        rows = np.where(np.arange(6) < 4, np.arange(6), 0) if severity == 5 else np.arange(6)
+        return [images[rows[:4]], images[rows[4:]]], labels
+
+    good = table_network(np.eye(3, dtype=np.float32)[labels], "good")
+    poor = table_network(logits, "poor")
+    clean = [Answers(labels, np.eye(3)[labels]), Answers(labels, logits)]
+    progress = Progress(0, "", "")
+    names = ("frost", "pixelate")
+    figures = measure_robustness([good, poor], names, corrupted, clean, 0, progress)
+    assert asked == [(name, severity) for name in names for severity in SEVERITIES]
+    # Labels of pictures 4 and 5 are 1 and 2, and picture 0 is answered 0 by one, 1 by the other.
+    for name in names:
+        assert figures[0]["corruptions"][name]["accuracy"] == [1, 1, 1, 1, 4 / 6]
+        assert figures[1]["corruptions"][name]["accuracy"] == [0.5, 0.5, 0.5, 0.5, 0.5]
+    assert [each["clean"]["value"] for each in figures] == [1, 0.5]
+    assert progress.done == 2 * 2 * 5 * 6
+
+
+def test_pictures_are_corrupted_by_their_place_in_the_table_whatever_the_batch():
+    images = pictures_of(2 * BATCH - 20)
+    batches, labels = corrupt_images(images, np.arange(len(images)), seed=7)("shot_noise", 3)
+    np.testing.assert_array_equal(labels, np.arange(len(images)))
+    batches = list(batches)
+    assert [len(batch) for batch in batches] == [BATCH, BATCH - 20]
+    whole = corrupt(images, "shot_noise", 3, seed=7)
+    np.testing.assert_array_equal(np.concatenate(batches), whole)
+    assert (whole != images).any(axis=(1, 2, 3)).all()
+
+
+def test_all_cells_are_of_the_same_pictures():
+    images, labels = pictures_of(5), np.arange(5)
+    seen: dict[str, list[np.ndarray]] = {}
+
+    def predict(pictures):
+        seen.setdefault("shown", []).append(pictures)
+        return np.eye(5, dtype=np.float32)[: len(pictures)]
+
+    names = ("brightness", "gaussian_noise")
+    clean = [Answers(labels, np.eye(5))]
+    corrupted = corrupt_images(images, labels, seed=3)
+    network = Network("keras", "", predict)
+    (figures,) = measure_robustness([network], names, corrupted, clean, 0, Progress(0, "", ""))
+    cells = [(name, severity) for name in names for severity in SEVERITIES]
+    for shown, (name, severity) in zip(seen["shown"], cells, strict=True):
+        np.testing.assert_array_equal(shown, corrupt(images, name, severity, seed=3))
+    assert figures["mean"]["value"] == 1
+    assert set(figures["corruptions"]) == set(names) < set(CORRUPTIONS)

@@ -1,0 +1,82 @@
+"""The page of a comparison: every run with its figures, and charts of what they cost."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from evaluation.page import cost_plot
+from evaluation.page.comparison_page import write_comparison_page
+from evaluation.page.cost_plot import plot_cost
+from tests.evaluation.comparison_sample import build, report
+from tests.evaluation.page.html_page import Page
+
+RUNS = {
+    "large": report(0.875, work=8_000_000, size=4096, time=0.5),
+    "bad": report(0.25, work=4_000_000, size=8192, time=1.0, preview=True),
+    "small": report(0.75, work=2_000_000, size=2048, time=0.25),
+}
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list[Figure]:
+    """The figures that would have been written."""
+    drawn = []
+    monkeypatch.setattr(cost_plot, "to_svg", lambda figure, name, alt: drawn.append(figure))
+    return drawn
+
+
+def test_accuracy_is_drawn_against_cost_in_its_unit(figures):
+    plot_cost(build(**RUNS)["runs"], "multiply_adds", "millions", 1e6)
+    (axes,) = figures[0].axes
+    (dots, _, (bars,)) = axes.containers[0].lines
+    # The most accurate first.
+    assert dots.get_xdata().tolist() == [8, 2, 4]
+    assert dots.get_ydata().tolist() == [0.875, 0.75, 0.25]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends[0] == pytest.approx([0.865, 0.895])
+    assert [text.get_text() for text in axes.texts] == ["large", "small", "bad"]
+    assert axes.get_xlabel() == "millions"
+
+
+def test_the_front_holds_what_no_other_run_beats(figures):
+    plot_cost(build(**RUNS)["runs"], "multiply_adds", "millions", 1e6)
+    front = figures[0].axes[0].lines[0]
+    assert front.get_label() == "not beaten"
+    assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [(2, 0.75), (8, 0.875)]
+
+
+@pytest.mark.parametrize("costs", [(100, 250), (1, 1000), (0.01, 0.02)])
+def test_the_axis_has_plain_numbers(figures, costs):
+    runs = {str(cost): report(0.5, work=1, size=1, time=cost) for cost in costs}
+    plot_cost(build(**runs)["runs"], "int8_latency_p50_ms", "ms", 1)
+    figures[0].draw_without_rendering()
+    (axes,) = figures[0].axes
+    low, high = axes.get_xlim()
+    shown = [
+        float(label.get_text())
+        for label, place in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
+        if low <= place <= high
+    ]
+    assert len(shown) >= 2
+
+
+def test_every_run_has_a_row_with_its_figures():
+    page = Page(write_comparison_page(build(**RUNS)))
+    rows = [e.text for e in page.elements if e.tag == "tr"][1:]
+    names = [e.text for e in page.elements if e.attributes.get("scope") == "row"]
+    assert names == ["large", "small", "bad"]
+    for text in ("87.50 %", "the best", "8,000,000", "4.0 KiB", "0.500"):
+        assert text in rows[0]
+    assert "The most accurate is large with 87.50 %" in " ".join(e.text for e in page.elements)
+
+
+def test_a_preview_is_called_one():
+    note = "Where a run was not exported"
+    assert note in write_comparison_page(build(**RUNS))
+    assert note not in write_comparison_page(build(large=RUNS["large"], small=RUNS["small"]))
+
+
+def test_names_are_escaped_and_nothing_is_fetched():
+    html = write_comparison_page(build(**{"<b>&$x$": RUNS["large"], "small": RUNS["small"]}))
+    assert "<b>&$x$" not in html
+    Page(html)
+    assert 'src="http' not in html

@@ -1,0 +1,148 @@
+"""A bundle's folder: whole or not there, whatever fails; nobody else's files; one at a time."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.bundle.directory import BundleDirectory
+from pipeline.errors import UserError
+from tests.commands import ROOT
+from tests.export.bundle.bundle_samples import NEW, OLD, beside, export, fill, read, read_if_there
+
+
+@pytest.mark.parametrize("there", [None, {}, OLD], ids=["nothing", "empty folder", "a bundle"])
+def test_a_bundle_appears_whole_in_place_of_an_earlier_one(directory, there):
+    if there is not None:
+        directory.path.mkdir(parents=True)
+        fill(directory.path, there)
+    with directory.open() as folder:
+        fill(folder, NEW)
+        assert folder != directory.path
+        assert read_if_there(directory.path) == there
+    assert read(directory.path) == NEW
+    assert beside(directory) == set()
+
+
+def test_a_success_removes_the_reasons_of_an_earlier_failure(directory):
+    assert directory.failed == directory.path.parent / "export-failed"
+    fill(directory.failed, {"report.md": "why"})
+    export(directory)
+    assert not directory.failed.exists()
+
+
+def test_what_somebody_else_keeps_beside_the_bundle_stays(directory):
+    fill(directory.failed, {"report.md": "why", "thesis.txt": "mine"})
+    export(directory)
+    assert read(directory.failed) == {"thesis.txt": "mine"}
+
+
+@pytest.mark.parametrize("error", [KeyError("bug"), UserError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("there", [None, OLD], ids=["nothing", "a bundle"])
+def test_writing_that_fails_leaves_all_as_it_was_and_keeps_its_error(directory, there, error):
+    if there:
+        fill(directory.path, there)
+    with pytest.raises(type(error)) as raised:
+        export(directory, error)
+    assert raised.value is error
+    assert read_if_there(directory.path) == there
+    assert beside(directory) == set()
+
+
+DIES_AT_A_RENAME = """
+import os, sys
+from pathlib import Path
+from export.bundle.directory import BundleDirectory
+left, rename = [int(sys.argv[2])], Path.rename
+def dying_rename(path, target):
+    if not left[0]:
+        os._exit(9)
+    left[0] -= 1
+    return rename(path, target)
+Path.rename = dying_rename
+with BundleDirectory(Path(sys.argv[1])).open() as folder:
+    (folder / "report.json").write_text("half")
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1], ids=["before the first", "between the two"])
+def test_the_old_bundle_outlives_a_kill_at_a_rename(directory, renames):
+    fill(directory.path, OLD)
+    command = [sys.executable, "-c", DIES_AT_A_RENAME, str(directory.path), str(renames)]
+    assert subprocess.run(command, cwd=ROOT).returncode == 9
+    assert directory.path.exists() == (renames == 0)
+
+    with pytest.raises(KeyError):
+        export(directory, KeyError())
+    assert read(directory.path) == OLD
+    assert beside(directory) == set()
+
+
+def test_leftovers_of_a_kill_after_the_renames_are_removed_and_not_restored(directory):
+    fill(directory.path, NEW)
+    fill(directory.path.with_name(".old-export"), OLD)
+    fill(directory.path.with_name(".aside-export"), {"model_int8.tflite": "half"})
+    with pytest.raises(KeyError):
+        export(directory, KeyError())
+    assert read(directory.path) == NEW
+    assert beside(directory) == set()
+
+
+def test_a_move_that_fails_loses_no_bundle(directory, monkeypatch):
+    fill(directory.path, OLD)
+    rename = Path.rename
+
+    def fail_second(path: Path, target: Path) -> Path:
+        if path.name == ".aside-export":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(OSError, match="Input/output"):
+        export(directory)
+    monkeypatch.undo()
+    with pytest.raises(KeyError):
+        export(directory, KeyError())
+    assert read(directory.path) == OLD
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from pathlib import Path
+from export.bundle.directory import BundleDirectory
+with BundleDirectory(Path(sys.argv[1])).open() as folder:
+    (folder / "report.json").write_text("half")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_export_at_a_time_and_a_kill_frees_the_place(directory):
+    command = [sys.executable, "-c", HOLDS_THE_LOCK, str(directory.path)]
+    holder = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    aside = directory.path.with_name(".aside-export")
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=r"one export at a time; another one writes .*export$"):
+            export(directory)
+        # The refused one must not tidy up what the other is writing.
+        assert read(aside) == {"report.json": "half"}
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    assert not directory.path.exists()
+    export(directory)
+    assert read(directory.path) == NEW
+    assert beside(directory) == set()
+
+
+def test_exports_to_neighbouring_places_do_not_meet(directory):
+    other = BundleDirectory(directory.path.with_name("export2"))
+    with directory.open() as one, other.open() as two:
+        fill(one, OLD)
+        fill(two, NEW)
+    assert (read(directory.path), read(other.path)) == (OLD, NEW)

@@ -1,0 +1,120 @@
+"""The report: of which run it is, and the figures of each file and of each way tried."""
+
+import dataclasses
+import math
+import zlib
+
+import pytest
+
+from export.bundle.model_card import write_card
+from export.bundle.report import build_report, file_rows, to_json
+from export.quantize.search import Findings
+from export.request import parse_export_request
+from export.verify.micro import MicroResult
+from pipeline.config.presets import preset
+from tests.export.bundle.samples import FIRST, NAMES, SECOND, without_nan
+
+
+def test_report_says_which_run_it_was(report):
+    assert report["run"] == {
+        "directory": "digits-1",
+        "data": "digits",
+        "model": preset("digits").model.model,
+        "width": 16,
+        "image_size": 8,
+        "seed": 3,
+        "parameters": 1234567,
+        "multiply_adds": 89012,
+        "test_accuracy": 0.9,
+    }
+    assert report["made_by"] == "python -m export"
+    assert {"ai-edge-litert", "tensorflow"} <= set(report["environment"]["packages"])
+    assert (report["output"], report["max_drop_points"]) == ("probabilities", 0.5)
+    assert report["temperature"] == 1
+    assert report["splits"] == {"test": {"pictures": 10}}
+
+
+def test_report_holds_the_figures_of_each_file(report, found, float32):
+    file = report["files"]["int8"]
+    assert (file["file"], file["bytes"]) == ("model_int8.tflite", len(float32))
+    assert int(file["crc32"], 16) == zlib.crc32(float32)
+    assert len(file["crc32"]) == 10
+    assert (file["test_pictures"], file["float_accuracy"], file["accuracy"]) == (10, 0.9, 0.8)
+    assert (file["drop_points"], file["agreement"]) == (10.0, 0.7)
+    assert (file["lost"], file["won"]) == (2, 1)
+    assert (file["largest_difference"], file["tolerance"]) == (None, None)
+    assert report["files"]["float32"]["largest_difference"] == 2e-6
+    assert report["files"]["float32"]["tolerance"] == 1e-4
+    assert report["saved_model"] == {
+        "file": "saved_model",
+        "tolerance": 1e-5,
+        "largest_difference": 1e-6,
+        "keras_accuracy": 0.9,
+    }
+    assert [each["threads"] for each in report["files"]["float32"]["latency"]] == [1, 2]
+    # 6 x 6 positions of 5 kernels of 3 x 3 x 3 weights; 4 scores of 5 features.
+    costs = {op["layer"]: op["multiply_adds"] for op in file["operations"] if op["multiply_adds"]}
+    assert costs == {"conv1": 6 * 6 * 5 * 27, "head": 4 * 5}
+
+
+def test_report_is_json_that_any_parser_takes_where_a_class_has_no_pictures(report, found):
+    assert math.isnan(found.comparisons["int8"].per_class[3])
+    parsed = without_nan(to_json(report))
+    assert parsed["files"]["int8"]["per_class"] == {
+        "cat": {"float": 1.0, "exported": 0.5},
+        "dog": {"float": 1.0, "exported": 1.0},
+        "owl": {"float": pytest.approx(2 / 3), "exported": 1.0},
+        "yak": {"float": None, "exported": None},
+    }
+    assert to_json(report).endswith("}\n")
+
+
+def test_a_figure_that_json_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"accuracy": math.nan})
+
+
+def test_report_tells_of_calibration_and_its_halves(report, found):
+    assert report["calibration"] == {
+        "pictures": 40,
+        "fingerprint": "f" * 64,
+        "left_out_because_in_test": 2,
+        "halves": dataclasses.asdict(found.halves),
+    }
+
+
+def test_report_tells_of_every_way_that_was_tried(report, float32):
+    first, second = report["int8_tried"]
+    assert (first["what"], first["passes"], first["layers_in_float32"]) == (FIRST, False, [])
+    assert (second["what"], second["passes"]) == (SECOND, True)
+    assert second["layers_in_float32"] == ["conv1", "pool"]
+    assert (first["pictures"], second["pictures"]) == (10, 40)
+    assert (first["fingerprint"], second["fingerprint"]) == ("e" * 64, "f" * 64)
+    assert (first["ranges"], second["ranges"]) == ("full range", "least squared error")
+    assert (second["bytes"], second["latency_ms"]) == (len(float32), 0.75)
+    assert (first["drop_points"], second["drop_points"]) == (10.0, 0.0)
+    assert "per_class" not in first
+
+
+@pytest.mark.parametrize(
+    ("micro", "told"),
+    [
+        (None, None),
+        ("not installed", {"skipped": "not installed"}),
+        (MicroResult(40, 10240, 1024), {"pictures": 40, "arena_bytes": 10240, "activation_bytes": 1024}),
+    ],
+)
+def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
+    found.micro = micro
+    request = parse_export_request(["runs/digits-1"])
+    assert build_report(request, run, found)["tensorflow_lite_micro"] == told
+
+
+def test_report_of_a_saved_model_alone(run, found):
+    alone = Findings(found.calibration, differences={"saved_model": 1e-6})
+    request = parse_export_request(["runs/digits-1", "--formats", "saved_model"])
+    report = without_nan(to_json({**build_report(request, run, alone), "c_source": None}))
+    assert (report["files"], report["int8_tried"], file_rows(report)) == ({}, [], [])
+    assert report["calibration"]["halves"] is None
+    assert report["calibration"]["pictures"] == 10
+    assert "returns logits for 4 classes" in write_card(report, NAMES)

@@ -1,0 +1,100 @@
+"""Aligned files: every buffer at a multiple of 16 bytes, and the same scores bit for bit."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from keras import layers
+
+from export.convert import alignment
+from export.convert.alignment import align_weights
+from export.convert.converter import quantize_to_int8
+from export.quantize.ranges import Calibrator
+from export.tflite.graph import read_graph
+from export.tflite.interpreter import LiteRTModel
+
+micro = pytest.importorskip(
+    "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
+)
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(converter_of) -> dict[str, bytes]:
+    """One network, of sizes that are no multiples of 16, as float32, int8 and int16."""
+    keras.utils.set_random_seed(0)
+    x = pixels = keras.Input((8, 8, 3), name="pixels")
+    x = layers.Conv2D(5, 3, use_bias=False, name="conv1")(x)
+    x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="norm1")(x))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    network = keras.Model(pixels, layers.Dense(3, name="head")(x), name="small")
+    converter = converter_of(network)
+    float32 = converter.float32()
+    int8 = quantize_to_int8(float32, Calibrator(float32, IMAGES).full)
+    return {"float32": float32, "int8": int8, "int16": converter.int16(IMAGES)}
+
+
+def buffers(content: bytes) -> list[tuple[int, bytes]]:
+    """Where each buffer that holds anything begins in the file, and what it holds."""
+    model = schema.Model.GetRootAsModel(content, 0)
+    found = []
+    for place in range(model.BuffersLength()):
+        buffer = model.Buffers(place)
+        if size := buffer.DataLength():
+            # A table's fields are found through its vtable; that of `data` is the first, at 4.
+            start = buffer._tab.Vector(buffer._tab.Offset(4))
+            found.append((start, content[start : start + size]))
+    return found
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "int16"])
+def test_every_buffer_lies_at_a_multiple_of_16(files, name):
+    before, after = buffers(files[name]), buffers(align_weights(files[name]))
+    assert {start % 16 for start, _ in after} == {0}
+    assert [held for _, held in after] == [held for _, held in before]
+    # Otherwise nothing would have had to be moved.
+    assert {start % 16 for start, _ in before} != {0}
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "int16"])
+def test_nothing_else_changes(files, name):
+    aligned = align_weights(files[name])
+    before, after = (schema.ModelT.InitFromPackedBuf(each) for each in (files[name], aligned))
+    for one, other in zip(before.subgraphs[0].tensors, after.subgraphs[0].tensors, strict=True):
+        assert (one.name, one.type, list(one.shape)) == (other.name, other.type, list(other.shape))
+    operations = [[op.name for op in read_graph(c).operations] for c in (files[name], aligned)]
+    assert operations[0] == operations[1]
+    # At most 15 bytes of padding a buffer, and what a table takes more.
+    assert len(aligned) - len(files[name]) < 32 * len(after.buffers) + 256
+
+
+def micro_scores(content: bytes, encoded: list[np.ndarray]) -> list[bytes]:
+    interpreter = micro.Interpreter.from_bytes(content, arena_size=2**20)
+    scores = []
+    for picture in encoded:
+        interpreter.set_input(picture, 0)
+        interpreter.invoke()
+        scores.append(interpreter.get_output(0).tobytes())
+    return scores
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "int16"])
+def test_scores_are_the_same_bits_in_litert_and_on_micro(files, name):
+    before, after = files[name], align_weights(files[name])
+    models = [LiteRTModel(content, reference=True) for content in (before, after)]
+    encoded = [models[0].encode(image[None]) for image in IMAGES]
+    litert = [[model.run(picture).tobytes() for picture in encoded] for model in models]
+    assert litert[0] == litert[1]
+    assert len(set(litert[0])) > 1
+    assert micro_scores(after, encoded) == micro_scores(before, encoded) == litert[0]
+
+
+def test_an_aligned_file_stays_as_it_is(files):
+    aligned = align_weights(files["int8"])
+    assert align_weights(aligned) == aligned
+
+
+def test_without_tensorflow_lite_micro_the_file_stays_as_it_is(files, monkeypatch):
+    monkeypatch.setattr(alignment, "find_spec", lambda name: None)
+    assert align_weights(files["int8"]) is files["int8"]

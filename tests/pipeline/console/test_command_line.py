@@ -1,0 +1,228 @@
+"""From flags to settings, who overrules whom, and the one line that bad input is answered with."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+import train
+from pipeline.config.config import SECTIONS, Config
+from pipeline.config.option import flag
+from pipeline.config.presets import PRESETS, preset
+from pipeline.console.command_line import parse_training_request
+from pipeline.errors import UserError
+
+SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
+OTHERS = {"data": ["digits"], "devices": ["cpu:2"], "model": ["mlp"], "weights": ["run"]}
+
+
+def another_value(setting: dataclasses.Field):
+    """A value that `setting` allows, and not its default where it allows another."""
+    if setting.type is str:
+        choices = setting.metadata["choices"] or OTHERS[setting.name]
+        return next((choice for choice in choices if choice != setting.default), choices[0])
+    return setting.default + 1 if setting.type is int else 0.125
+
+
+def values_of(*arguments: str) -> dict:
+    return parse_training_request(list(arguments)).values
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_each_flag_reaches_its_setting(setting):
+    name = flag(setting.name)
+    if setting.type is bool:
+        assert values_of(name) == {setting.name: True}
+        assert values_of(name.replace("--", "--no-", 1)) == {setting.name: False}
+        return
+    value = another_value(setting)
+    for arguments in ([name, str(value)], [f"{name}={value}"]):
+        received = values_of(*arguments)
+        assert received == {setting.name: value}
+        assert type(received[setting.name]) is setting.type
+
+
+def test_nothing_asked_is_the_cifar10_preset():
+    request = parse_training_request([])
+    assert request.config() == preset("cifar10").with_own_width()
+    assert (request.run_dir, request.resume, request.names_data) == (None, False, False)
+
+
+def test_run_dir_and_resume():
+    request = parse_training_request(["--run-dir", "here", "--resume"])
+    assert (request.run_dir, request.resume, request.values) == (Path("here"), True, {})
+
+
+def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"fit": {"epochs": 2, "batch_size": 32}, "model": {"width": 8}}))
+    request = parse_training_request(["cifar10_small", "--config", str(path), "--epochs", "1", "--seed", "5"])
+    expected = {**PRESETS["cifar10_small"], "epochs": 1, "batch_size": 32, "width": 8, "seed": 5}
+    assert request.explicit_values() == expected
+    assert request.config() == Config().with_values(expected)
+    # Wherever the flag stands, even at its default.
+    arguments = ["--width", "64", "cifar10_small"]
+    assert parse_training_request(arguments).config().model.width == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", "cifar10"),
+        ("--data digits", "digits"),
+        ("--data cifar100", "cifar100"),
+        ("--data cifar10:3.0.2", "cifar10"),
+        ("--data imagenette/160px-v2", "imagenette"),
+        ("--data imagenet2012", "imagenet"),
+        ("--data folder:some/where", "folder"),
+        ("--data mnist", "cifar10"),
+        ("digits --data mnist", "digits"),
+        ("--config digits.json", "digits"),
+    ],
+)
+def test_the_preset_suits_the_data(arguments, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits.json").write_text('{"data": {"data": "digits"}}')
+    request = parse_training_request(arguments.split())
+    assert request.preset_name() == expected
+    base = {**preset(expected).with_own_width().values(), **request.explicit_values()}
+    assert request.config().values() == base
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [("", False), ("--width 8", False), ("digits", True), ("--data digits", True)]
+)
+def test_whether_the_user_chose_the_data(arguments, expected):
+    assert parse_training_request(arguments.split()).names_data is expected
+
+
+def test_help_names_every_flag_and_preset(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse_training_request(["--help"])
+    assert leaving.value.code == 0
+    words = set(capsys.readouterr().out.replace(",", " ").replace(".", " ").split())
+    assert {flag(setting.name) for setting in SETTINGS} <= words
+    assert PRESETS.keys() <= words
+
+
+@pytest.fixture
+def bad_things(tmp_path, monkeypatch):
+    """A folder with files and runs that are of no use, and no way on to TensorFlow."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "broken.json": "{",
+        "list.json": "[]",
+        "section.json": '{"fitt": {}}',
+        "setting.json": '{"fit": {"epoch": 1}}',
+        "type.json": '{"fit": {"epochs": "1"}}',
+        "number.json": '{"fit": {"peak_learning_rate": NaN}}',
+        "file": "",
+        "finished/config.json": preset("digits").to_json(),
+        "finished/metrics.json": "{}",
+        "unfinished/config.json": preset("digits").to_json(),
+        "empty/notes.txt": "",
+        "cut/config.json": "{",
+    }
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    needless = lambda: pytest.fail("went on to load TensorFlow")  # noqa: E731
+    monkeypatch.setattr(train, "load_tensorflow_quietly", needless)
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+LONG = "x" * 300
+BAD_INPUTS = [
+    ("--epoch 3", "unknown flag '--epoch'; did you mean '--epochs'? see --help"),
+    ("--zero-innit", "unknown flag '--zero-innit'; did you mean '--zero-init'? see --help"),
+    ("--qqqqq", "unknown flag '--qqqqq'; see --help"),
+    ("-e 3", "unknown flag '-e'"),
+    ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("digits again", "unexpected argument 'again'"),
+    ("--model resnet19", "unknown --model 'resnet19'; did you mean 'resnet18'? known: "),
+    ("--optimizer adamv", "unknown --optimizer 'adamv'; did you mean 'adam"),
+    ("--epochs 0", "--epochs must be at least 1; received 0"),
+    ("--epochs -3", "--epochs must be at least 1; received -3"),
+    ("--epochs 1.5", "argument --epochs: must be a whole number; received '1.5'"),
+    ("--momentum much", "argument --momentum: must be a number; received 'much'"),
+    ("--momentum nan", "--momentum must be finite; received nan"),
+    ("--peak-learning-rate=-inf", "--peak-learning-rate must be finite; received -inf"),
+    ("--epochs", "argument --epochs: expected one argument"),
+    ("--devices tpu", "--devices must be auto, cpu, cpu:N, gpu or gpu:N; received 'tpu'"),
+    ("--devices cpu:3", "--batch-size must be a multiple of the 3 devices; received 128"),
+    ("--devices cpu:2 --clip-norm 1", "--clip-norm needs a single device"),
+    ("--config missing.json", "a configuration file must be readable; missing.json: No such"),
+    ("--config finished", "a configuration file must be readable; finished: Is a directory"),
+    ("--config broken.json", "a configuration file must be JSON; broken.json: "),
+    ("--config list.json", "must hold an object of sections; received list.json"),
+    ("--config section.json", "unknown section in section.json: 'fitt'; did you mean 'fit'?"),
+    ("--config setting.json", "unknown setting 'epoch'; did you mean 'epochs'?"),
+    ("--config type.json", "--epochs must be a whole number; received '1'"),
+    ("--config number.json", "--peak-learning-rate must be finite; received nan"),
+    ("--resume", "--resume needs --run-dir DIR, the run to go on with; received none"),
+    ("--resume --run-dir empty", "--resume needs a directory with a run in it; received empty"),
+    ("--resume --run-dir missing", "needs a directory with a run in it; received missing"),
+    ("--resume --run-dir cut", "a configuration file must be JSON; cut/config.json"),
+    (
+        "--resume --run-dir unfinished --width 8",
+        "must not change the settings of a run; received --width 16 -> 8",
+    ),
+    ("--resume --run-dir unfinished cifar10_small", "received --data digits -> cifar10, "),
+    ("--resume --run-dir unfinished cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("--run-dir finished", "--run-dir must not hold a finished run; received finished"),
+    ("--run-dir unfinished", "must not hold an unfinished run; received unfinished (add --resume"),
+    (f"--run-dir {LONG}", "--run-dir must be"),
+    (f"--resume --run-dir {LONG}", LONG),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUTS)
+def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, capsys):
+    before = contents(bad_things)
+    assert train.main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert contents(bad_things) == before
+
+
+def test_every_complaint_of_the_parser_is_a_user_error():
+    with pytest.raises(UserError):
+        parse_training_request(["--zero-init=3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width"),
+    [
+        ("digits", 16),
+        ("digits --model resnet18", 16),
+        ("digits --model wrn_28_10", 160),
+        ("digits --model resnet50 --width 32", 32),
+        ("--data digits --model resnet34", 64),
+        ("cifar10", 64),
+        ("cifar10 --model resnet20", 16),
+        ("cifar10 --model wrn_16_4", 64),
+        ("cifar10_small --model convnet", 32),
+    ],
+)
+def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
+    """He et al. 2015 (64; 16 for CIFAR), Zagoruyko & Komodakis 2016 (16 K), McMahan et al. (32)."""
+    assert parse_training_request(arguments.split()).config().model.width == width
+
+
+@pytest.mark.parametrize("name", ["wrn_29_10", "wrn_4_1", "wrn_28_0", "wrn_1006_1", "wrn_10_65"])
+def test_impossible_wide_networks_are_refused(name):
+    request = parse_training_request(["--model", name])
+    with pytest.raises(UserError, match=f"--model wrn_N_K must have .*; received {name}$"):
+        request.config()

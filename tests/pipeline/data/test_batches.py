@@ -1,0 +1,199 @@
+"""Batch `s` is a pure function of (seed, s), whatever the source, the start and the replicas."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.config.settings import AugmentConfig
+from pipeline.data.batches import Examples, Order, build_evaluation_batches, build_training_batches
+from pipeline.data.table import ArrayPictures, EncodedPictures, Source
+from pipeline.training.devices import build_strategy
+
+PICTURES, CLASSES, SIZE, BATCH = 50, 3, 8, 16
+STEPS_PER_EPOCH = PICTURES // BATCH
+
+EVERYTHING = AugmentConfig(
+    crop_padding=2,
+    resized_crop_area=0.5,
+    flip="alternating",
+    rotation=10.0,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.1,
+    policy="trivialaugment",
+    cutout=2,
+    erasing=0.5,
+    mixup=0.4,
+    cutmix=1.0,
+)
+
+
+def pixels(row: int) -> np.ndarray:
+    """A picture that tells its row by its red, and its places by green and blue."""
+    places = np.arange(SIZE, dtype=np.uint8)
+    picture = np.full((SIZE, SIZE, 3), row, np.uint8)
+    picture[..., 1], picture[..., 2] = places[:, None], places[None, :]
+    return picture
+
+
+def source(*, encoded: bool = False, reads: list[int] | None = None) -> Source:
+    images = np.stack([pixels(row) for row in range(PICTURES)])
+    pictures = ArrayPictures(images)
+    if encoded:
+        files = tf.constant([tf.io.encode_png(image).numpy() for image in images])
+
+        def read(row: tf.Tensor) -> tf.Tensor:
+            if reads is not None:
+                tf.numpy_function(lambda row: reads.append(int(row)), [row], [])
+            return tf.gather(files, row)
+
+        pictures = EncodedPictures(read)
+    rows = np.arange(PICTURES)
+    return Source(
+        name="test",
+        class_names=tuple("abc"),
+        labels=rows % CLASSES,
+        digests=rows[:, None].astype(np.uint8),
+        pictures=pictures,
+        provided={"train": rows},
+    )
+
+
+def examples(image_size: int = SIZE, **kind: Any) -> Examples:
+    # Not all rows and not in order of their numbers: rows and positions must not be confused.
+    return Examples(source(**kind), np.arange(PICTURES)[::-1].copy(), image_size)
+
+
+def train_batches(first, last, *, augment=EVERYTHING, seed=7, given=None):
+    batches = build_training_batches(
+        given or examples(), augment, global_batch_size=BATCH, seed=seed, first_step=first, last_step=last
+    )
+    return list(batches.as_numpy_iterator())
+
+
+def assert_equal_batches(ours, theirs):
+    assert len(ours) == len(theirs)
+    for (images, labels), (other_images, other_labels) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_run_may_start_at_any_step_and_sees_the_same(encoded):
+    given = examples(encoded=encoded)
+    whole = train_batches(0, 8, given=given)
+    for start in (1, STEPS_PER_EPOCH, 5):
+        assert_equal_batches(train_batches(start, 8, given=given), whole[start:])
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_another_seed_or_step_gives_other_batches(encoded):
+    given = examples(encoded=encoded)
+    (first, second), (other,) = train_batches(0, 2, given=given), train_batches(0, 1, seed=8)
+    assert not np.array_equal(first[0], second[0])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_late_start_reads_no_more_than_an_early_one():
+    reads = {}
+    for first in (0, 1_000_000):
+        reads[first] = []
+        batches = build_training_batches(
+            examples(encoded=True, reads=reads[first]),
+            AugmentConfig(),
+            global_batch_size=BATCH,
+            seed=0,
+            first_step=first,
+            last_step=first + 2,
+        )
+        assert len(list(batches)) == 2
+    assert len(reads[0]) == len(reads[1_000_000]) == 2 * BATCH
+
+
+def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order():
+    order = Order(np.arange(100, 100 + PICTURES), BATCH, seed=3)
+    epochs = []
+    for epoch in range(3):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+        epochs.append(np.concatenate([order.keys(tf.constant(s, tf.int64)).examples for s in steps]))
+    for visited in epochs:
+        assert len(set(visited.tolist())) == STEPS_PER_EPOCH * BATCH
+        assert set(visited.tolist()) <= set(range(100, 100 + PICTURES))
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(epochs[1], epochs[2])
+
+
+def test_over_epochs_every_example_comes_equally_often():
+    # Each epoch leaves out 2 of 50 examples; over 300 epochs each is left out 12 times in the
+    # mean, with a standard deviation of sqrt(300 * 0.04 * 0.96) = 3.4: 6 of them either way.
+    order = Order(np.arange(PICTURES), BATCH, seed=0)
+    keys = [order.keys(tf.constant(s, tf.int64)).examples for s in range(300 * STEPS_PER_EPOCH)]
+    left_out = 300 - np.bincount(np.concatenate(keys), minlength=PICTURES)
+    assert left_out.mean() == 300 * 2 / 50
+    assert left_out.max() < 12 + 6 * 3.4
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_labels_belong_to_their_pictures(encoded):
+    for images, labels in train_batches(0, 4, augment=AugmentConfig(), given=examples(encoded=encoded)):
+        rows = images[:, 0, 0, 0]
+        np.testing.assert_array_equal(labels, np.eye(CLASSES)[rows % CLASSES])
+        np.testing.assert_array_equal(images, np.stack([pixels(row) for row in rows]))
+
+
+def test_files_and_arrays_give_the_same_batches():
+    # All but the resized crop, which a file takes from its full resolution.
+    augment = AugmentConfig(crop_padding=2, flip="horizontal", cutout=3, mixup=0.2)
+    assert_equal_batches(
+        train_batches(3, 6, augment=augment, given=examples(encoded=True)),
+        train_batches(3, 6, augment=augment),
+    )
+
+
+def test_each_file_has_its_own_resized_crop_before_its_resize():
+    # Green tells the row of the picture: a crop's range of it tells where the crop was.
+    augment = AugmentConfig(resized_crop_area=0.1)
+    ((images, _),) = train_batches(0, 1, augment=augment, given=examples(encoded=True))
+    ranges = {(int(green.min()), int(green.max())) for green in images[..., 1]}
+    assert len(ranges) > 4
+
+
+def test_replicas_share_the_global_batch():
+    strategy = build_strategy("cpu:2")
+    dataset = build_training_batches(
+        examples(), EVERYTHING, global_batch_size=BATCH, seed=7, first_step=0, last_step=2
+    )
+    whole = train_batches(0, 2)
+    for shared, (images, labels) in zip(
+        strategy.experimental_distribute_dataset(dataset), whole, strict=True
+    ):
+        parts = [strategy.experimental_local_results(part) for part in shared]
+        assert [len(part) for part in parts[0]] == [BATCH // 2, BATCH // 2]
+        np.testing.assert_array_equal(np.concatenate(parts[0]), images)
+        np.testing.assert_array_equal(np.concatenate(parts[1]), labels)
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 4])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_evaluation_counts_each_picture_once(encoded, replicas):
+    batches = build_evaluation_batches(examples(encoded=encoded), global_batch_size=12, replicas=replicas)
+    for _ in range(2):  # the second pass comes from the cache
+        images, labels, weights = (np.concatenate(part) for part in zip(*batches, strict=True))
+        real = weights == 1
+        assert set(weights.tolist()) <= {0.0, 1.0}
+        np.testing.assert_array_equal(images[real][:, 0, 0, 0], np.arange(PICTURES)[::-1])
+        np.testing.assert_array_equal(labels, np.eye(CLASSES)[images[:, 0, 0, 0] % CLASSES])
+        assert len(weights) % replicas == 0
+        assert (~real).sum() < replicas
+
+
+def test_arrays_are_resized_to_the_model_as_files_are():
+    arrays, files = (
+        next(iter(build_evaluation_batches(examples(5, encoded=e), global_batch_size=4)))[0]
+        for e in (False, True)
+    )
+    assert arrays.shape == (4, 5, 5, 3)
+    np.testing.assert_array_equal(arrays, files)

@@ -1,0 +1,241 @@
+"""Decoding and resizing of pictures, against Pillow and the formulas."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
+
+HEIGHT, WIDTH = 24, 37  # unequal and odd, so that a swapped axis or a padded row shows
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    """Uint8 [HEIGHT, WIDTH, 3]: random blocks, with sharp edges in every channel."""
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return np.kron(blocks, np.ones((8, 8, 1), np.uint8))[:HEIGHT, :WIDTH]
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pillow_rgb(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def levels_off(content: bytes, expected: np.ndarray) -> float:
+    decoded = decode_picture(content)
+    assert decoded.dtype == tf.uint8
+    assert decoded.shape == (*expected.shape[:2], 3)
+    return float(np.abs(decoded.numpy().astype(float) - expected).max())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF"])
+def test_lossless_formats_equal_pillow(kind, mode, colours):
+    content = encode(Image.fromarray(colours).convert(mode), kind)
+    assert levels_off(content, pillow_rgb(content)) == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpeg_equals_pillow(mode, options, colours):
+    content = encode(Image.fromarray(colours).convert(mode), "JPEG", quality=90, **options)
+    # Both use libjpeg-turbo's accurate integer transform; another build of it may round otherwise.
+    assert levels_off(content, pillow_rgb(content)) <= 2
+
+
+def test_jpeg_ycck_equals_pillow(colours):
+    cmyk = encode(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=90)
+    transform = cmyk.index(b"Adobe") + 11  # Adobe TN 5116, section 18: 0 is CMYK, 2 is YCCK
+    ycck = cmyk[:transform] + b"\x02" + cmyk[transform + 1 :]
+    # CMYK to RGB rounds once more after the colour transform.
+    assert levels_off(ycck, pillow_rgb(ycck)) <= 2
+
+
+def test_cmyk_jpeg_without_adobe_marker_is_not_inverted(colours):
+    cmyk = Image.fromarray(colours).convert("CMYK")
+    content = encode(Image.fromarray(255 - np.asarray(cmyk), "CMYK"), "JPEG", quality=100)
+    start = content.index(b"\xff\xee")
+    (length,) = struct.unpack(">H", content[start + 2 : start + 4])
+    content = content[:start] + content[start + 2 + length :]
+    # Pillow wrote 255 - (255 - ink) = ink, which is right where no marker says "inverted".
+    ink = np.asarray(cmyk).astype(float) / 255
+    expected = 255 * (1 - ink[..., :3]) * (1 - ink[..., 3:])
+    assert levels_off(content, expected) <= 4  # JPEG at quality 100 quantises by a level or two
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_png_of_few_bits_spreads_its_levels(bits):
+    # Pillow writes grey only with 1 and 8 bits, so the file is put together here (ISO 15948).
+    levels = np.arange(24 * 16).reshape(24, 16) % 2**bits
+    sample_bits = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(sample_bits.reshape(24, -1), axis=1)
+    unfiltered = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 16, 24, bits, 0, 0, 0, 0)}
+    chunks |= {b"IDAT": zlib.compress(unfiltered), b"IEND": b""}
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, body in chunks.items():
+        check = struct.pack(">I", zlib.crc32(name + body))
+        content += struct.pack(">I", len(body)) + name + body + check
+    expected = np.repeat((levels * (255 // (2**bits - 1)))[..., None], 3, axis=-1)
+    assert levels_off(content, expected) == 0
+
+
+@pytest.mark.parametrize("colours_used", [2, 4, 16, 256])
+def test_palette_png_of_few_bits_equals_pillow(colours_used, colours):
+    content = encode(Image.fromarray(colours).quantize(colours_used), "PNG")
+    assert levels_off(content, pillow_rgb(content)) == 0
+
+
+def test_16_bit_grey_png_keeps_its_high_byte():
+    grey = np.linspace(0, 65535, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    expected = np.repeat((grey >> 8)[..., None], 3, axis=-1)
+    assert levels_off(encode(Image.fromarray(grey), "PNG"), expected) == 0
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_png_keeps_its_high_byte(channels, colours):
+    deep = colours.astype(np.uint16) * 256 + 77
+    opaque = np.full((HEIGHT, WIDTH, 1), 65535, np.uint16)  # Pillow can't write such files
+    content = tf.io.encode_png(np.concatenate([deep, opaque], -1)[..., :channels]).numpy()
+    assert levels_off(content, colours) == 0
+
+
+@pytest.mark.parametrize("case", ["PNG RGBA", "PNG LA", "PNG P", "GIF P"])
+def test_transparency_is_composited_over_white(case, colours):
+    kind, mode = case.split()
+    alpha = np.linspace(0, 255, HEIGHT * WIDTH).round().reshape(HEIGHT, WIDTH)
+    image = Image.fromarray(np.dstack([colours, alpha.astype(np.uint8)])).convert(mode)
+    options = {"transparency": int(np.asarray(image)[0, 0])} if mode == "P" else {}
+    content = encode(image, kind, **options)
+    rgba = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).astype(float)
+    assert (rgba[..., 3] == 0).any()
+    share = rgba[..., 3:] / 255
+    expected = rgba[..., :3] * share + 255 * (1 - share)  # Porter & Duff (1984), "over"
+    # Rounding to a level is off by half at most; float32 adds less than 1e-4.
+    assert levels_off(content, expected) <= 0.5001
+
+
+def test_animated_gif_gives_its_first_frame(colours):
+    first, second = Image.fromarray(colours).quantize(16), Image.fromarray(255 - colours)
+    content = encode(first, "GIF", save_all=True, append_images=[second])
+    assert levels_off(content, np.asarray(first.convert("RGB"))) == 0
+
+
+def test_32_bit_bmp_ignores_the_reserved_byte(colours):
+    header = b"BM" + struct.pack("<IHHI", 54 + 4 * HEIGHT * WIDTH, 0, 0, 54)
+    header += struct.pack("<IiiHHIIiiII", 40, WIDTH, -HEIGHT, 1, 32, 0, 0, 0, 0, 0, 0)
+    pixels = np.dstack([colours[..., ::-1], np.zeros((HEIGHT, WIDTH), np.uint8)])
+    assert levels_off(header + pixels.tobytes(), colours) == 0
+
+
+ENCODED = {
+    "jpeg": ("JPEG", "RGB", {}, 2),
+    "progressive jpeg": ("JPEG", "RGB", {"progressive": True}, 2),
+    "cmyk jpeg": ("JPEG", "CMYK", {}, 2),
+    "png": ("PNG", "RGB", {}, 12),
+    "1-bit png": ("PNG", "1", {}, 20),
+    "gif": ("GIF", "P", {}, 2),
+    "bmp": ("BMP", "RGB", {}, 1),
+    "palette bmp": ("BMP", "P", {}, 3),
+}
+"""Name -> format, mode, options, and the bytes after the last pixel: end mark, padding, sums."""
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_content_cut_anywhere_is_refused(name, colours):
+    kind, mode, options, after_pixels = ENCODED[name]
+    content = encode(Image.fromarray(colours).convert(mode), kind, **options)
+    whole = len(content) - after_pixels
+    for length in [*range(0, whole, whole // 20), whole - 1]:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode_picture(content[:length])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_changed_content_is_refused(kind, colours):
+    content = bytearray(encode(Image.fromarray(colours), kind))
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_picture(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"B", b"path,label\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"\0" * 99],
+)
+def test_other_content_is_refused(content):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_picture(content)
+
+
+def test_webp_is_refused(colours):
+    with pytest.raises(tf.errors.InvalidArgumentError):  # TensorFlow gives it four dimensions
+        decode_picture(encode(Image.fromarray(colours), "WEBP"))
+
+
+def test_decodes_inside_tf_data(colours):
+    contents = [encode(Image.fromarray(colours), kind) for kind in ["PNG", "BMP", "GIF", "JPEG"]]
+    dataset = tf.data.Dataset.from_tensor_slices(contents).map(decode_picture)
+    assert dataset.element_spec == tf.TensorSpec([None, None, 3], tf.uint8)
+    for content, decoded in zip(contents, dataset, strict=True):
+        assert np.abs(decoded.numpy().astype(int) - pillow_rgb(content)).max() <= 2  # as for JPEG
+    damaged = tf.data.Dataset.from_tensors(contents[1][:-50]).map(decode_picture)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        next(iter(damaged))
+
+
+def test_decoding_holds_no_stateful_operation():
+    # Deterministic tf.data would run a map that holds one on a single thread.
+    operations = decode_picture.get_concrete_function().graph.get_operations()
+    assert not [op.type for op in operations if op.op_def.is_stateful]
+
+
+@pytest.mark.parametrize("size", [5, 16, 60])
+def test_resize_equals_pillow(size, colours):
+    expected = Image.fromarray(colours).resize((size, size), Image.Resampling.BILINEAR)
+    resized = resize_picture(tf.constant(colours), size)
+    # Pillow rounds to a level after each of its two passes.
+    assert np.abs(resized.numpy().astype(int) - np.asarray(expected)).max() <= 1
+
+
+def test_resize_to_own_size_changes_nothing(colours):
+    square = tf.constant(colours[:, :HEIGHT])
+    np.testing.assert_array_equal(resize_picture(square, HEIGHT), square)
+
+
+def test_resize_rounds_to_the_nearest_level():
+    pair = tf.constant([[[10, 10, 10], [13, 12, 15]]], tf.uint8)
+    # The mean of each channel, 11.5, 11 and 12.5; a half rounds to even, as np.round does.
+    np.testing.assert_array_equal(resize_picture(pair, 1)[0, 0], [12, 11, 12])
+
+
+@pytest.mark.parametrize("rows", [(0, 24), (3, 20), (23, 24)])
+@pytest.mark.parametrize("columns", [(0, 37), (5, 30), (0, 1)])
+def test_crop_and_resize_equals_pillow(rows, columns, colours):
+    # Edges a third of a pixel inside, so that rounding is what brings them back.
+    inside = np.array([rows[0] + 0.3, columns[0] + 0.3, rows[1] - 0.3, columns[1] - 0.3])
+    box = inside / [HEIGHT, WIDTH, HEIGHT, WIDTH]
+    cut = Image.fromarray(colours).crop((columns[0], rows[0], columns[1], rows[1]))
+    expected = np.asarray(cut.resize((9, 9), Image.Resampling.BILINEAR)).astype(int)
+    resized = crop_and_resize_picture(tf.constant(colours), tf.constant(box, tf.float32), 9)
+    assert resized.shape == (9, 9, 3)
+    assert np.abs(resized.numpy() - expected).max() <= 1  # as for the whole picture
+
+
+@pytest.mark.parametrize("corner", [0.0, 0.5, 0.999, 1.0])
+def test_a_crop_holds_at_least_one_pixel(corner, colours):
+    box = tf.fill([4], corner)
+    row, column = min(round(corner * HEIGHT), HEIGHT - 1), min(round(corner * WIDTH), WIDTH - 1)
+    expected = np.broadcast_to(colours[row, column], (4, 4, 3))
+    np.testing.assert_array_equal(crop_and_resize_picture(colours, box, 4), expected)

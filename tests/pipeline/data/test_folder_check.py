@@ -1,0 +1,141 @@
+"""Checking a folder of pictures: damage, copies, and the memory that it takes."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.data import folder_check
+from pipeline.data.folder import load_folder
+from pipeline.errors import UserError
+from tests.commands import ROOT
+from tests.pipeline.data.folder_samples import contents, save
+
+
+def expect_left_out(root: Path, problems: dict[Path, str]) -> None:
+    """Check that just these files are left out, and that the table is right without them."""
+    source = load_folder(root, max_bad_share=1.0)
+    assert dict(source.problems) == {str(path): text for path, text in problems.items()}
+    assert list(source.problems) == sorted(source.problems)
+    left = {path.read_bytes(): path for path in root.rglob("*.png") if path not in problems}
+    assert sorted(contents(source)) == sorted(left)
+    split_of_row = {row: name for name, rows in source.provided.items() for row in rows}
+    for row, content in enumerate(contents(source)):
+        folders = left[content].relative_to(root).parts
+        assert source.class_names[source.labels[row]] in folders
+        assert split_of_row[row] == {"val": "validation", "test": "test"}.get(folders[0], "train")
+        assert source.digests[row].tobytes() == hashlib.blake2b(content, digest_size=16).digest()
+
+
+def test_every_kind_of_damage_is_listed(root, monkeypatch):
+    cat, dog = root / "cat", root / "dog"
+    (cat / "empty.png").touch()
+    (cat / "text.png").write_text("not a picture")
+    (dog / "cut.png").write_bytes((dog / "4.png").read_bytes()[:-20])
+    (dog / "vanished.png").symlink_to(root / "nowhere.png")
+    os.mkfifo(dog / "pipe.png")
+    (dog / "loop.png").symlink_to(root)
+    (root / "beside.png").write_text("not in a class folder")
+    forbidden = save(cat / "forbidden.png", 99)
+    monkeypatch.setattr(folder_check, "open", refuse_to_open(forbidden), raising=False)
+    monkeypatch.setattr(folder_check, "CHUNK", 3)
+    problems = {
+        cat / "empty.png": "empty file",
+        cat / "text.png": "not a JPEG, PNG, GIF or BMP picture",
+        cat / "forbidden.png": "unreadable: Permission denied",
+        dog / "cut.png": "truncated or damaged",
+        dog / "vanished.png": "unreadable: No such file or directory",
+        dog / "pipe.png": "not a regular file",
+        dog / "loop.png": "not a regular file",
+        root / "beside.png": "not in a class folder",
+    }
+    expect_left_out(root, problems)
+
+
+def refuse_to_open(forbidden: Path):
+    """The built-in `open`, but for one file; root may open whatever its permissions are."""
+
+    def guarded(path, mode):
+        if os.fsdecode(path) == str(forbidden):
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, mode)
+
+    return guarded
+
+
+def test_of_exact_duplicates_the_first_is_kept(root):
+    for name in ["0copy.png", "a/b.png"]:
+        save(root / "cat" / name, 0)
+    first = "exact duplicate of cat/0.png"
+    expect_left_out(root, {root / "cat/0copy.png": first, root / "cat/a/b.png": first})
+
+
+def test_a_picture_under_two_labels_is_left_out_wherever_it_is(split_root):
+    save(split_root / "test/dog/x.png", 0)
+    save(split_root / "test/dog/y.png", 0)
+    under_cat, under_dog = split_root / "train/cat/0.png", split_root / "test/dog"
+    save(split_root / "train/cat/more.png", 50)  # so that three are left
+    in_train, in_test = "train/cat/0.png", "test/dog/x.png"
+    problems = {
+        under_cat: f"same picture under another label: {in_test}",
+        under_dog / "x.png": f"same picture under another label: {in_train}",
+        under_dog / "y.png": f"same picture under another label: {in_train}",
+    }
+    expect_left_out(split_root, problems)
+
+
+def test_a_picture_in_two_splits_is_kept_in_the_one_that_judges(split_root):
+    # Numbers of `split_root`: 6 and 7 are in val, 8 and 9 in test.
+    save(split_root / "train/cat/again.png", 6)
+    save(split_root / "train/cat/again2.png", 8)
+    save(split_root / "val/cat/again3.png", 8)
+    problems = {
+        split_root / "train/cat/again.png": "same picture in validation: val/cat/6.png",
+        split_root / "train/cat/again2.png": "same picture in test: test/cat/8.png",
+        split_root / "val/cat/again3.png": "same picture in test: test/cat/8.png",
+    }
+    expect_left_out(split_root, problems)
+
+
+def test_share_of_damage_counts_damaged_files_among_all(root):
+    (root / "cat" / "empty.png").touch()
+    save(root / "cat" / "copy.png", 0)  # not damage, but one of the ten files
+    assert len(load_folder(root, max_bad_share=0.1).problems) == 2
+    with pytest.raises(UserError) as error:
+        load_folder(root, max_bad_share=0.0999)
+    message = str(error.value)
+    assert "--max-bad-share 0.0999 " in message
+    assert "received 0.1 (1 of 10)" in message
+    assert "'cat/empty.png' empty file" in message
+    assert repr(str(root)) in message
+
+
+MEASURE = """
+import sys, psutil
+from pathlib import Path
+from pipeline.data.folder import load_folder
+small, large = map(Path, sys.argv[1:])
+load_folder(small, max_bad_share=0)
+before = psutil.Process().memory_info().rss
+source = load_folder(large, max_bad_share=0)
+assert len(source.labels) == 3000
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_pictures(root, tmp_path):
+    for number in range(3000):
+        path = tmp_path / "large" / ("cat" if number % 2 else "dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (200, 200), (number % 256, number // 256, 9)).save(path, compress_level=1)
+    # The first, small folder pays for what TensorFlow sets up once.
+    command = [sys.executable, "-c", MEASURE, root, tmp_path / "large"]
+    repository = ROOT
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    # A row holds about 200 bytes (path, digest, label); the rest allows for the allocator's slack.
+    # One picture is 120,000 bytes decoded.
+    assert int(done.stdout.split()[-1]) < 3000 * 2000

@@ -1,0 +1,308 @@
+"""Where pictures come from: digits, the dispatch to a folder, and TFDS sets."""
+
+import http.server
+import os
+import socket
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from pipeline.config.settings import DataConfig
+from pipeline.data import sources
+from pipeline.data.sources import UnavailableData, load_source
+from pipeline.data.table import ArrayPictures, EncodedPictures
+from pipeline.errors import UserError
+from tests.pipeline.data import tiny_builder as tiny
+
+SHARED_DATA = Path(__file__).parents[4] / "shared" / "tensorflow_datasets"
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch) -> Path:
+    """An empty TFDS folder and no network."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sources, "reachable", lambda host: False)
+    return tmp_path
+
+
+@pytest.fixture
+def no_download(monkeypatch) -> None:
+    """Fail at once where TFDS would retry for minutes."""
+    download = lambda self: pytest.fail("tried to download")  # noqa: E731
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+
+
+def load(name: str):
+    return load_source(DataConfig(data=name))
+
+
+def examples(folder: Path, splits: list[str]) -> list[tuple[np.ndarray, int, str, int]]:
+    """Image, label, split and i of each example, in the order of TFDS's files."""
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)  # By default 16 files are mixed.
+    builder = tfds.builder_from_directory(folder)
+    rows = [row for split in splits for row in tfds.as_numpy(builder.as_dataset(split, read_config=in_order))]
+    names = [row["name"].decode().split("/") for row in rows]
+    return [(row["image"], row["label"], split, int(i)) for row, (split, i) in zip(rows, names, strict=True)]
+
+
+def decode_rows(pictures: EncodedPictures, rows) -> list[np.ndarray]:
+    encoded = tf.data.Dataset.from_tensor_slices(rows).map(pictures.read, num_parallel_calls=2)
+    return [tf.io.decode_image(picture).numpy() for picture in encoded]
+
+
+def test_digits_are_scikit_learns_times_255_16ths():
+    source, digits = load("digits"), sklearn.datasets.load_digits()
+    images = source.pictures.images
+    assert images.dtype == np.uint8
+    assert images.shape == (1797, 8, 8, 3)
+    for channel in range(3):
+        # 0.5: rounding to whole numbers.
+        np.testing.assert_allclose(images[..., channel], digits.images * 255 / 16, rtol=0, atol=0.5)
+    np.testing.assert_array_equal(source.labels, digits.target)
+    assert source.class_names == tuple("0123456789")
+    np.testing.assert_array_equal(source.provided["train"], np.arange(1797))
+    assert set(source.provided) == {"train"}
+
+
+def test_a_folder_is_loaded_from_its_path(monkeypatch):
+    module = types.ModuleType("pipeline.data.folder")
+    module.load_folder = lambda folder, *, max_bad_share: (folder, max_bad_share)
+    monkeypatch.setitem(sys.modules, "pipeline.data.folder", module)
+    config = DataConfig(data="folder:some/where", max_bad_share=0.25)
+    assert load_source(config) == (Path("some/where"), 0.25)
+
+
+def test_digests_are_equal_for_equal_pictures_only():
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    images[2, 3, 3, 2] = 1
+    digests = sources.digest_images(images)
+    assert digests.shape == (3, 16)
+    assert (digests[0] == digests[1]).all()
+    assert (digests[0] != digests[2]).any()
+
+
+def test_pictures_of_many_sizes_stay_encoded(data_dir):
+    folder = tiny.prepare(tiny.TinyVariable, data_dir, shards=3)
+    source = load("tiny_variable")
+    expected = examples(folder, ["train", "validation", "test"])
+    assert isinstance(source.pictures, EncodedPictures)
+    rows = np.random.default_rng(0).permutation(len(expected))
+    for row, image in zip(rows, decode_rows(source.pictures, rows), strict=True):
+        tfds_image, tfds_label, split, i = expected[row]
+        np.testing.assert_array_equal(image, tfds_image)
+        np.testing.assert_array_equal(image, tiny.picture_of(split, i, *tiny.size_of(i)))
+        assert source.labels[row] == tfds_label == tiny.label_of(split, i)
+        assert row in source.provided[split]
+    assert {split: len(rows) for split, rows in source.provided.items()} == {
+        "train": 40,
+        "validation": 7,
+        "test": 9,
+    }
+    assert source.class_names == tiny.CLASS_NAMES
+
+
+@pytest.mark.parametrize(("builder", "name"), [(tiny.TinyFixed, "tiny_fixed"), (tiny.TinyGrey, "tiny_grey")])
+def test_pictures_of_one_size_are_held_in_memory(data_dir, builder, name):
+    folder = tiny.prepare(builder, data_dir, shards=2)
+    source = load(name)
+    expected = examples(folder, ["train", "test"])
+    assert isinstance(source.pictures, ArrayPictures)
+    assert source.pictures.images.shape == (49, 4, 6, 3)
+    for row, (_, _, split, i) in enumerate(expected):
+        picture = tiny.picture_of(split, i, 4, 6)
+        channels = picture if builder.SHAPE[2] == 3 else picture[:, :, [0, 0, 0]]
+        np.testing.assert_array_equal(source.pictures.images[row], channels)
+        assert source.labels[row] == tiny.label_of(split, i)
+        assert row in source.provided[split]
+
+
+def test_pictures_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
+    tiny.prepare(tiny.TinyFixed, data_dir)
+    held = load("tiny_fixed")
+    monkeypatch.setattr(sources, "ARRAY_BYTES", held.pictures.images.nbytes)
+    assert isinstance(load("tiny_fixed").pictures, ArrayPictures)
+    monkeypatch.setattr(sources, "ARRAY_BYTES", held.pictures.images.nbytes - 1)
+    source = load("tiny_fixed")
+    assert isinstance(source.pictures, EncodedPictures)
+    images = decode_rows(source.pictures, np.arange(len(source.labels)))
+    np.testing.assert_array_equal(images, held.pictures.images)
+    np.testing.assert_array_equal(source.labels, held.labels)
+
+
+def test_validation_stands_in_for_a_test_split_without_labels(data_dir, capsys):
+    folder = tiny.prepare(tiny.TinyUnlabelledTest, data_dir)
+    source = load("tiny_unlabelled_test")
+    assert "no labelled test split; its validation split" in capsys.readouterr().out
+    expected = [label for _, label, _, _ in examples(folder, ["train", "validation"])]
+    np.testing.assert_array_equal(source.labels, expected)
+    np.testing.assert_array_equal(source.provided["train"], np.arange(12))
+    np.testing.assert_array_equal(source.provided["test"], np.arange(12, 17))
+    assert set(source.provided) == {"train", "test"}
+
+
+def test_cifar10_equals_tfds(monkeypatch):
+    folder = Path(os.environ.get("TFDS_DATA_DIR", SHARED_DATA))
+    if not (folder / "cifar10").is_dir():
+        pytest.skip(f"CIFAR-10 is not prepared in {folder}; set TFDS_DATA_DIR")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    source = load("cifar10")
+    builder = tfds.builder("cifar10", data_dir=folder)
+    assert source.pictures.images.shape == (60000, 32, 32, 3)
+    assert source.class_names == tuple(builder.info.features["label"].names)
+    for split, first in {"train[:100]": 0, "train[-100:]": 49900, "test[5000:5100]": 55000}.items():
+        rows = tfds.as_numpy(builder.as_dataset(split))
+        for row, expected in enumerate(rows, start=first):
+            np.testing.assert_array_equal(source.pictures.images[row], expected["image"])
+            assert source.labels[row] == expected["label"]
+    np.testing.assert_array_equal(source.provided["test"], np.arange(50000, 60000))
+
+
+def refusal(name: str) -> str:
+    """The one line with which a source is refused."""
+    with pytest.raises(UserError) as error:
+        load(name)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenette/160px-v2", "mnist"])
+def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_download, name):
+    started = time.monotonic()
+    with pytest.raises(UnavailableData):
+        load(name)
+    assert time.monotonic() - started < 5
+    message = refusal(name)
+    for way in (str(data_dir), "TFDS_DATA_DIR", f"tfds build {name}", "folder:PATH", "digits"):
+        assert way in message
+    assert list(data_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("cifar100", "https://www.cs.toronto.edu"),
+        ("imagenette/160px-v2", "https://s3.amazonaws.com"),
+        ("mnist", "https://storage.googleapis.com"),
+    ],
+)
+def test_the_host_that_holds_the_set_is_probed(data_dir, no_download, monkeypatch, name, host):
+    probed = []
+    monkeypatch.setattr(sources, "reachable", lambda host: bool(probed.append(host)))
+    assert host in refusal(name)
+    assert probed == [host]
+
+
+def test_a_set_to_fetch_by_hand_names_the_folder(data_dir, no_download):
+    with pytest.raises(UnavailableData, match=str(data_dir / "downloads" / "manual")) as error:
+        load("imagenet2012")
+    assert "ILSVRC2012_img_train.tar" in str(error.value)
+
+
+def test_a_set_is_prepared_where_the_network_is_there(data_dir, monkeypatch):
+    monkeypatch.setattr(sources, "reachable", lambda host: True)
+    assert len(load("tiny_fixed").labels) == 49
+    monkeypatch.setattr(sources, "reachable", lambda host: pytest.fail("prepared, yet probed"))
+    assert len(load("tiny_fixed").labels) == 49
+
+
+def test_a_download_that_fails_is_refused(data_dir, monkeypatch):
+    def fail(self, dl_manager):
+        raise OSError("connection\nlost")
+
+    monkeypatch.setattr(sources, "reachable", lambda host: True)
+    monkeypatch.setattr(tiny.TinyFixed, "_split_generators", fail)
+    with pytest.raises(UnavailableData, match=r"could not be prepared in .*connection lost"):
+        load("tiny_fixed")
+
+
+class Forbidden(http.server.BaseHTTPRequestHandler):
+    """Answers every request with 403, as storage servers answer for their root."""
+
+    def do_HEAD(self):
+        self.send_error(403)
+
+    def log_message(self, format, *values: object):
+        """Keep quiet."""
+
+
+def test_a_host_that_answers_is_reachable(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.HTTPServer(("127.0.0.1", 0), Forbidden) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert sources.reachable(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+def test_a_host_that_is_not_there_is_not_reachable(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(sources, "PROBE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        started = time.monotonic()
+        assert not sources.reachable(f"http://127.0.0.1:{port}")  # Takes the call, never answers.
+        assert time.monotonic() - started < 5
+    assert not sources.reachable(f"http://127.0.0.1:{port}")  # Refuses the call.
+    assert not sources.reachable("http://no-such-host.invalid")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("cifra10", "did you mean 'cifar10'"),
+        ("imagenette/160px-v3", "did you mean 'imagenette/160px-v2'"),
+        ("cifar10:9.9.9", "only: 3.0.2"),
+        ("no such set", "no such set"),
+    ],
+)
+def test_an_unknown_name_gets_a_short_answer(data_dir, name, near):
+    message = refusal(name)
+    assert near in message
+    assert repr(name) in message
+    assert len(message) < 200 + len(str(data_dir))
+
+
+@pytest.mark.parametrize("name", ["imdb_reviews", "coco", "tiny_text"])
+def test_a_set_without_labelled_pictures_is_refused_before_any_download(data_dir, name):
+    assert "must have supervised keys" in refusal(name)
+    assert list(data_dir.iterdir()) == []
+
+
+def test_a_set_without_a_train_split_is_refused(data_dir):
+    tiny.prepare(tiny.TinyOnlyTest, data_dir)
+    assert "must have a train split; tiny_only_test/1.0.0 has test" in refusal("tiny_only_test")
+
+
+def test_a_set_in_another_format_is_refused(data_dir):
+    folder = tiny.prepare(tiny.TinyFixed, data_dir)
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
+    assert f"as tfrecord; {folder} holds array_record" in refusal("tiny_fixed")
+
+
+def test_a_folder_that_is_half_there_is_refused(data_dir):
+    folder = tiny.prepare(tiny.TinyFixed, data_dir, shards=2)
+    shard = folder / "tiny_fixed-train.tfrecord-00001-of-00002"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert str(shard) in refusal("tiny_fixed")
+    shard.unlink()
+    assert f"{shard} is missing" in refusal("tiny_fixed")
+    (folder / "features.json").unlink()
+    (folder / "dataset_info.json").write_text("{")
+    assert str(data_dir) in refusal("tiny_fixed")
+    (folder / "dataset_info.json").unlink()
+    assert f"{folder} is incomplete" in refusal("tiny_fixed")
+
+
+def test_a_label_out_of_range_is_refused(data_dir, monkeypatch):
+    monkeypatch.setattr(tiny.TinyFixed, "UNLABELLED", ("train",))
+    tiny.prepare(tiny.TinyFixed, data_dir)
+    assert "labels of tiny_fixed must be 0..2; received -1" in refusal("tiny_fixed")

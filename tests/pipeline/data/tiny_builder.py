@@ -1,0 +1,118 @@
+"""Small TFDS data sets whose every pixel and label follows from a formula."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+CLASS_NAMES = ("ant", "bee", "cat")
+
+
+def label_of(split: str, i: int) -> int:
+    """Label of example `i`."""
+    return (i + len(split)) % len(CLASS_NAMES)
+
+
+def picture_of(split: str, i: int, height: int, width: int) -> np.ndarray:
+    """uint8 [height, width, 3]: 7 y + 11 x + 40 channel + 13 i + 5 len(split) mod 256."""
+    y, x, channel = np.ogrid[:height, :width, :3]
+    return ((7 * y + 11 * x + 40 * channel + 13 * i + 5 * len(split)) % 256).astype(np.uint8)
+
+
+def size_of(i: int) -> tuple[int, int]:
+    """Height and width of example `i` of the sets with pictures of many sizes."""
+    return 5 + i % 4, 6 + i % 3
+
+
+def prepare(builder: type[tfds.core.DatasetBuilder], folder: Path, shards: int = 1) -> Path:
+    """Prepare a set below `folder` without a network and return where it lies."""
+    made = builder(data_dir=folder)
+    made.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=shards, try_download_gcs=False)
+    )
+    return Path(made.data_dir)
+
+
+class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of the sets: `SIZES` of the splits, one picture shape or none, some without labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SIZES = {"train": 40, "test": 9}  # noqa: RUF012
+    SHAPE: tuple[int | None, int | None, int] = (None, None, 3)
+    UNLABELLED: tuple[str, ...] = ()
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "name": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=self.SHAPE, encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=CLASS_NAMES),
+                }
+            ),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in self.SIZES}
+
+    def _generate_examples(self, split):
+        for i in range(self.SIZES[split]):
+            height, width = size_of(i) if self.SHAPE[0] is None else self.SHAPE[:2]
+            yield (
+                i,
+                {
+                    "name": f"{split}/{i}",
+                    "image": picture_of(split, i, height, width)[:, :, : self.SHAPE[2]],
+                    "label": -1 if split in self.UNLABELLED else label_of(split, i),
+                },
+            )
+
+
+class TinyVariable(TinyBuilder):
+    """Pictures of many sizes, all three splits."""
+
+    SIZES = {"train": 40, "validation": 7, "test": 9}  # noqa: RUF012
+
+
+class TinyFixed(TinyBuilder):
+    """Pictures of one size."""
+
+    SHAPE = (4, 6, 3)
+
+
+class TinyGrey(TinyBuilder):
+    """Grey pictures of one size."""
+
+    SHAPE = (4, 6, 1)
+
+
+class TinyUnlabelledTest(TinyBuilder):
+    """A test split without labels, as ImageNet's."""
+
+    SIZES = {"train": 12, "validation": 5, "test": 9}  # noqa: RUF012
+    UNLABELLED = ("test",)
+
+
+class TinyOnlyTest(TinyBuilder):
+    """No train split."""
+
+    SIZES = {"test": 9}  # noqa: RUF012
+
+
+class TinyText(TinyBuilder):
+    """No pictures."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=CLASS_NAMES)}
+            ),
+            supervised_keys=("text", "label"),
+        )
+
+    def _generate_examples(self, split):
+        for i in range(self.SIZES[split]):
+            yield i, {"text": str(i), "label": label_of(split, i)}

@@ -1,0 +1,300 @@
+"""The run directory: files that are whole or not there, one process at a time, no overwriting."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.presets import preset
+from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory, write_whole
+from tests.commands import ROOT
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    (tmp_path / "file.txt").write_text("old")
+    return tmp_path / "file.txt"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir())
+
+
+def test_the_new_file_is_flushed_before_it_takes_the_old_ones_place(path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def watch(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, path.read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["file.txt"]
+    # The file while the old one is in place, then the folder that names it.
+    assert flushed == [(path.stat().st_ino, "old"), (path.parent.stat().st_ino, "new")]
+
+
+def test_writers_see_the_same_ending(path):
+    seen = []
+    write_whole(path, lambda aside: (seen.append(aside.suffix), aside.touch()))
+    assert seen == [".txt"]
+
+
+def fill_disk(aside: Path) -> None:
+    aside.write_text("ne")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_a_user_error_and_leaves_the_old_file(path):
+    with pytest.raises(UserError, match=r"file.txt must be writable; No space left on device$"):
+        write_whole(path, fill_disk)
+    assert path.read_text() == "old"
+    assert names(path.parent) == ["file.txt"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file(path):
+    def fail(aside: Path) -> None:
+        aside.write_text("ne")
+        raise ValueError("of its own")
+
+    with pytest.raises(ValueError, match="of its own"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+
+
+def test_a_flush_that_fails_leaves_the_old_file(path, monkeypatch):
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="must be writable; Input/output error"):
+        write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("place", ["missing/file.txt", "file.txt/below"])
+def test_no_place_to_write_is_a_user_error(path, place):
+    with pytest.raises(UserError, match="must be writable; No"):
+        write_whole(path.parent / place, lambda aside: aside.write_text("new"))
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+KILLED_HALF_WAY = """
+import os, sys
+from pathlib import Path
+from pipeline.run_directory import write_whole
+write_whole(Path(sys.argv[1]), lambda aside: (aside.write_text("ne"), os._exit(9)))
+"""
+
+
+def test_a_writer_killed_half_way_leaves_the_old_file(path):
+    assert python(KILLED_HALF_WAY, str(path)).wait(timeout=60) == 9
+    assert path.read_text() == "old"
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["file.txt"]
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from pathlib import Path
+from pipeline.run_directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).open():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_at_a_time_and_a_kill_frees_the_directory(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    holder = python(HOLDS_THE_LOCK, str(directory.path))
+    try:
+        assert holder.stdout.readline() == "held\n"
+        before = names(directory.path)
+        with (
+            pytest.raises(UserError, match=r"one process at a time; another one is using .*run$"),
+            directory.open(),
+        ):
+            pytest.fail("two processes in one run directory")
+        assert names(directory.path) == before
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with directory.open():
+        assert directory.checkpoints.is_dir()
+
+
+def refuse(reason: str, after_writing: Path | None = None) -> None:
+    if after_writing:
+        after_writing.write_text("{}")
+    raise UserError(reason)
+
+
+@pytest.mark.parametrize("there", [None, [], ["notes.txt"]])
+def test_a_run_that_fails_before_it_has_settings_leaves_nothing(tmp_path, there):
+    directory = RunDirectory(tmp_path / "run")
+    if there is not None:
+        directory.path.mkdir()
+    for name in there or []:
+        (directory.path / name).write_text("the user's own")
+    with pytest.raises(UserError, match="no data"), directory.open():
+        refuse("no data")
+    assert (names(directory.path) if directory.path.exists() else None) == there
+
+
+def test_a_run_with_settings_stays(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    with pytest.raises(UserError, match="later"), directory.open():
+        refuse("later", directory.config)
+    assert {"config.json", "checkpoints", "plots"} <= set(names(directory.path))
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("file.txt/run", "Not a directory"), ("file.txt", "File exists"), ("x" * 300, "File name too long")],
+)
+def test_an_unwritable_directory_is_a_user_error(path, place, reason):
+    with (
+        pytest.raises(UserError, match=f"^--run-dir must be writable; .*{place}: {reason}$"),
+        RunDirectory(path.parent / place).open(),
+    ):
+        pytest.fail("opened")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], None),
+        (["notes.txt"], None),
+        (["config.json"], "must not hold an unfinished run; received .* .add --resume"),
+        (["config.json", "metrics.json"], "must not hold a finished run; received"),
+    ],
+)
+def test_a_new_run_overwrites_no_other(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    if message is None:
+        RunDirectory(tmp_path).check_is_new()
+        return
+    with pytest.raises(UserError, match=f"^--run-dir {message}"):
+        RunDirectory(tmp_path).check_is_new()
+
+
+RECORDED = preset("digits").with_values(
+    {"devices": "cpu:1", "precision": "float32", "stem": "cifar", "image_size": 8}
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "difference"),
+    [
+        ({}, None),
+        ({"width": 16, "data": "digits"}, None),
+        ({"devices": "auto", "precision": "auto", "stem": "auto"}, None),
+        ({"devices": "cpu:1"}, None),
+        ({"width": 8}, "--width 16 -> 8"),
+        ({"width": 8, "devices": "cpu:2"}, "--width 16 -> 8, --devices cpu:1 -> cpu:2"),
+        ({"image_size": 9}, "--image-size 8 -> 9"),
+        ({"devices": "cpu"}, None),
+        ({"image_size": 0}, None),
+    ],
+)
+def test_settings_of_a_run_are_its_own(tmp_path, asked, difference):
+    directory = RunDirectory(tmp_path)
+    directory.config.write_text(RECORDED.to_json())
+    if difference is None:
+        assert directory.load_config(asked) == RECORDED
+        return
+    with pytest.raises(UserError, match=f"the settings of a run; received {difference}$"):
+        directory.load_config(asked)
+
+
+def test_no_run_to_resume(tmp_path):
+    with pytest.raises(UserError, match="--resume needs a directory with a run in it; received"):
+        RunDirectory(tmp_path).load_config({})
+
+
+@pytest.fixture
+def finished(tmp_path) -> RunDirectory:
+    directory = RunDirectory(tmp_path)
+    directory.config.write_text(RECORDED.to_json())
+    directory.metrics.write_text("{}")
+    return directory
+
+
+def test_settings_of_a_finished_run_are_its_own(finished):
+    assert finished.load_finished() == RECORDED
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["config", "metrics"], r"^a run directory must hold a finished run; received {path}$"),
+        (["config"], r"^a run directory must hold a finished run; received {path}$"),
+        (
+            ["metrics"],
+            r"^a run must be finished; received {path} "
+            r"\(to finish it: python train.py --resume --run-dir {path}\)$",
+        ),
+    ],
+)
+def test_what_is_no_finished_run_is_refused(finished, missing, message):
+    for name in missing:
+        getattr(finished, name).unlink()
+    with pytest.raises(UserError, match=message.format(path=finished.path)):
+        finished.load_finished()
+
+
+def test_a_place_that_cannot_be_is_no_finished_run(path):
+    for place in (path, path.parent / "missing", path / "below"):
+        with pytest.raises(UserError, match=f"must hold a finished run; received {place}$"):
+            RunDirectory(place).load_finished()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda settings: settings["model"].pop("width"), "config.json lacks width$"),
+        (
+            lambda settings: (settings["fit"].pop("epochs"), settings["data"].pop("data")),
+            "config.json lacks data, epochs$",
+        ),
+        (lambda settings: settings["model"].update(hight=3), "received .*: unknown setting 'hight'"),
+        (lambda settings: settings.update(modell={}), "received .*: unknown section .*'modell'"),
+        (lambda settings: settings["model"].update(width=-1), "received .*: --width must be"),
+        (lambda settings: settings["model"].update(width="16"), "received .*: --width must be"),
+    ],
+)
+def test_a_run_of_another_version_is_refused(finished, change, reason):
+    settings = json.loads(RECORDED.to_json())
+    change(settings)
+    finished.config.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=f"^a run must be of this version; .*{reason}"):
+        finished.load_finished()
+
+
+def test_settings_that_are_no_json_are_a_user_error(finished):
+    finished.config.write_text('{"model": ')
+    with pytest.raises(UserError, match=r"config\.json"):
+        finished.load_finished()
+
+
+def test_json_is_written_whole(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.write_json(directory.metrics, {"accuracy": 0.5})
+    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'
+    with pytest.raises(TypeError):
+        directory.write_json(directory.metrics, {"accuracy": object()})
+    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'

@@ -1,0 +1,384 @@
+"""`python train.py` as its users run it: what it trains, prints, leaves and refuses."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from pipeline.training import train as training
+from tests.commands import ROOT
+
+PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared/tensorflow_datasets"))
+"""Where CIFAR-10 may lie; read before the tests hide it."""
+
+TINY = ("--width", "2", "--batch-size", "64", "--devices", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder_and_signals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # No data set is prepared here, and no host answers: also where there is a network.
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def picture_folder(path: Path, pictures: int = 12, size: int = 20) -> Path:
+    """Three classes told apart by colour, pictures of several sizes and two formats."""
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("red", "green", "blue")):
+        (path / name).mkdir(parents=True)
+        for index in range(pictures):
+            pixels = generator.integers(0, 100, (size + index, size, 3), dtype=np.uint8)
+            pixels[..., label] += 120
+            ending = "png" if index % 2 else "jpg"
+            Image.fromarray(pixels).save(path / name / f"{index}.{ending}")
+    return path
+
+
+def error_of(capsys, *arguments: str) -> str:
+    """Run in process; return the one line of the user error it must end with."""
+    assert train.main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_with_no_argument_and_no_cifar10_digits_are_trained_well(tmp_path):
+    result = subprocess.run([sys.executable, ROOT / "train.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("CIFAR-10 is neither prepared nor downloadable here")
+    assert "digits" in lines[1]
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert run_dir.name.startswith("digits-")
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] >= 0.98
+    assert result.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short finished run of digits, and what it printed."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    arguments = ["digits", *TINY, "--epochs", "2", "--run-dir", str(run_dir)]
+    result = subprocess.run([sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return run_dir, result.stdout
+
+
+def resnet18_parameters(width: int, classes: int) -> int:
+    """Weights of table 1 of He et al. 2015 with the 3x3 stem: convolutions, norms, head."""
+
+    def convolution_and_norm(kernel: int, c_in: int, c_out: int) -> int:
+        return kernel * kernel * c_in * c_out + 2 * c_out
+
+    count, c_in = convolution_and_norm(3, 3, width), width
+    for c_out in (width, 2 * width, 4 * width, 8 * width):
+        count += convolution_and_norm(3, c_in, c_out) + 3 * convolution_and_norm(3, c_out, c_out)
+        count += convolution_and_norm(1, c_in, c_out) if c_in != c_out else 0
+        c_in = c_out
+    return count + c_in * classes + classes
+
+
+def test_a_run_prints_its_plan_its_progress_and_its_result(finished):
+    run_dir, out = finished
+    for text in (
+        "digits, 10 classes, 8 x 8 px",
+        "train 1,274, validation 153, calibration 100, test 270",
+        f"resnet18, width 2, cifar stem, {resnet18_parameters(2, 10):,} parameters",
+        "precision  float32 (",
+        "cpu:1 (1 replica)",
+        "64 in all, 64 a replica",
+        "2 epochs x 19 steps = 38",
+        "of training left at",
+        "epoch 2/2: loss",
+        "test accuracy",
+        f"everything lies in {run_dir}",
+        f"tensorboard --logdir {run_dir}/tensorboard",
+        f"python train.py --config {run_dir}/config.json --seed 1",
+    ):
+        assert text in out
+
+
+def test_a_run_leaves_everything_that_it_promises(finished):
+    run_dir, out = finished
+    for name in (
+        "config.json",
+        "environment.json",
+        "splits.json",
+        "history.csv",
+        "metrics.json",
+        "model.keras",
+        "checkpoints/best.npz",
+        "plots/augmented_batch.png",
+        "plots/learning_curves.png",
+    ):
+        assert (run_dir / name).stat().st_size > 0, name
+    assert list(run_dir.glob("tensorboard/**/events.*"))
+    with (run_dir / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    splits = json.loads((run_dir / "splits.json").read_text())["splits"]
+    assert set(splits) == {"train", "validation", "calibration", "test"}
+    assert all(len(split["fingerprint"]) == 64 for split in splits.values())
+    accuracy = json.loads((run_dir / "metrics.json").read_text())["test"]["accuracy"]
+    assert f"test accuracy {accuracy:.2%}" in out
+
+
+def test_the_saved_model_is_plain_keras_and_does_what_was_measured(finished):
+    # scikit-learn's own pixels, and nothing of this project but the recorded split.
+    run_dir, _ = finished
+    program = """
+import sys, keras, numpy as np
+from sklearn.datasets import load_digits
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+assert model.input_shape == (None, 8, 8, 3)
+assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+digits = load_digits()
+pixels = np.rint(digits.images[..., None].repeat(3, -1) * 255 / 16).astype(np.uint8)
+logits = model.predict(pixels, verbose=0)
+assert logits.dtype == np.float32
+accuracy = (logits.argmax(-1) == digits.target).mean()
+print(accuracy)
+# Compiled, with Keras' own loss and metrics.
+measured = model.evaluate(pixels, np.eye(10)[digits.target], return_dict=True, verbose=0)
+assert abs(measured["accuracy"] - accuracy) < 1e-6
+print("pipeline" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program, run_dir], cwd="/", capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    accuracy, imported = result.stdout.split()
+    assert imported == "False"
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    # Test and validation are 423 of the 1,797 pictures; the rest was trained on and does alike.
+    assert abs(float(accuracy) - metrics["test"]["accuracy"]) < 0.1
+
+
+def test_naming_cifar10_where_it_is_not_is_an_error_without_a_substitute(capsys, tmp_path):
+    for arguments in (["--data", "cifar10"], ["cifar10"]):
+        error = error_of(capsys, *arguments)
+        for way in ("TFDS_DATA_DIR", "tfds build cifar10", "folder:PATH", "digits"):
+            assert way in error
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_folder_of_pictures_is_checked_split_and_trained(capsys, tmp_path):
+    folder = picture_folder(tmp_path / "pictures")
+    (folder / "red" / "broken.jpg").write_bytes((folder / "red" / "0.jpg").read_bytes()[:200])
+    shutil.copy(folder / "blue" / "3.png", folder / "blue" / "same.png")
+    run_dir = tmp_path / "run"
+    arguments = (
+        "folder",
+        "--data",
+        f"folder:{folder}",
+        "--image-size",
+        "16",
+        "--width",
+        "2",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "8",
+        "--devices",
+        "cpu",
+        "--run-dir",
+        str(run_dir),
+    )
+    assert train.main(list(arguments)) == 0
+    assert "2 files, listed in data_problems.csv" in capsys.readouterr().out
+    with (run_dir / "data_problems.csv").open() as file:
+        problems = {Path(row["path"]).name: row["problem"] for row in csv.DictReader(file)}
+    assert problems.keys() == {"broken.jpg", "same.png"}
+    splits = json.loads((run_dir / "splits.json").read_text())
+    assert splits["class_names"] == ["blue", "green", "red"]
+    assert sum(split["pictures"] for split in splits["splits"].values()) == 36
+
+    # The pictures are part of what a run is a function of.
+    (run_dir / "metrics.json").unlink()
+    (folder / "red" / "5.png").unlink()
+    error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
+    assert "--resume needs the pictures that the run began with" in error
+
+
+def test_a_picture_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path, monkeypatch):
+    folder = picture_folder(tmp_path / "pictures")
+    measure = training.pixel_statistics
+
+    def measure_and_remove(examples):
+        statistics = measure(examples)
+        shutil.rmtree(folder / "red")
+        return statistics
+
+    monkeypatch.setattr(training, "pixel_statistics", measure_and_remove)
+    error = error_of(
+        capsys,
+        "folder",
+        "--data",
+        f"folder:{folder}",
+        "--image-size",
+        "16",
+        "--width",
+        "2",
+        "--batch-size",
+        "8",
+        "--devices",
+        "cpu",
+        "--run-dir",
+        "run",
+    )
+    assert "pictures must stay where they are" in error
+    assert f"{folder}/red" in error
+
+
+def test_cifar10_is_trained_where_it_is_prepared(capsys, monkeypatch, tmp_path):
+    if not (PREPARED / "cifar10").is_dir():
+        pytest.skip(f"CIFAR-10 is not prepared in {PREPARED}; set TFDS_DATA_DIR")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(PREPARED))
+    arguments = ["cifar10", "--width", "2", "--epochs", "1", "--batch-size", "512"]
+    assert train.main([*arguments, "--devices", "cpu", "--run-dir", str(tmp_path / "run")]) == 0
+    assert "train 44,500, validation 5,000, calibration 500, test 10,000" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    # Chance is 0.1; a width of 2 is small and one epoch is short.
+    assert metrics["test"]["accuracy"] > 0.2
+
+
+def test_a_non_finite_loss_stops_the_run_at_once(capsys, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [
+        "digits",
+        *TINY,
+        "--peak-learning-rate",
+        "1e30",
+        "--schedule",
+        "constant",
+        "--warmup-share",
+        "0",
+    ]
+    assert train.main([*arguments, "--epochs", "1", "--run-dir", str(run_dir)]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"stopped: the loss became \w+ at step \d+, after \d+ steps, learning", out)
+    assert "learning rate 1e+30\n" in out
+    assert "last good checkpoint: none yet" in out
+    assert not (run_dir / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_trained_in_half_precision_is_saved_in_float32(capsys, tmp_path, precision):
+    arguments = ["digits", *TINY, "--epochs", "1", "--precision", precision]
+    assert train.main([*arguments, "--run-dir", str(tmp_path / "run")]) == 0
+    assert f"precision  {precision} (as asked)" in capsys.readouterr().out
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+def test_the_moving_average_is_what_is_saved(tmp_path):
+    arguments = ["digits", *TINY, "--epochs", "1", "--ema-decay", "0.9"]
+    assert train.main([*arguments, "--run-dir", str(tmp_path / "run")]) == 0
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    with np.load(tmp_path / "run/checkpoints/step_000000019.npz") as file:
+        averages = [file[name] for name in file.files if name.endswith("_average")]
+        trained = [file[name] for name in file.files[: len(model.weights)]]
+    for weight, average in zip(model.get_weights(), averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+    assert any(not np.array_equal(raw, average) for raw, average in zip(trained, averages, strict=True))
+
+
+def test_two_processes_cannot_train_in_one_directory(capsys, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["digits", *TINY, "--run-dir", str(run_dir)]
+    first = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *arguments, "--epochs", "1000"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in first.stdout:
+            if "of training left" in line:
+                break
+        error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
+        assert "one process at a time" in error
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def make_empty_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_one_class(path: Path) -> None:
+    picture_folder(path)
+    shutil.rmtree(path / "red")
+    shutil.rmtree(path / "green")
+
+
+def make_no_picture(path: Path) -> None:
+    for name in ("a", "b"):
+        (path / name).mkdir(parents=True)
+        for index in range(4):
+            (path / name / f"{index}.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (make_empty_folder, "class"),
+        (make_one_class, "at least 2 class folders; received 1"),
+        (make_no_picture, "share of damaged files"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path, make, rule):
+    make(tmp_path / "pictures")
+    error = error_of(capsys, "folder", "--data", f"folder:{tmp_path / 'pictures'}", "--run-dir", "run")
+    assert str(tmp_path / "pictures") in error
+    assert rule in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "cifar11"], ["cifar11", "did you mean 'cifar10"]),
+        (["--data", "imdb_reviews"], ["imdb_reviews", "picture"]),
+        (["--data", "folder:nowhere"], ["nowhere"]),
+        (["digits", "--batch-size", "5000"], ["--batch-size", "at most the 1,274", "5000"]),
+        (["digits", "--crop-padding", "8"], ["--crop-padding must be less", "8 pixels"]),
+        (["digits", "--stem", "imagenet"], ["at least 32 x 32", "8 x 8"]),
+        (["digits", "--devices", "gpu:64"], ["--devices", "no more GPUs", "gpu:64"]),
+        (["digits", "--run-dir", "a_file/run"], ["--run-dir must be writable", "a_file/run"]),
+        (["digits", "--precision", "mixed_float16", "--devices", "cpu:2"], ["single device"]),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_leaves_nothing_behind(capsys, tmp_path, arguments, words):
+    (tmp_path / "a_file").write_text("")
+    error = error_of(capsys, *arguments)
+    assert all(word in error for word in words), error
+    assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["a_file"]
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_checkpoint_of_another_model_is_refused(capsys, tmp_path):
+    arguments = ["digits", "--batch-size", "64", "--devices", "cpu", "--epochs", "1"]
+    for width in ("2", "3"):
+        assert train.main([*arguments, "--width", width, "--run-dir", width]) == 0
+    shutil.rmtree("2/checkpoints")
+    shutil.copytree("3/checkpoints", "2/checkpoints")
+    os.remove("2/metrics.json")
+    capsys.readouterr()
+    error = error_of(capsys, "--resume", "--run-dir", "2")
+    assert "a checkpoint must come from the same model" in error
+    assert "(3, 3, 3, 3)" in error
+    assert "(3, 3, 3, 2)" in error

@@ -1,0 +1,233 @@
+"""Transfer from one half of the handwritten digits to the other, of which few are labelled."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import train
+from pipeline.console.command_line import parse_training_request
+from pipeline.run_directory import RunDirectory
+from pipeline.training.run import TrainingRun
+from pipeline.training.train import open_run, prepare_ground
+
+SETTINGS = [
+    "folder",
+    "--model",
+    "resnet8",
+    "--width",
+    "16",
+    "--image-size",
+    "8",
+    "--devices",
+    "cpu",
+    "--calibration-size",
+    "5",
+    "--resized-crop-area",
+    "0",
+    "--flip",
+    "none",
+    "--brightness",
+    "0",
+    "--contrast",
+    "0",
+    "--saturation",
+    "0",
+    "--crop-padding",
+    "1",
+    "--crop-mode",
+    "zero",
+    "--rotation",
+    "10",
+]
+FEW = ["--batch-size", "7", "--peak-learning-rate", "0.02"]
+PHASES = ["--freeze", "stage2", "--epochs", "2", "--finetune-epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    """Folders of pictures: `many` of 0 to 4; `few` of 5 to 9, 8 each to train on, 100 to test."""
+    root, data = tmp_path_factory.mktemp("digits"), load_digits()
+    for digit in range(10):
+        rows = np.flatnonzero(data.target == digit)
+        folders = {"many": rows}
+        if digit > 4:
+            splits = np.split(rows[:112], [8, 12])
+            folders = dict(zip(("few/train", "few/validation", "few/test"), splits, strict=True))
+        for folder, chosen in folders.items():
+            (root / folder / str(digit)).mkdir(parents=True)
+            for row in chosen:
+                grey = np.rint(data.images[row] * 255 / 16).astype(np.uint8)
+                path = root / folder / str(digit) / f"{row}.png"
+                Image.fromarray(grey).convert("RGB").save(path)
+    return root
+
+
+def train_quietly(*arguments: str) -> float:
+    """Train; return the test accuracy."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert train.main([*SETTINGS, *arguments]) == 0
+    run_dir = Path(arguments[arguments.index("--run-dir") + 1])
+    return json.loads((run_dir / "metrics.json").read_text())["test"]["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def base(digits) -> Path:
+    """A run that knows 0 to 4."""
+    data = ["--data", f"folder:{digits / 'many'}", "--batch-size", "64", "--epochs", "12"]
+    assert train_quietly(*data, "--run-dir", str(digits / "base")) > 0.95
+    return digits / "base"
+
+
+def arrays(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    """Names of the layers of which any array differs in any bit."""
+    assert before.keys() == after.keys()
+    return {
+        name
+        for name in before
+        if any(a.tobytes() != b.tobytes() for a, b in zip(before[name], after[name], strict=True))
+    }
+
+
+def few_run(base: Path, run_dir: Path, *arguments: str) -> TrainingRun:
+    data = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--weights", str(base)]
+    config = parse_training_request([*SETTINGS, *data, *arguments]).config()
+    directory = RunDirectory(run_dir)
+    for folder in (directory.checkpoints, directory.plots):
+        folder.mkdir(parents=True, exist_ok=True)
+    return open_run(config, directory, prepare_ground(config))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--devices", "cpu:2", "--batch-size", "8"],
+        ["--optimizer", "adamw", "--weight-decay", "0.5", "--ema-decay", "0.9", "--stage-rate-decay", "0.5"],
+    ],
+    ids=["mirrored", "whatever moves weights"],
+)
+def test_feature_extraction_keeps_the_backbone_bit_for_bit(base, tmp_path, extra):
+    few = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--weights", str(base)]
+    run_dir = tmp_path / "run"
+    train_quietly(*few, "--freeze", "backbone", "--epochs", "2", *extra, "--run-dir", str(run_dir))
+    before, after = (keras.saving.load_model(d / "model.keras", compile=False) for d in (base, run_dir))
+    assert changed(arrays(before), arrays(after)) == {"head"}
+    for name in ("mean", "variance"):
+        mine, theirs = (getattr(m.get_layer("normalization"), name) for m in (before, after))
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_fine_tuning_thaws_what_was_frozen(base, tmp_path):
+    run = few_run(base, tmp_path, *PHASES, "--stage-rate-decay", "0.5")
+    start = arrays(run.model)
+    trained = arrays(keras.saving.load_model(base / "model.keras", compile=False))
+    assert changed(trained, start) == set()
+    run.fit([], last_epoch=2)
+    now = arrays(run.model)
+    assert {name.partition("_")[0] for name in changed(start, now)} == {"stage3", "head"}
+    assert len(changed(start, now)) == len([name for name in start if name.startswith("stage3")]) + 1
+    run.fit([])
+    assert changed(start, arrays(run.model)) == start.keys()
+    rates = [row["learning_rate"] for row in run.progression.history]
+    assert max(rates[2:]) <= 0.1 * 0.02 < max(rates[:2])
+
+
+class StopAt(keras.callbacks.Callback):
+    """End `fit` as a kill would, after a step."""
+
+    def __init__(self, run: TrainingRun, step: int) -> None:
+        super().__init__()
+        self.run, self.step = run, step
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if self.run.progression.step == self.step:
+            raise KeyboardInterrupt
+
+
+RESUMED = (*PHASES, "--checkpoint-steps", "1", "--stage-rate-decay", "0.5")
+
+
+def bits(run: TrainingRun) -> list[bytes]:
+    variables = run.model.variables + run.model.optimizer.variables
+    return [variable.numpy().tobytes() for variable in variables]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base, tmp_path_factory) -> list[bytes]:
+    run = few_run(base, tmp_path_factory.mktemp("whole"), *RESUMED)
+    run.fit([])
+    assert run.total_steps == 20
+    return bits(run)
+
+
+# Five steps an epoch: in the first phase, at the thaw, and in the middle of the second.
+@pytest.mark.parametrize("step", [3, 10, 13])
+def test_a_run_resumes_bit_for_bit_in_either_phase(base, tmp_path, uninterrupted, step):
+    stopped = few_run(base, tmp_path, *RESUMED)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit([StopAt(stopped, step)])
+    resumed = few_run(base, tmp_path, *RESUMED)
+    assert resumed.progression.step == step
+    resumed.fit([])
+    assert bits(resumed) == uninterrupted
+
+
+def test_resume_needs_the_weights_that_the_run_began_with(base, tmp_path, capsys):
+    arguments = [*SETTINGS, "--data", f"folder:{base.parent / 'few'}", *FEW, *PHASES]
+    own = tmp_path / "own.keras"
+    own.write_bytes((base / "model.keras").read_bytes())
+    few_run(base, tmp_path / "run", *PHASES)
+    run_dir = ["--run-dir", str(tmp_path / "run")]
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    config["transfer"]["weights"] = str(own)
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    network = keras.saving.load_model(own, compile=False)
+    network.get_layer("stem_conv").kernel.assign(network.get_layer("stem_conv").kernel * 2)
+    network.save(own)
+    assert train.main([*arguments, *run_dir, "--weights", str(own), "--resume"]) == 2
+    assert "--resume needs the weights that the run began with" in capsys.readouterr().err
+    own.unlink()
+    assert train.main(["--resume", *run_dir]) == 2
+    assert capsys.readouterr().err == f"error: --weights must exist; received {own}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--freeze", "stage9"], "unknown --freeze 'stage9'; did you mean 'stage4'?"),
+        (["--freeze", "stage4"], "--freeze must name a part of resnet8 "),
+        (["--width", "8"], "--weights must fit the network; "),
+    ],
+)
+def test_what_does_not_fit_leaves_nothing(base, tmp_path, capsys, arguments, message):
+    run_dir = tmp_path / "run"
+    few = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--weights", str(base)]
+    assert train.main([*SETTINGS, *few, *arguments, "--run-dir", str(run_dir)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+    assert not run_dir.exists()
+
+
+def test_transfer_beats_as_many_epochs_from_scratch(base, tmp_path):
+    few = ["--data", f"folder:{base.parent / 'few'}", *FEW]
+    phases = ["--freeze", "stage1", "--epochs", "2", "--finetune-epochs", "2"]
+    weights = ["--weights", str(base), "--finetune-rate", "0.5"]
+    scratch, transferred = [], []
+    for seed in ("0", "1"):
+        own = ["--seed", seed, "--run-dir"]
+        scratch.append(train_quietly(*few, "--epochs", "4", *own, str(tmp_path / f"scratch{seed}")))
+        transferred.append(train_quietly(*few, *weights, *phases, *own, str(tmp_path / f"transferred{seed}")))
+    # 1,000 test pictures in all: the difference of two shares near a half has a deviation of 2.2
+    # points. Measured: 53 and 44 % from scratch, 61 and 63 % after transfer.
+    assert np.mean(transferred) > np.mean(scratch) + 0.05

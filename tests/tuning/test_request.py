@@ -1,0 +1,206 @@
+"""From the command line of `python -m tuning` to the plan, and the one line for bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.option import flag
+from pipeline.config.presets import PRESETS, preset
+from pipeline.console import quiet_start
+from pipeline.errors import UserError
+from tests.commands import ROOT
+from tuning.__main__ import main
+from tuning.request import parse_tuning_request
+from tuning.space.limits import Limits
+from tuning.space.narrowing import HYPERPARAMETERS
+from tuning.space.search_space import describe_space, search_space
+
+
+def plan_of(arguments: str):
+    return parse_tuning_request(arguments.split()).plan
+
+
+def searched(arguments: str) -> set[str]:
+    return {dimension.name for dimension in plan_of(arguments).space}
+
+
+def test_what_a_search_is_where_nothing_is_asked():
+    request = parse_tuning_request([])
+    plan, config = request.plan, preset("cifar10").with_own_width()
+    assert (plan.config, plan.space, plan.limits) == (config, search_space(config), Limits())
+    assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("bayesian", 20, 3, 3)
+    assert (plan.stop_weak, request.workers, request.list_space) == (True, 1, False)
+    assert request.out == Path("runs/tuning-cifar10-bayesian")
+
+
+def test_each_flag_reaches_the_plan():
+    arguments = (
+        "digits --tuner random --max-trials 7 --out here --confirm 2x5 --no-stop-weak --workers 3 "
+        "--max-parameters 100000 --max-mac 5000000 --max-bytes-int8 65536 --max-latency-ms 1.5 "
+        "--epochs 4 --seed 9 --only width,dropout --space dropout=0.1|0.2"
+    )
+    request = parse_tuning_request(arguments.split())
+    plan = request.plan
+    assert plan.config == preset("digits").with_values({"epochs": 4, "seed": 9})
+    assert [(d.name, d.choices) for d in plan.space] == [("width", (8, 12, 16, 24)), ("dropout", (0.1, 0.2))]
+    assert plan.limits == Limits(100_000, 5_000_000, 65_536, 1.5)
+    assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("random", 7, 2, 5)
+    assert (plan.stop_weak, request.workers, request.out) == (False, 3, Path("here"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gone"),
+    [
+        ("", set()),
+        ("--width 16 --dropout 0.1", {"width", "dropout"}),
+        ("--width 64", {"width"}),  # given is given, at its default too
+        ("--peak-learning-rate 0.3", {"peak_learning_rate", "adaptive_learning_rate"}),
+        ("--optimizer sgd", {"optimizer", "adaptive_learning_rate"}),
+        ("--optimizer adamw", {"optimizer", "peak_learning_rate"}),
+        (
+            "--optimizer adamw --peak-learning-rate 0.001",
+            {"optimizer", "peak_learning_rate", "adaptive_learning_rate"},
+        ),
+        ("--policy none", {"policy", "randaugment_magnitude"}),
+        ("--policy randaugment", {"policy"}),
+        ("--mixup 0.3", {"mixing", "mixing_alpha"}),
+        ("--cutmix 0", {"mixing", "mixing_alpha"}),
+        ("--space width=16 --only width,dropout", set(HYPERPARAMETERS) - {"dropout"}),
+        ("--epochs 3 --seed 1 --no-deterministic", set()),
+    ],
+)
+def test_what_is_given_is_fixed_and_out_of_the_space(arguments, gone):
+    assert searched(arguments) == set(HYPERPARAMETERS) - gone
+    given = [word for word in arguments.split() if word.startswith("--")]
+    values = plan_of(arguments).config.values()
+    for name, value in values.items():
+        if flag(name) in given and not isinstance(value, bool):
+            asked = arguments.split()[arguments.split().index(flag(name)) + 1]
+            assert value == type(value)(asked)
+
+
+def test_a_file_or_a_preset_fixes_nothing(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"model": {"width": 8}}')
+    request = parse_tuning_request(["--config", str(path)])
+    assert {dimension.name for dimension in request.plan.space} == set(HYPERPARAMETERS)
+    assert request.plan.config.model.width == 8
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, and no way on to TensorFlow."""
+    monkeypatch.chdir(tmp_path)
+    needless = lambda: pytest.fail("went on to load TensorFlow")  # noqa: E731
+    monkeypatch.setattr(quiet_start, "load_tensorflow_quietly", needless)
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+WHOLE, NUMBER = "must be a whole number, above 0; received", "must be a number, above 0; received"
+BAD_INPUTS = [
+    ("--tuner bayesan", "unknown --tuner 'bayesan'; did you mean 'bayesian'? known: bayesian, "),
+    ("--tuner", "argument --tuner: expected one argument"),
+    ("--max-trials 0", "--max-trials: must be a whole number, at least 1; received '0'"),
+    ("--max-trials -2", "--max-trials: must be a whole number, at least 1; received '-2'"),
+    ("--max-trials 2.5", "--max-trials: must be a whole number, at least 1; received '2.5'"),
+    ("--max-trial 5", "unknown flag '--max-trial'; did you mean '--max-trials'? see --help"),
+    ("--workers 0", "--workers: must be a whole number, at least 1; received '0'"),
+    *(
+        (f"--confirm {text}", f"must be CONFIGURATIONSxSEEDS, as in 3x3; received '{text}'")
+        for text in ("3", "0x3", "3x0", "3x", "x3", "3x3x3", "axb", "1.5x2", "3X3")
+    ),
+    *(
+        (f"--{name} {text}", f"argument --{name}: {WHOLE} '{text}'")
+        for name in ("max-parameters", "max-mac", "max-bytes-int8")
+        for text in ("0", "-1", "1.5")
+    ),
+    *(
+        (f"--max-latency-ms {text}", f"argument --max-latency-ms: {NUMBER} '{text}'")
+        for text in ("0", "-1", "nan", "inf", "fast")
+    ),
+    ("--space widht=16", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
+    ("--space width=-1", "--width must be at least 0 and at most 1024; received -1"),
+    ("--space=", "separated by commas; received ''"),
+    ("--only widht", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
+    ("--only=", "unknown hyperparameter ''"),
+    ("--width 16 --only width", "needs a hyperparameter to vary; received none, all are fixed"),
+    (
+        "--tuner grid --only width,dropout",
+        "--tuner grid needs choices, as in --space "
+        "dropout=A|B|C, or --only other hyperparameters; received 0..0.5",
+    ),
+    ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("--config missing.json", "a configuration file must be readable; missing.json: No such"),
+    ("--epochs 0", "--epochs must be at least 1; received 0"),
+    # Seeds of the confirmation follow the search's; the last one must be a seed as well.
+    ("--seed 2147483647", "2147483647"),
+    ("--confirm 1x2147483648", "2147483648"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUTS)
+def test_bad_input_is_answered_with_one_line(arguments, message, folder, capsys):
+    with pytest.raises(UserError):
+        parse_tuning_request(arguments.split())
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_grid_needs_choices_alone(folder):
+    assert searched("--tuner grid --only width,optimizer") == {"width", "optimizer"}
+    assert searched("--tuner grid --only dropout --space dropout=0|0.1") == {"dropout"}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run in a process of its own, which lists on stderr what it imports."""
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tuning", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["digits", "--list-space"], 0),
+        (["--space", "width=16..x"], 2),
+        (["--max-latency-ms", "nan"], 2),
+    ],
+)
+def test_an_answer_needs_no_tensorflow_and_writes_nothing(arguments, code, tmp_path):
+    answer = run(tmp_path, *arguments)
+    assert answer.returncode == code
+    imported = [line for line in answer.stderr.splitlines() if line.startswith("import time:")]
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported}
+    assert "tuning" in modules
+    assert not modules & {"tensorflow", "keras", "keras_tuner", "numpy", "scipy", "sklearn"}
+    own = [line for line in answer.stderr.splitlines() if line not in imported]
+    assert len(own) == (1 if code else 0)
+    assert all(line.startswith("error: ") for line in own)
+    assert bool(answer.stdout) is not bool(code)
+    assert list(tmp_path.iterdir()) == []
+    if "--list-space" in arguments:
+        assert answer.stdout == describe_space(search_space(preset("digits"))) + "\n"
+    if "--help" in arguments:
+        assert {"--tuner", "--space", "--max-latency-ms", "--width"} <= set(answer.stdout.split())
+
+
+def test_every_preset_can_be_searched():
+    for name in PRESETS:
+        assert plan_of(name).config == preset(name).with_own_width()

@@ -1,0 +1,111 @@
+"""Results of trials: the order of their scores, and the file that keeps them."""
+
+import dataclasses
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tests.tuning.samples import make_result
+from tuning.trials.results import COMPLETED, FAILED, STOPPED, best_first, load_result, score_of
+
+ENTROPIES = (0.0, 1e-6, 0.1, 1.0, 2.3, 10.0, 1e3, 1e6)
+HUGE = (1e16, 1e308, math.inf)
+SIZES = (1, 2, 3, 100, 359, 10_000, 50_000)
+"""Pictures of a validation split."""
+
+
+def as_computed(share: float) -> float:
+    return share
+
+
+def as_measured(share: float) -> float:
+    """Keras' metrics are float32."""
+    return float(np.float32(share))
+
+
+@pytest.mark.parametrize("rounded", [as_computed, as_measured])
+@pytest.mark.parametrize("pictures", SIZES)
+def test_one_picture_more_beats_any_cross_entropy(pictures, rounded):
+    for right in {0, 1, pictures // 3, pictures // 2, pictures - 1} - {pictures}:
+        fewer, more = rounded(right / pictures), rounded((right + 1) / pictures)
+        for worst, best in itertools.product(ENTROPIES + HUGE, repeat=2):
+            assert score_of(more, worst, pictures) > score_of(fewer, best, pictures)
+
+
+@pytest.mark.parametrize("pictures", SIZES)
+@pytest.mark.parametrize("accuracy", [0.0, 1 / 3, 0.5, 1.0])
+def test_equal_accuracies_are_ranked_by_cross_entropy(accuracy, pictures):
+    scores = [score_of(accuracy, entropy, pictures) for entropy in (*ENTROPIES, math.inf)]
+    assert all(better > worse for better, worse in itertools.pairwise(scores))
+    # Beyond 1e16 float64 rounds h / (1 + h) to 1: no order any more, but no wrong one either.
+    scores = [score_of(accuracy, entropy, pictures) for entropy in ENTROPIES + HUGE]
+    assert scores == sorted(scores, reverse=True)
+    assert all(math.isfinite(score) for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "cross_entropy", "pictures", "score"),
+    [(0.5, 0.0, 10, 0.5), (0.5, 1.0, 10, 0.475), (0.75, 3.0, 2, 0.5625), (1.0, math.inf, 5, 0.9)],
+)
+def test_score_by_hand(accuracy, cross_entropy, pictures, score):
+    # A few roundings of float64.
+    assert score_of(accuracy, cross_entropy, pictures) == pytest.approx(score, rel=1e-15)
+    result = make_result(0, accuracy, cross_entropy=cross_entropy, pictures=pictures)
+    assert result.score == score_of(accuracy, cross_entropy, pictures)
+
+
+def test_what_failed_has_no_score():
+    failed = make_result(0, None, status=FAILED, cross_entropy=None, pictures=None, best_epoch=None)
+    assert failed.score is None
+    assert make_result(0, 0.5, status=STOPPED).score == make_result(0, 0.5).score
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        make_result(7, 0.1 + 0.2, cross_entropy=1 / 3, accuracies=(0.1, 0.1 + 0.2)),
+        make_result(7, 0.0, cross_entropy=math.inf, accuracies=(0.0,)),
+        make_result(
+            8,
+            None,
+            status=FAILED,
+            reason='loss is no longer finite, "nan"',
+            cross_entropy=None,
+            pictures=None,
+            best_epoch=None,
+            epochs=0,
+            seconds=0.0,
+            values={"width": 8, "optimizer": "sgd", "peak_learning_rate": 1e-3},
+        ),
+    ],
+)
+def test_a_result_comes_back_as_it_was_saved(result, tmp_path):
+    path = tmp_path / "result.json"
+    result.save(path)
+    loaded = load_result(path)
+    assert loaded == result
+    assert isinstance(loaded.accuracies, tuple)
+    assert list(tmp_path.iterdir()) == [path]
+    assert json.loads(path.read_text()).keys() == {f.name for f in dataclasses.fields(result)}
+
+
+def test_best_first():
+    failed = make_result(6, None, status=FAILED, cross_entropy=None, pictures=None)
+    results = [
+        make_result(5, 0.9),
+        make_result(4, 0.9),
+        make_result(3, 0.99, status=STOPPED),
+        make_result(2, 0.8, cross_entropy=0.5),
+        make_result(1, 0.8, cross_entropy=0.9),
+        make_result(0, 0.91, cross_entropy=9.0),
+        failed,
+    ]
+    before = list(results)
+    ordered = best_first(results)
+    assert [result.trial for result in ordered] == ["0000", "0004", "0005", "0002", "0001"]
+    assert {result.status for result in ordered} == {COMPLETED}
+    assert results == before
+    assert best_first([failed]) == []

@@ -1,0 +1,260 @@
+"""What one trial does: fails alone, stops where it is weak, keeps the test split out of it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras_tuner.engine.trial import Trial as OracleTrial
+
+from pipeline.config.config import Config, load_values
+from pipeline.data.prepare import PreparedData, prepare_data
+from pipeline.data.splits import describe_splits
+from pipeline.errors import UserError
+from pipeline.training.checkpoint import Interrupted
+from pipeline.training.run import TrainingRun
+from pipeline.training.train import Ground, prepare_ground
+from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, use_small_network
+from tuning import __main__ as command
+from tuning.hypermodel import ClassifierHyperModel
+from tuning.oracles.oracles import ORACLES
+from tuning.plan import SearchPlan
+from tuning.request import parse_tuning_request
+from tuning.search_directory import SearchDirectory
+from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
+from tuning.trials.trial import CONFIRMATION_SEED, FIRST_EPOCH, LAST_EPOCH, PARENT, Trial
+from tuning.tuner import SearchTuner
+
+VALUES = {"peak_learning_rate": 0.05, "weight_decay": 1e-4}
+
+
+def plan_of(*arguments: str) -> SearchPlan:
+    return parse_tuning_request([*SETTINGS, "--max-trials", "4", *arguments]).plan
+
+
+@pytest.fixture(scope="module")
+def ground() -> Ground:
+    return prepare_ground(plan_of().config)
+
+
+@pytest.fixture(autouse=True)
+def _small_network_and_no_test_split(monkeypatch):
+    """Whatever reads a picture of the test split fails."""
+    use_small_network(monkeypatch)
+    examples = PreparedData.examples
+
+    def guarded(self: PreparedData, split: str) -> Any:
+        if split == "test":
+            raise AssertionError("a search must not read the test split")
+        return examples(self, split)
+
+    monkeypatch.setattr(PreparedData, "examples", guarded)
+
+
+@pytest.fixture
+def directory(tmp_path) -> SearchDirectory:
+    directory = SearchDirectory(tmp_path / "search")
+    directory.trials.mkdir(parents=True)
+    return directory
+
+
+@pytest.fixture
+def train(directory, ground) -> Callable[..., TrialResult]:
+    """Train a trial of the directory's search."""
+
+    def train_one(name: str, *arguments: str, **values: Any) -> TrialResult:
+        trial = Trial(name, {**VALUES, **values}, plan_of(*arguments), directory)
+        return trial.train(ground, lambda trial, accuracies: None)
+
+    return train_one
+
+
+def raise_in_fit(monkeypatch, error: BaseException) -> None:
+    def fit(self: TrainingRun, *arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(TrainingRun, "fit", fit)
+
+
+def leave_results(
+    directory: SearchDirectory, accuracies: tuple[float, ...], count: int, first: int = 0
+) -> None:
+    for name in (f"{number:04d}" for number in range(first, first + count)):
+        directory.run(name).path.mkdir()
+        TrialResult(
+            name,
+            SEARCH,
+            COMPLETED,
+            VALUES,
+            0,
+            max(accuracies),
+            0.1,
+            153,
+            best_epoch=accuracies.index(max(accuracies)) + 1,
+            epochs=len(accuracies),
+            accuracies=accuracies,
+        ).save(directory.result(name))
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_alone(train, directory) -> None:
+    # So long a step takes every weight past the greatest float32, 3.4e38, soon.
+    result = train("0000", peak_learning_rate=1e38)
+    assert result.status == FAILED
+    assert "became" in result.reason or "finite" in result.reason
+    assert result.score is None
+    assert directory.results() == [result]
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), MemoryError()]
+)
+def test_too_little_memory_fails_the_trial_alone(train, monkeypatch, error) -> None:
+    raise_in_fit(monkeypatch, error)
+    result = train("0000")
+    assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
+
+
+def test_memory_that_does_not_suffice_to_build_fails_the_trial(train, monkeypatch) -> None:
+    def build(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tuning.trials.trial.open_run", build)
+    assert train("0000").reason.startswith("out of memory")
+    assert train("0000").status == FAILED
+
+
+def test_an_error_of_tensorflow_fails_the_trial_alone(train, directory, monkeypatch) -> None:
+    raise_in_fit(monkeypatch, tf.errors.InternalError(None, None, "cuDNN said no"))
+    result = train("0000")
+    path = directory.run("0000").path / "error.txt"
+    assert (result.status, result.reason) == (FAILED, f"InternalError, see {path}")
+    assert "Traceback" in path.read_text()
+    assert "cuDNN said no" in path.read_text()
+
+
+def test_pictures_that_vanish_end_the_search(train, directory, monkeypatch) -> None:
+    raise_in_fit(monkeypatch, tf.errors.NotFoundError(None, None, "a.png; No such file"))
+    with pytest.raises(UserError, match=r"pictures must stay where they are .*a\.png"):
+        train("0000")
+    assert directory.results() == []
+
+
+def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys, monkeypatch) -> None:
+    raise_in_fit(monkeypatch, UserError("history.csv must be writable; No space left on device"))
+    arguments = [*SETTINGS, "--max-trials", "2", "--out", str(tmp_path / "search")]
+    assert command.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error == "error: history.csv must be writable; No space left on device\n"
+    assert SearchDirectory(tmp_path / "search").results() == []
+
+
+def test_any_other_exception_ends_the_search(directory, ground, monkeypatch) -> None:
+    error = ZeroDivisionError("a fault of this program")
+    raise_in_fit(monkeypatch, error)
+    plan = plan_of()
+    oracle = ORACLES["random"](plan, lambda values: True, directory.results, lambda trial: None)
+    model = ClassifierHyperModel(plan.config, ground)
+    tuner = SearchTuner(oracle, model, directory, lambda trial, accuracies: None)
+    with pytest.raises(ZeroDivisionError) as caught:
+        tuner.search()
+    assert caught.value is error
+    assert directory.results() == []
+    # It is given out again once the fault is gone.
+    assert [type(trial) for trial in oracle.ongoing_trials.values()] == [OracleTrial]
+
+
+def test_a_trial_that_has_ended_is_not_trained_again(train, directory, monkeypatch) -> None:
+    # As where a kill comes before the oracle knows of the result.
+    leave_results(directory, (0.2, 0.5, 0.4), count=1)
+    raise_in_fit(monkeypatch, AssertionError("nothing is left to train"))
+    assert [train("0000")] == directory.results()
+
+
+def test_a_weak_trial_stops_early_and_says_so(train, directory) -> None:
+    # Nothing is better than the others' 100 %; two epochs are the grace.
+    leave_results(directory, (1.0, 1.0, 1.0), count=3)
+    result = train("0003")
+    assert (result.status, result.epochs, len(result.accuracies)) == (STOPPED, 2, 2)
+    assert result.accuracy == max(result.accuracies)
+
+
+def test_a_confirmation_trains_whole_with_its_own_seed_on_the_same_splits(train, directory) -> None:
+    searched = train("0000")
+    assert (searched.status, searched.epochs, searched.seed) == (COMPLETED, EPOCHS, 0)
+    leave_results(directory, (1.0, 1.0, 1.0), first=1, count=3)
+    again = train("0004", **{CONFIRMATION_SEED: 1})
+    assert (again.purpose, again.status, again.epochs) == (CONFIRMATION, COMPLETED, EPOCHS)
+    assert again.seed == 1
+    assert again.values == searched.values
+    assert again.accuracies != searched.accuracies
+    splits = [json.loads(directory.run(name).splits.read_text()) for name in ("0000", "0004")]
+    assert splits[0] == splits[1]
+    # And what it recorded leads to them again.
+    config = Config().with_values(load_values(directory.run("0004").config))
+    assert config.run.seed == 1
+    data = prepare_data(config)
+    assert describe_splits(data.source, data.splits) == splits[0]
+
+
+def arrays_of(path: Path) -> dict[str, bytes]:
+    with np.load(path) as file:
+        return {name: file[name].tobytes() for name in file.files if name != "progression"}
+
+
+def test_what_hyperband_goes_on_with_ends_as_if_it_had_never_stopped(train, directory) -> None:
+    hyperband = ("--tuner", "hyperband")
+    whole = train("0000", *hyperband)
+    parent = train("0001", *hyperband, **{LAST_EPOCH: 1})
+    assert (parent.status, parent.epochs) == (STOPPED, 1)
+    kept = sorted(directory.run("0001").path.rglob("*"))
+    child = train("0002", *hyperband, **{PARENT: "0001", FIRST_EPOCH: 1, LAST_EPOCH: EPOCHS})
+    assert (child.status, child.epochs) == (COMPLETED, EPOCHS - 1)
+    assert child.accuracies == whole.accuracies
+    assert (child.accuracy, child.cross_entropy) == (whole.accuracy, whole.cross_entropy)
+    assert timeless_history(directory.run("0002").history) == timeless_history(directory.run("0000").history)
+    for name in (f"step_{EPOCHS * STEPS_PER_EPOCH:09d}.npz", "best.npz"):
+        ours, theirs = (arrays_of(directory.run(t).checkpoints / name) for t in ("0002", "0000"))
+        assert ours == theirs
+    # It went on with a copy.
+    attempts = directory.run("0002").path / "attempts.json"
+    assert json.loads(attempts.read_text())["step"] == STEPS_PER_EPOCH
+    assert sorted(directory.run("0001").path.rglob("*")) == kept
+    assert directory.results()[1] == parent
+
+
+class _Killed(BaseException):
+    """Ends a process as a kill does: nothing is tidied up."""
+
+
+def test_what_ends_its_process_three_times_at_one_step_is_given_up(train, monkeypatch) -> None:
+    raise_in_fit(monkeypatch, _Killed())
+    for _ in range(3):
+        with pytest.raises(_Killed):
+            train("0000")
+    result = train("0000")
+    assert result.status == FAILED
+    assert result.reason == "its process ended 3 times at step 0 (out of memory?)"
+
+
+def test_ctrl_c_while_the_network_is_built_is_no_attempt(train, monkeypatch) -> None:
+    def build(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as building:
+        building.setattr("tuning.trials.trial.open_run", build)
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                train("0000")
+    assert train("0000").status != FAILED
+
+
+def test_stopping_a_trial_on_purpose_never_gives_it_up(train, monkeypatch) -> None:
+    with monkeypatch.context() as stopping:
+        raise_in_fit(stopping, Interrupted())
+        for _ in range(4):
+            with pytest.raises(Interrupted):
+                train("0000")
+    assert train("0000").status == COMPLETED

@@ -1,0 +1,169 @@
+"""How a search proposes: KerasTuner's oracles, each keeping the promises of `SearchOracle`."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
+
+from tuning.oracles.search_oracle import SearchOracle
+from tuning.oracles.surrogate import propose, spread
+from tuning.plan import SearchPlan
+from tuning.space.search_space import Values, settle
+from tuning.trials.median_stopping import believed_gain
+from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult
+
+MAX_DRAWS = 1000
+"""Random configurations that are looked at before a space counts as exhausted."""
+
+
+class _DrawingOracle(SearchOracle):
+    """Replaces KerasTuner's random draws by ones that are allowed and new."""
+
+    def _random_values(self) -> Values | None:
+        if first := self.first():
+            return first
+        tried = self.tried()
+        for _ in range(MAX_DRAWS):
+            # It returns None, too early, where a few draws in a row were tried before.
+            values = super()._random_values()
+            if values and values not in tried and self.allowed(values):
+                return values
+        return None
+
+
+class RandomOracle(_DrawingOracle, keras_tuner.oracles.RandomSearchOracle):
+    """Proposes at random."""
+
+
+class HyperbandOracle(_DrawingOracle, keras_tuner.oracles.HyperbandOracle):
+    """Proposes at random, and trains the better ones for longer (Li et al. 2018).
+
+    It begins with the bracket that has as many trials as there may be, not with the largest.
+    """
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        allowed: Callable[[Values], bool],
+        results: Callable[[], list[TrialResult]],
+        ended: Callable[[str], None],
+    ) -> None:
+        super().__init__(
+            plan,
+            allowed,
+            results,
+            ended,
+            max_epochs=plan.config.total_epochs,
+            # It begins again from the first bracket, until there are trials enough.
+            hyperband_iterations=10**9,
+        )
+        while self._current_bracket and not self._fits():
+            self._current_bracket -= 1
+        self._largest_bracket = self._current_bracket
+        self._brackets = []
+        self._start_new_bracket()
+
+    def _increment_bracket_num(self) -> None:
+        super()._increment_bracket_num()
+        self._current_bracket = min(self._current_bracket, self._largest_bracket)
+
+    def _fits(self) -> bool:
+        """Whether the bracket has trials enough and configurations enough to be gone through."""
+        sizes = [self._get_size(self._current_bracket, n) for n in range(self._current_bracket + 1)]
+        return sum(sizes) <= self.plan.max_trials and (
+            not is_finite(self.plan)
+            or sizes[0] <= sum(self.allowed(values) for values in combinations(self.plan))
+        )
+
+
+class GridOracle(SearchOracle):
+    """Proposes every combination in turn; the last hyperparameter varies fastest."""
+
+    def propose_trial(self, trial_id: str) -> dict[str, Any]:
+        """Propose the first combination that is new and allowed."""
+        tried = self.tried()
+        begin = [first] if (first := self.first()) else []
+        for values in itertools.chain(begin, combinations(self.plan)):
+            if values not in tried and self.allowed(values):
+                return {"status": TrialStatus.RUNNING, "values": values}
+        return {"status": TrialStatus.STOPPED}
+
+
+def is_finite(plan: SearchPlan) -> bool:
+    """Whether there are only so many configurations."""
+    return all(dimension.choices for dimension in plan.space)
+
+
+def combinations(plan: SearchPlan) -> Iterator[Values]:
+    """Yield every combination of the choices, each once."""
+    seen = set()
+    names = [dimension.name for dimension in plan.space]
+    for choices in itertools.product(*(dimension.choices for dimension in plan.space)):
+        values = settle(plan.space, dict(zip(names, choices, strict=True)))
+        key = tuple(values.items())
+        if key not in seen:
+            seen.add(key)
+            yield values
+
+
+class BayesianOracle(SearchOracle):
+    """Proposes what a Gaussian process expects to improve the most."""
+
+    def propose_trial(self, trial_id: str) -> dict[str, Any]:
+        """Propose the start, then a few spread points, then by the process."""
+        values = self.first() or self._spread() or self._by_process()
+        if values is None:
+            return {"status": TrialStatus.STOPPED}
+        return {"status": TrialStatus.RUNNING, "values": values}
+
+    def _spread(self) -> Values | None:
+        tried = self.tried()
+        if len(tried) >= count_random_starts(self.plan):
+            return None
+        for number in range(len(tried), len(tried) + MAX_DRAWS):
+            values = spread(self.plan.space, number, self.plan.config.run.seed)
+            if values not in tried and self.allowed(values):
+                return values
+        return None
+
+    def _by_process(self) -> Values | None:
+        running = [trial.trial_id for trial in self.unfinished()]
+        scores = believed_scores(self.results())
+        known, waiting = [], []
+        for trial in self.searched():
+            if trial.trial_id in running:
+                waiting.append(self.values_of(trial))
+            else:
+                known.append((self.values_of(trial), scores[trial.trial_id]))
+        seed = self.plan.config.run.seed
+        return propose(self.plan.space, known, waiting, seed, self.allowed)
+
+
+def believed_scores(results: Sequence[TrialResult]) -> dict[str, float | None]:
+    """Return each trial's score, of what was stopped the one that it would have come to."""
+    completed = [r.accuracies for r in results if r.purpose == SEARCH and r.status == COMPLETED]
+    return {
+        result.trial: result.score + believed_gain(len(result.accuracies), completed)
+        if result.status == STOPPED
+        else result.score
+        for result in results
+    }
+
+
+def count_random_starts(plan: SearchPlan) -> int:
+    """Count the trials before the process proposes: the start and points spread at random.
+
+    One more than there are hyperparameters, but at most a quarter of the trials, and 3 to 10.
+    """
+    return min(max(min(len(plan.space) + 1, plan.max_trials // 4), 3), 10)
+
+
+ORACLES: dict[str, type[SearchOracle]] = {
+    "bayesian": BayesianOracle,
+    "random": RandomOracle,
+    "grid": GridOracle,
+    "hyperband": HyperbandOracle,
+}
+"""Name of each tuner -> its oracle."""

@@ -1,0 +1,58 @@
+"""What a search leaves: the table of trials, pictures, TensorBoard's HParams."""
+
+from collections.abc import Sequence
+
+from tuning.cost import Cost, Costs
+from tuning.plan import SearchPlan
+from tuning.report.hyperparameter_plots import plot_hyperparameters, plot_parallel
+from tuning.report.importance import importance
+from tuning.report.pareto import plot_pareto
+from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
+from tuning.report.trials_table import write_trials
+from tuning.search_directory import SearchDirectory
+from tuning.space.hparams import write_hparams
+from tuning.space.search_space import apply
+from tuning.trials.confirmation import Confirmed
+from tuning.trials.results import COMPLETED, FAILED, SEARCH, TrialResult
+
+
+def write_report(
+    plan: SearchPlan,
+    directory: SearchDirectory,
+    costs: Costs,
+    results: Sequence[TrialResult],
+    confirmed: Sequence[Confirmed],
+) -> None:
+    """Write trials.csv, the plots and TensorBoard's HParams.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    by_trial: dict[str, Cost] = {
+        result.trial: costs.of(apply(result.values, plan.config)) for result in results
+    }
+    searched = [result for result in results if result.purpose == SEARCH]
+    write_trials(directory.table, results, by_trial, plan.space)
+    write_hparams(results, directory.tensorboard, plan.space)
+    plot_progress(searched, directory.plots / "progress.png")
+    plot_hyperparameters(plan.space, searched, directory.plots / "hyperparameters.png")
+    plot_parallel(plan.space, searched, directory.plots / "parallel_coordinates.png")
+    plot_importance(importance(plan.space, searched), directory.plots / "importance.png")
+    plot_pareto(searched, by_trial, directory.plots / "pareto.png")
+    reference = next((one.name for one in confirmed if one.is_start), "")
+    accuracies = {one.name: one.accuracies for one in confirmed}
+    plot_confirmation(accuracies, reference, directory.plots / "confirmation.png")
+
+
+def describe_saving(plan: SearchPlan, results: Sequence[TrialResult]) -> str:
+    """Say how many epochs were not trained, for their configurations were weak."""
+    searched = [r for r in results if r.purpose == SEARCH and r.status != FAILED]
+    # Hyperband goes on with a configuration in a trial of its own.
+    tried = {tuple(result.values.items()) for result in searched}
+    whole = {tuple(result.values.items()) for result in searched if result.status == COMPLETED}
+    planned = len(tried) * plan.config.total_epochs
+    saved = planned - sum(result.epochs for result in searched)
+    return (
+        f"{len(tried - whole)} of {len(tried)} configurations did not train to the end, which "
+        f"saved {saved:,} of {planned:,} epochs ({saved / planned:.0%})"
+    )

@@ -1,0 +1,165 @@
+"""`--space` and its like: narrow what is searched, or fix it.
+
+Standard library only: the command line must answer without importing TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from pipeline.config.config import SECTION_OF, Config
+from pipeline.config.presets import preset
+from pipeline.errors import UserError, unknown
+from tuning.space.search_space import Dimension, Space, Value, apply, own_values, search_space, setting
+
+HYPERPARAMETERS = tuple(dimension.name for dimension in search_space(preset("cifar10")))
+"""All that there are; the settings that a search starts from may leave some without effect."""
+
+FORM = "--space takes NAME=VALUE, NAME=LOW..HIGH or NAME=A|B|..., separated by commas"
+
+
+def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
+    """Narrow or fix dimensions, as in `peak_learning_rate=1e-3..1,optimizer=sgd|adamw,width=16`.
+
+    Values may lie outside of what is searched by default, as far as the setting allows.
+
+    Returns:
+        What is left to search, and `config` with what was fixed.
+
+    Raises:
+        UserError: an unknown name, a value that the setting does not allow, or an empty or
+            contradictory range.
+    """
+    by_name = {dimension.name: dimension for dimension in space}
+    asked: dict[str, str] = {}
+    for item in text.split(","):
+        name, equals, values = (part.strip() for part in item.partition("="))
+        if not name or not equals or not values:
+            raise UserError(f"{FORM}; received {item.strip()!r}")
+        if name not in HYPERPARAMETERS:
+            raise unknown("hyperparameter", name, HYPERPARAMETERS)
+        if name not in by_name:
+            raise UserError(f"--space must name what is open; received {name}, which is fixed")
+        if name in asked:
+            raise UserError(f"--space must name a hyperparameter once; received {name} twice")
+        asked[name] = values
+    for name, values in asked.items():
+        by_name[name] = _narrow_one(by_name[name], values, config)
+    for name in asked:
+        _check_condition(by_name[name], by_name)
+    return _settle(tuple(by_name.values()), config)
+
+
+def _settle(space: Space, config: Config) -> tuple[Space, Config]:
+    """Move what has one value and always matters from the space into the settings.
+
+    What matters only beside some values of another stays in the space with its one value.
+    """
+    # Conditions that always hold go first, and then each time that something is fixed.
+    space = fix(space, config, ())
+    while fixed := {d.name: d.choices[0] for d in space if len(d.choices) == 1 and not d.when}:
+        config = apply(fixed, config)
+        space = fix(space, config, fixed)
+    return space, config
+
+
+def fix(space: Space, config: Config, names: Collection[str]) -> Space:
+    """Leave the named dimensions out of the space, at the values that `config` has for them.
+
+    What depends on one of them matters always from then on, or never and is left out as well.
+    """
+    own = own_values(config)
+    left = []
+    for dimension in space:
+        if dimension.name in names:
+            continue
+        if dimension.when:
+            name, wanted = dimension.when
+            if name in names and own[name] not in wanted:
+                continue
+            condition = next((other for other in space if other.name == name), None)
+            if name in names or condition is None or set(condition.choices) <= set(wanted):
+                dimension = dataclasses.replace(dimension, when=None)
+            elif not set(condition.choices) & set(wanted):
+                continue
+        left.append(dimension)
+    return tuple(left)
+
+
+def keep_only(space: Space, config: Config, names: Collection[str]) -> Space:
+    """Fix everything but the named dimensions.
+
+    Raises:
+        UserError: a name that there is not.
+    """
+    for name in names:
+        if name not in HYPERPARAMETERS:
+            raise unknown("hyperparameter", name, HYPERPARAMETERS)
+    open_ones = {dimension.name for dimension in space}
+    left = fix(space, config, open_ones - set(names))
+    for name in open_ones & set(names) - {dimension.name for dimension in left}:
+        raise UserError(
+            f"--only must name what has an effect; received {name}, which depends on what is fixed"
+        )
+    return left
+
+
+def _narrow_one(dimension: Dimension, text: str, config: Config) -> Dimension:
+    name = dimension.name
+    low, dots, high = text.partition("..")
+    if not dots:
+        values = {_parse(dimension, part.strip(), config) for part in text.split("|")}
+        return dataclasses.replace(dimension, choices=_in_order(values, dimension))
+    if not dimension.is_ordered:
+        raise UserError(f"--space {name} must be one or more of its names; received {text!r}")
+    bounds = _parse(dimension, low.strip(), config), _parse(dimension, high.strip(), config)
+    if bounds[0] > bounds[1]:
+        raise UserError(f"--space {name} must be LOW..HIGH with LOW <= HIGH; received {text!r}")
+    if dimension.log and bounds[0] <= 0:
+        raise UserError(f"--space {name} is searched in the logarithm, above 0; received {text!r}")
+    if bounds[0] == bounds[1]:
+        return dataclasses.replace(dimension, choices=bounds[:1])
+    if not dimension.choices:
+        return dataclasses.replace(dimension, low=bounds[0], high=bounds[1])
+    within = tuple(c for c in dimension.choices if bounds[0] <= c <= bounds[1])
+    if not within:
+        raise UserError(
+            f"--space {name} must hold one of {', '.join(map(str, dimension.choices))}, or name "
+            f"others as A|B; received {text!r}"
+        )
+    return dataclasses.replace(dimension, choices=within)
+
+
+def _in_order(values: set[Value], dimension: Dimension) -> tuple[Value, ...]:
+    if dimension.is_ordered:
+        return tuple(sorted(values))
+    known = [choice for choice in dimension.choices if choice in values]
+    return (*known, *sorted(values - set(known)))
+
+
+def _parse(dimension: Dimension, text: str, config: Config) -> Value:
+    """Read a value of a dimension, held to the rules of the settings it stands for."""
+    name = dimension.name
+    if name == "mixing" and text not in dimension.choices:
+        raise unknown("--space mixing", text, dimension.choices)
+    kind = setting(name).type if name in SECTION_OF else str if name == "mixing" else float
+    try:
+        value = kind(text)
+    except ValueError:
+        rule = "a whole number" if kind is int else "a number"
+        raise UserError(f"--space {name} must be {rule}; received {text!r}") from None
+    if name == "augment_strength" and not 0 <= value < float("inf"):
+        raise UserError(f"--space {name} must be at least 0 and finite; received {text!r}")
+    # Raises where the setting does not allow it.
+    apply({"mixing": "mixup", name: value} if name == "mixing_alpha" else {name: value}, config)
+    return value
+
+
+def _check_condition(dimension: Dimension, by_name: Mapping[str, Dimension]) -> None:
+    if dimension.when and dimension.when[0] in by_name:
+        name, wanted = dimension.when
+        choices = by_name[name].choices
+        if not set(choices) & set(wanted):
+            raise UserError(
+                f"--space {dimension.name} matters only where {name} is "
+                f"{' or '.join(map(str, wanted))}; received {name}={'|'.join(map(str, choices))}"
+            )

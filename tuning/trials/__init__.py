@@ -1,0 +1,1 @@
+"""One trial: how it is trained, stopped early, recorded and confirmed."""

@@ -1,0 +1,88 @@
+"""What one trial found out, and what it is worth."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.run_directory import write_whole
+from tuning.space.search_space import Values
+
+SEARCH, CONFIRMATION = "search", "confirmation"
+COMPLETED, STOPPED, FAILED = "completed", "stopped early", "failed"
+
+
+def score_of(accuracy: float, cross_entropy: float, pictures: int) -> float:
+    """Rank by accuracy and, where a small validation split ties, by cross-entropy:
+
+        score = a - h / (1 + h) / (2 n)
+
+    The last term is less than half a picture, so that it never outweighs one.
+
+    Args:
+        accuracy: a, share of the validation pictures.
+        cross_entropy: h, nats a picture, at least 0.
+        pictures: n, of the validation split.
+    """
+    if math.isinf(cross_entropy):
+        return accuracy - 1 / (2 * pictures)
+    return accuracy - cross_entropy / (1 + cross_entropy) / (2 * pictures)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial: hyperparameters trained once, and measured on validation alone.
+
+    Attributes:
+        trial: its name, four digits.
+        purpose: `search` or `confirmation`.
+        status: `completed`, `stopped early` (as one of the weak) or `failed`.
+        values: hyperparameters by name.
+        seed: of the training.
+        accuracy: on validation, of the best epoch; None where it failed, as all that follow.
+        cross_entropy: of that epoch, nats.
+        pictures: validation pictures.
+        best_epoch: which it was, from 1.
+        epochs: that this trial trained.
+        seconds: that it took.
+        accuracies: on validation after each epoch.
+        reason: why it failed.
+    """
+
+    trial: str
+    purpose: str
+    status: str
+    values: Values
+    seed: int
+    accuracy: float | None = None
+    cross_entropy: float | None = None
+    pictures: int | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    accuracies: tuple[float, ...] = ()
+    reason: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """What it is worth; None where it failed."""
+        if self.status == FAILED:
+            return None
+        return score_of(self.accuracy, self.cross_entropy, self.pictures)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, in whole."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_whole(path, lambda aside: aside.write_text(text))
+
+
+def load_result(path: Path) -> TrialResult:
+    """Read what `TrialResult.save` wrote."""
+    content = json.loads(path.read_text())
+    return TrialResult(**{**content, "accuracies": tuple(content["accuracies"])})
+
+
+def best_first(results: list[TrialResult]) -> list[TrialResult]:
+    """Return those that completed, best first; of equals the earlier one."""
+    completed = [result for result in results if result.status == COMPLETED]
+    return sorted(completed, key=lambda result: (-result.score, result.trial))
