@@ -1,8 +1,8 @@
-"""How fast one picture is classified: Keras, TFLite and their peers side by side, on the CPU.
+"""How fast one image is classified: Keras, TFLite and their peers side by side, on the CPU.
 
     python -m benchmarks.inference
 
-ResNet-18 of each width, batches of one picture; TFLite's int8 file against its float32 one.
+ResNet-18 of each width, batches of one image; TFLite's int8 file against its float32 one.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def prepare(folder: Path, width: int, arguments: argparse.Namespace) -> Contende
     """Write the files of one width into `folder`, and list who runs them.
 
     Raises:
-        UserError: the pictures are too small for the network.
+        UserError: the images are too small for the network.
     """
     size, span = arguments.image_size, arguments.seconds
     with own_process() as process:

@@ -1,6 +1,6 @@
-"""What benchmarks.inference measures: the same network in each runtime, a picture at a time.
+"""What benchmarks.inference measures: the same network in each runtime, an image at a time.
 
-The weights are random and the pictures noise: the work is the same whatever the numbers are. Each
+The weights are random and the images noise: the work is the same whatever the numbers are. Each
 contender has its input encoded beforehand.
 """
 
@@ -19,17 +19,17 @@ from benchmarks.measure import Measure
 from export.tflite.interpreter import LiteRTModel
 from pipeline.console.quiet_start import load_tensorflow_quietly
 
-CLASSES, PICTURES = 10, 16
+CLASSES, IMAGES = 10, 16
 PIXEL_MEAN, PIXEL_DEVIATION = 127.5, 73.9
 
 
-def pictures(size: int) -> np.ndarray:
-    """Draw the pictures that all contenders see, uint8 [16, size, size, 3]."""
-    return np.random.default_rng(0).integers(0, 256, (PICTURES, size, size, 3), np.uint8)
+def images(size: int) -> np.ndarray:
+    """Draw the images that all contenders see, uint8 [16, size, size, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
 
 
 def channels_first(images: np.ndarray) -> list[np.ndarray]:
-    """Turn pictures into batches of one, float32 [1, 3, height, width]."""
+    """Turn images into batches of one, float32 [1, 3, height, width]."""
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
     return [plane[None] for plane in planes]
 
@@ -38,11 +38,11 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     """Write network.keras, float32.tflite and int8.tflite; return the stem of the network.
 
     Raises:
-        UserError: the pictures are too small for the network.
+        UserError: the images are too small for the network.
     """
     load_tensorflow_quietly()
     from export.convert.converter import Converter, quantize_to_int8
-    from export.convert.network import write_single_picture_graph
+    from export.convert.network import write_single_image_graph
     from export.quantize.ranges import Calibrator
     from pipeline.config.settings import ModelConfig
     from pipeline.models import build_model, resolve_stem
@@ -57,10 +57,10 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
         seed=0,
     )
     network.save(folder / "network.keras")
-    write_single_picture_graph(network, folder / "graph")
+    write_single_image_graph(network, folder / "graph")
     float32 = Converter(folder / "graph", [layer.name for layer in network.layers]).float32()
     (folder / "float32.tflite").write_bytes(float32)
-    ranges = Calibrator(float32, pictures(size)).full
+    ranges = Calibrator(float32, images(size)).full
     (folder / "int8.tflite").write_bytes(quantize_to_int8(float32, ranges))
     return resolve_stem(model, size)
 
@@ -90,7 +90,7 @@ def write_onnx_files(folder: Path, width: int, size: int, stem: str) -> None:
     logging.disable(logging.WARNING)
     names = ("float32.onnx", "prepared.onnx", "int8.onnx")
     float32, prepared, int8 = (str(folder / name) for name in names)
-    batches = channels_first(pictures(size))
+    batches = channels_first(images(size))
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         # The newer exporter would need onnxscript besides.
         network, example = torch_network(width, stem), (torch.from_numpy(batches[0]),)
@@ -152,13 +152,13 @@ def _load_keras(file: Path, size: int) -> tuple[Any, list[np.ndarray]]:
     import keras
 
     network = keras.models.load_model(file, compile=False)
-    return network, [image[None].astype(np.float32) for image in pictures(size)]
+    return network, [image[None].astype(np.float32) for image in images(size)]
 
 
 def tflite(file: Path, size: int, seconds: float, threads: int) -> Measure:
     """Build LiteRT with its default delegate."""
     model = LiteRTModel(file.read_bytes(), threads=threads)
-    return measuring(model.run, [model.encode(image[None]) for image in pictures(size)], seconds)
+    return measuring(model.run, [model.encode(image[None]) for image in images(size)], seconds)
 
 
 def torch_eager(width: int, stem: str, size: int, seconds: float, threads: int) -> Measure:
@@ -169,7 +169,7 @@ def torch_eager(width: int, stem: str, size: int, seconds: float, threads: int) 
     network = torch_network(width, stem).to(memory_format=torch.channels_last)
     batches = [
         torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
-        for batch in channels_first(pictures(size))
+        for batch in channels_first(images(size))
     ]
     return measuring(torch.inference_mode()(network), batches, seconds)
 
@@ -181,5 +181,5 @@ def onnx(file: Path, size: int, seconds: float, threads: int) -> Measure:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    batches = [{"pixels": batch} for batch in channels_first(pictures(size))]
+    batches = [{"pixels": batch} for batch in channels_first(images(size))]
     return measuring(lambda batch: session.run(None, batch), batches, seconds)

@@ -27,7 +27,7 @@ from benchmarks.measure import (
 )
 from pipeline.console.quiet_start import load_tensorflow_quietly
 
-PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
+IMAGES, CLASSES, BATCH_SIZE = 50_000, 10, 128
 CROP_PADDING, CUTOUT = 4, 8
 BUFFERED_BATCHES = 32
 """More than any contender can have in stock when its turn comes; they are not counted."""
@@ -35,11 +35,11 @@ BUFFERED_BATCHES = 32
 BAR_KERAS, BAR_TORCH = 5.0, 1.0
 
 
-def random_pictures() -> tuple[np.ndarray, np.ndarray]:
+def random_images() -> tuple[np.ndarray, np.ndarray]:
     """Draw images, uint8 [50000, 32, 32, 3], and labels, int64 [50000]."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
-    return images, rng.integers(0, CLASSES, PICTURES)
+    images = rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
+    return images, rng.integers(0, CLASSES, IMAGES)
 
 
 def _measure_batches(batches: Iterator, seconds: float) -> Measure:
@@ -65,15 +65,15 @@ def ours(seconds: float) -> Measure:
 
     from pipeline.config.settings import AugmentConfig
     from pipeline.data.batches import Examples, build_training_batches
-    from pipeline.data.table import ArrayPictures, Source
+    from pipeline.data.table import ArrayImages, Source
 
     tf.config.experimental.enable_op_determinism()
-    images, labels = random_pictures()
+    images, labels = random_images()
     names = tuple(str(label) for label in range(CLASSES))
-    no_digests = np.zeros((PICTURES, 0), np.uint8)
-    source = Source("random", names, labels, no_digests, ArrayPictures(images), provided={})
+    no_digests = np.zeros((IMAGES, 0), np.uint8)
+    source = Source("random", names, labels, no_digests, ArrayImages(images), provided={})
     batches = build_training_batches(
-        Examples(source, np.arange(PICTURES), image_size=32),
+        Examples(source, np.arange(IMAGES), image_size=32),
         AugmentConfig(crop_padding=CROP_PADDING, flip="horizontal", cutout=CUTOUT),
         global_batch_size=BATCH_SIZE,
         seed=0,
@@ -89,7 +89,7 @@ def keras(seconds: float, variant: str) -> Measure:
     from benchmarks.keras_batches import keras_batches
 
     batches = keras_batches(
-        *random_pictures(), variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
+        *random_images(), variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
     )
     return _measure_batches(iter(batches), seconds)
 
@@ -101,7 +101,7 @@ def torch(seconds: float, threads: int, workers: int) -> Measure:
     from benchmarks.torch_batches import AugmentedBatches, load_in_workers
 
     torch.set_num_threads(threads)
-    images, labels = (torch.from_numpy(array) for array in random_pictures())
+    images, labels = (torch.from_numpy(array) for array in random_images())
     batches = AugmentedBatches(images, labels, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT)
     return _measure_batches(load_in_workers(batches, workers) if workers else iter(batches), seconds)
 
@@ -116,7 +116,7 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     contenders = {
         "ours": (ours, (arguments.seconds,)),
-        "Keras, crop by picture": (keras, (arguments.seconds, "image")),
+        "Keras, crop by image": (keras, (arguments.seconds, "image")),
         "Keras, translation by batch": (keras, (arguments.seconds, "translation")),
         "Keras, one crop a batch (less work)": (keras, (arguments.seconds, "batch")),
     }
@@ -132,7 +132,7 @@ def main() -> None:
         if equal_work:
             best = fastest(rates, equal_work)
             comparisons.append(Comparison(f"ours / {best}", ratios(rates["ours"], rates[best]), bar))
-    settings = {"pictures": PICTURES, "pixels": 32, "batch_size": BATCH_SIZE, **vars(arguments)}
+    settings = {"images": IMAGES, "pixels": 32, "batch_size": BATCH_SIZE, **vars(arguments)}
     report("input_pipeline", settings, rates, comparisons, load_before)
 
 

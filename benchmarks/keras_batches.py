@@ -11,7 +11,7 @@ from benchmarks.measure import CORES
 
 PREFETCHED_BATCHES = 4
 MID_GREY = 128
-Picture = Callable[[tf.Tensor], tf.Tensor]
+Image = Callable[[tf.Tensor], tf.Tensor]
 
 
 def keras_batches(
@@ -20,13 +20,13 @@ def keras_batches(
     """Shuffle, crop after padding, flip and cut out, without end.
 
     Args:
-        images: uint8 [pictures, size, size, 3].
-        labels: int64 [pictures].
+        images: uint8 [images, size, size, 3].
+        labels: int64 [images].
         variant: how the crop is drawn, as Keras' RandomCrop draws one crop a call:
-            image: RandomCrop for each picture, the rest for the batch.
-            translation: RandomTranslation, nearest pixel, for the batch, drawn for each picture.
-            batch: RandomCrop for the batch. One crop for all its pictures: less work.
-        batch_size: pictures a batch.
+            image: RandomCrop for each image, the rest for the batch.
+            translation: RandomTranslation, nearest pixel, for the batch, drawn for each image.
+            batch: RandomCrop for the batch. One crop for all its diagrams: less work.
+        batch_size: images a batch.
         padding: pixels on each side, mirrored.
         cutout: side in pixels of the grey square. Keras' nearest to cutout is RandomErasing of
             a fixed area; its square is never clipped at the border.
@@ -46,15 +46,15 @@ def keras_batches(
     def vary_batch(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return erase(flip(crop_batch(images), training=True), training=True), labels
 
-    pictures = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(images)).repeat()
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(images)).repeat()
     if crop_one is not None:
-        pictures = _map(pictures, vary_one)
-    batches = _map(pictures.batch(batch_size, drop_remainder=True), vary_batch)
+        dataset = _map(dataset, vary_one)
+    batches = _map(dataset.batch(batch_size, drop_remainder=True), vary_batch)
     return batches.prefetch(PREFETCHED_BATCHES)
 
 
-def _crops(variant: str, size: int, padding: int) -> tuple[Picture | None, Picture]:
-    """Return what crops one picture, if anything does, and what crops the batch."""
+def _crops(variant: str, size: int, padding: int) -> tuple[Image | None, Image]:
+    """Return what crops one image, if anything does, and what crops the batch."""
     if variant == "translation":
         share = padding / size
         layer = layers.RandomTranslation(share, share, fill_mode="reflect", interpolation="nearest")

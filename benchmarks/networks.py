@@ -3,8 +3,8 @@
     python -m benchmarks.networks
     python -m benchmarks.networks --image-size 224 --classes 1000
 
-Each network of its paper's width, a picture at a time, on one thread of the CPU. The weights are
-random and the pictures noise: size and work are the same whatever the numbers are.
+Each network of its paper's width, an image at a time, on one thread of the CPU. The weights are
+random and the images noise: size and work are the same whatever the numbers are.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, pictures, tflite
+from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, images, tflite
 from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns, own_process, seconds
 from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
 from pipeline.config.settings import ModelConfig
@@ -30,7 +30,7 @@ from pipeline.console.tables import plain_table
 from pipeline.errors import UserError
 
 LARGE_PIXELS = 96
-"""Size of pictures from which the networks with four stages are shown alone."""
+"""Size of images from which the networks with four stages are shown alone."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Cost:
         width: channels of the first stage.
         stem: `cifar`, `imagenet` or `deep`; `auto` where there is none.
         parameters: trainable weights.
-        multiply_adds: for one picture.
+        multiply_adds: for one image.
         int8_bytes: size of the int8 .tflite file.
     """
 
@@ -53,9 +53,9 @@ class Cost:
 
 
 def networks_for(image_size: int) -> list[str]:
-    """Name the networks that are made for such pictures.
+    """Name the networks that are made for such images.
 
-    Three stages end in maps a quarter as large as the first: 56 x 56 for pictures of 224 px and a
+    Three stages end in maps a quarter as large as the first: 56 x 56 for images of 224 px and a
     large stem, where four end in 7 x 7. The plain networks would flatten even larger ones.
     """
     if image_size < LARGE_PIXELS:
@@ -71,7 +71,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     """Write a network's int8 file as `python -m export` would after training.
 
     Raises:
-        UserError: the pictures are too small for the network.
+        UserError: the images are too small for the network.
     """
     load_tensorflow_quietly()
     import keras
@@ -92,7 +92,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
         seed=0,
     )
     parameters, cost = count_parameters(network), sum(multiply_adds(network).values())
-    content = preview_int8(network, pictures(size))
+    content = preview_int8(network, images(size))
     graph = read_graph(content)
     verify_built_in(graph)
     verify_integer_only(graph)
@@ -105,7 +105,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Cost], dict[str, l
     """Return what each network costs, and its latency in ms in each round.
 
     Raises:
-        UserError: the pictures are too small for a network.
+        UserError: the images are too small for a network.
     """
     size, costs = arguments.image_size, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,9 @@ class AugmentedBatches(IterableDataset):
     """Shuffle, crop after padding, flip and cut out, without end.
 
     Args:
-        images: uint8 [pictures, size, size, 3].
-        labels: int64 [pictures].
-        batch_size: pictures a batch.
+        images: uint8 [images, size, size, 3].
+        labels: int64 [images].
+        batch_size: images a batch.
         padding: pixels on each side, mirrored.
         cutout: side in pixels of the grey square.
 
@@ -44,13 +44,13 @@ class AugmentedBatches(IterableDataset):
 def crop_and_flip(
     images: torch.Tensor, rows: torch.Tensor, shifts: torch.Tensor, mirrored: torch.Tensor
 ) -> torch.Tensor:
-    """Shift pictures `rows` over a mirrored border, then mirror some.
+    """Shift images `rows` over a mirrored border, then mirror some.
 
     Whole lines first, then the bytes of each line: on one thread 1.5 times as fast as one gather
     of pixels, 2.5 times as fast as windows of a padded batch (as_strided).
 
     Args:
-        images: uint8 [pictures, size, size, 3].
+        images: uint8 [images, size, size, 3].
         rows: int64 [batch].
         shifts: int64 [2, batch], down and to the right, in pixels.
         mirrored: bool [batch].

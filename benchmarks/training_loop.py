@@ -1,4 +1,4 @@
-"""A run as train.py sets it up, on random pictures, and what its loop adds to its steps."""
+"""A run as train.py sets it up, on random images, and what its loop adds to its steps."""
 
 import contextlib
 import io
@@ -18,13 +18,13 @@ from pipeline.config.presets import preset
 from pipeline.data.batches import build_training_batches
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.data.splits import Splits
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from pipeline.run_directory import RunDirectory
 from pipeline.training.devices import build_strategy
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import fit_showing_progress
 
-PICTURES, CLASSES, BATCH_SIZE = 50_000, 10, 128
+IMAGES, CLASSES, BATCH_SIZE = 50_000, 10, 128
 NEVER_SECONDS = 1e9
 
 
@@ -89,15 +89,15 @@ def _config(width: int, precision: str) -> Config:
 
 
 def _random_data(steps: int) -> PreparedData:
-    """Draw 50,000 pictures; an epoch of `steps` steps, and one batch to validate with."""
+    """Draw 50,000 images; an epoch of `steps` steps, and one batch to validate with."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
-    labels = rng.integers(0, CLASSES, PICTURES)
+    images = rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
+    labels = rng.integers(0, CLASSES, IMAGES)
     names = tuple(str(label) for label in range(CLASSES))
-    no_digests = np.zeros((PICTURES, 0), np.uint8)
-    source = Source("random", names, labels, no_digests, ArrayPictures(images), provided={})
+    no_digests = np.zeros((IMAGES, 0), np.uint8)
+    source = Source("random", names, labels, no_digests, ArrayImages(images), provided={})
     few = np.arange(BATCH_SIZE)
-    train = np.resize(np.arange(PICTURES), steps * BATCH_SIZE)
+    train = np.resize(np.arange(IMAGES), steps * BATCH_SIZE)
     return PreparedData(source, Splits(train, validation=few, calibration=few, test=few), 32)
 
 

@@ -87,11 +87,11 @@ def compare_loop(arguments: argparse.Namespace, precision: str) -> tuple[dict[st
             loop_seconds, arguments.width, precision, arguments.rounds, arguments.steps
         ).result()
     every = Config().run.checkpoint_seconds
-    pictures = arguments.steps * BATCH_SIZE
+    images = arguments.steps * BATCH_SIZE
     # The blocks hold no checkpoint; a run saves one every so many seconds.
     seconds["loop"] = [block * (1 + save / every) for block in seconds["loop"]]
     rates = {
-        f"{precision}, {name}": [pictures / block for block in blocks]
+        f"{precision}, {name}": [images / block for block in blocks]
         for name, blocks in (("loop", seconds["loop"]), ("batch in memory", seconds["memory"]))
     }
     loop, memory = rates.values()

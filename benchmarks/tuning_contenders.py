@@ -35,12 +35,12 @@ class Curve:
     Attributes:
         accuracies: on validation.
         cross_entropies: there, nats.
-        pictures: of validation.
+        images: of validation.
     """
 
     accuracies: tuple[float, ...]
     cross_entropies: tuple[float, ...]
-    pictures: int
+    images: int
 
     def seen(self, epochs: int, trial: str, values: Values, seed: int) -> TrialResult:
         """Return what a trial of the first epochs finds out, as a trial records it."""
@@ -54,7 +54,7 @@ class Curve:
             seed,
             accuracies[best],
             self.cross_entropies[best],
-            self.pictures,
+            self.images,
             best + 1,
             epochs,
             accuracies=accuracies,

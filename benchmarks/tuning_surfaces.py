@@ -89,7 +89,7 @@ def surface_task(name: str) -> Task:
         accuracy = BEST - loss * (function(np.where(mirrored, 1 - point, point)) - least)
         noise = np.random.default_rng([seed, zlib.crc32(json.dumps(values).encode())])
         accuracies = tuple((learning_curve(accuracy, 1 + point[0]) + noise.normal(0, NOISE, EPOCHS)).tolist())
-        return Curve(accuracies, (0.0,) * EPOCHS, pictures=1)
+        return Curve(accuracies, (0.0,) * EPOCHS, images=1)
 
     points = np.random.default_rng(0).random((SAMPLE, dimensions))
     share = share_within([curve(values_at(space, point), 0) for point in points], BEST)

@@ -20,7 +20,7 @@ from pipeline.console.progress import Progress
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training.checkpoint import Interrupted, NonFinite
-from pipeline.training.train import Ground, open_run, pictures_in_place, prepare_ground
+from pipeline.training.train import Ground, images_in_place, open_run, prepare_ground
 from tuning.oracles.oracles import combinations
 from tuning.space.narrowing import keep_only, narrow
 from tuning.space.search_space import Space, Values, apply, search_space
@@ -33,8 +33,8 @@ class Recipe:
     Attributes:
         settings: that differ from the preset of the task's name.
         choices: of each hyperparameter, in the form of `--space`.
-        train: most pictures to train on; None for all.
-        validation: most pictures to measure on; None for all.
+        train: most images to train on; None for all.
+        validation: most images to measure on; None for all.
     """
 
     settings: dict[str, Any]
@@ -44,7 +44,7 @@ class Recipe:
 
 
 RECIPES = {
-    # Half a point is 3.8 of the 764 validation pictures.
+    # Half a point is 3.8 of the 764 validation images.
     "digits": Recipe(
         {"width": 8, "epochs": 6, "validation_share": 0.5},
         {
@@ -106,7 +106,7 @@ def fill(table: "CurveTable", missing: list[Values], name: str, config: Config, 
         splits, train=splits.train[: recipe.train], validation=splits.validation[: recipe.validation]
     )
     ground = dataclasses.replace(ground, data=dataclasses.replace(ground.data, splits=splits))
-    table.pictures = len(splits.validation)
+    table.images = len(splits.validation)
     total = done + len(missing)
     with Progress(total, f"training {name}", "configurations", done) as progress:
         for values in missing:
@@ -123,7 +123,7 @@ def train(config: Config, ground: Ground) -> Iterator[tuple[float, float]]:
     Raises:
         KeyboardInterrupt: a signal asked to stop.
     """
-    with tempfile.TemporaryDirectory() as scratch, pictures_in_place():
+    with tempfile.TemporaryDirectory() as scratch, images_in_place():
         directory = RunDirectory(Path(scratch))
         with directory.open():
             run = open_run(config, directory, ground)
@@ -144,7 +144,7 @@ class CurveTable:
     """Learning curves of one task in a JSON file, written anew after each training.
 
     Attributes:
-        pictures: of validation.
+        images: of validation.
 
     Raises:
         UserError: the file is of other settings than `config`, or no such table.
@@ -153,12 +153,12 @@ class CurveTable:
     def __init__(self, path: Path, config: Config) -> None:
         self.path, self._settings = path, dataclasses.asdict(config)
         self._curves: dict[str, list[list[float]]] = {}
-        self.pictures = 0
+        self.images = 0
         if path.exists():
             try:
                 known = json.loads(path.read_text())
                 settings, self._curves = known["settings"], known["curves"]
-                self.pictures = known["pictures"]
+                self.images = known["images"]
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"a table must be as it was written; {path}: {error!r}") from None
             if settings != self._settings:
@@ -170,12 +170,12 @@ class CurveTable:
     def curve(self, values: Values) -> Curve:
         """Return the curve of a configuration."""
         accuracies, cross_entropies = zip(*self._curves[_key(values)], strict=True)
-        return Curve(accuracies, cross_entropies, self.pictures)
+        return Curve(accuracies, cross_entropies, self.images)
 
     def add(self, values: Values, epochs: list[tuple[float, float]]) -> None:
         """Note accuracy and cross-entropy of each epoch, and write the table."""
         self._curves[_key(values)] = [list(epoch) for epoch in epochs]
-        table = {"settings": self._settings, "pictures": self.pictures, "curves": self._curves}
+        table = {"settings": self._settings, "images": self.images, "curves": self._curves}
         text = json.dumps(table, indent=1) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, lambda aside: aside.write_text(text))

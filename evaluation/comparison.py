@@ -28,7 +28,7 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
     """Measure every run where that is not done yet, and write the comparison.
 
     Raises:
-        UserError: a run or the place is wrong, or runs were tested on different pictures.
+        UserError: a run or the place is wrong, or runs were tested on different images.
     """
     _check_same_test(request.runs)
     names = _distinct_names([run.path for run in request.runs])
@@ -57,7 +57,7 @@ def build_comparison(
 
     Args:
         reports: name -> the content of its `report.json`.
-        answered: name -> labels and predicted classes of test, int64 [pictures] each.
+        answered: name -> labels and predicted classes of test, int64 [images] each.
     """
     order = sorted(reports, key=lambda name: -_accuracy(reports[name]))
     best = order[0]
@@ -76,7 +76,7 @@ def build_comparison(
     return {
         "made_by": MADE_BY,
         "data": first["run"]["data"],
-        "pictures": first["pictures"]["test"],
+        "images": first["images"]["test"],
         "best": best,
         "costs": list(COSTS),
         "runs": rows,
@@ -108,7 +108,7 @@ def _accuracy(report: Mapping[str, Any]) -> float:
 
 
 def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
-    """How far a run is behind the best, paired picture by picture."""
+    """How far a run is behind the best, paired image by image."""
     labels, predicted = best
     classes = np.eye(1 + max(labels.max(), predicted.max(), other[1].max()))
     return describe_difference(compare(labels, classes[predicted], classes[other[1]]))
@@ -119,7 +119,7 @@ def _check_same_test(runs: Sequence[RunDirectory]) -> None:
     for run, fingerprint in zip(runs, prints, strict=True):
         if fingerprint != prints[0]:
             raise UserError(
-                "runs to compare must be tested on the same pictures; "
+                "runs to compare must be tested on the same images; "
                 f"{runs[0].path} and {run.path} are not (same --data, --seed or --split-seed)"
             )
 

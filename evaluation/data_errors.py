@@ -1,4 +1,4 @@
-"""What the network tells of its data: labels to look at again, hard pictures, uneven classes."""
+"""What the network tells of its data: labels to look at again, hard images, uneven classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from pipeline.finished_run import FinishedRun
 SHOWN = 12
 
 HARDEST_AMONG = 10_000
-"""Pictures of train, evenly spread, that the hardest are looked for among."""
+"""Images of train, evenly spread, that the hardest are looked for among."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures that the network was not trained on, and what it answers for them.
+    """Images that the network was not trained on, and what it answers for them.
 
     Attributes:
-        rows: int64 [pictures], of the table.
+        rows: int64 [images], of the table.
         answers: for them.
         suspects: those whose labels are probably wrong, by their places here.
     """
@@ -37,7 +37,7 @@ class HeldOut:
 
 
 def find_suspects(run: FinishedRun, answers: Mapping[str, Answers], temperature: float) -> HeldOut:
-    """Look for wrong labels among the pictures of the given splits.
+    """Look for wrong labels among the images of the given splits.
 
     Args:
         run: the finished run.
@@ -53,17 +53,17 @@ def find_suspects(run: FinishedRun, answers: Mapping[str, Answers], temperature:
 
 
 def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]:
-    """Build the figures of the suspected labels, with pictures of the first."""
+    """Build the figures of the suspected labels, with images of the first."""
     suspects, names = held_out.suspects, gallery.class_names
     first = suspects.indices[:SHOWN]
     ranked = gallery.describe(held_out.rows[first], held_out.answers.take(first))
-    for place, picture in enumerate(ranked):
-        picture["suggested"] = names[suspects.suggested[place]]
-        picture["margin"] = float(suspects.margins[place])
+    for place, image in enumerate(ranked):
+        image["suggested"] = names[suspects.suggested[place]]
+        image["margin"] = float(suspects.margins[place])
         label = held_out.answers.labels[first[place]]
-        picture["probability"] = float(held_out.answers.probabilities[first[place], label])
+        image["probability"] = float(held_out.answers.probabilities[first[place], label])
     return {
-        "pictures": len(held_out.rows),
+        "images": len(held_out.rows),
         "suspected": len(suspects.indices),
         "estimated_share": suspects.wrong_share,
         "ranked": ranked,
@@ -71,19 +71,19 @@ def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]
 
 
 def describe_hardest(run: FinishedRun, keras: Network, gallery: Gallery) -> dict[str, Any]:
-    """Find pictures of train that the network still gets most wrong: greatest cross-entropy."""
+    """Find images of train that the network still gets most wrong: greatest cross-entropy."""
     examples = run.data.examples("train").spread(HARDEST_AMONG)
-    with Progress(len(examples), "looking for hard pictures", "pictures") as progress:
+    with Progress(len(examples), "looking for hard images", "images") as progress:
         answers = answer_examples([keras], examples, progress)[keras.name]
     hardest = np.argsort(-negative_log_likelihoods(answers), kind="stable")[:SHOWN]
     described = gallery.describe(examples.rows[hardest], answers.take(hardest))
-    for place, picture in zip(hardest, described, strict=True):
-        picture["probability"] = float(answers.probabilities[place, answers.labels[place]])
-    return {"pictures": len(examples), "ranked": described}
+    for place, image in zip(hardest, described, strict=True):
+        image["probability"] = float(answers.probabilities[place, answers.labels[place]])
+    return {"images": len(examples), "ranked": described}
 
 
 def describe_balance(run: FinishedRun) -> dict[str, Any]:
-    """Count the pictures of each class in each split."""
+    """Count the images of each class in each split."""
     classes = len(run.class_names)
     counts = {
         split: np.bincount(run.data.source.labels[rows], minlength=classes).tolist()

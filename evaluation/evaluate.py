@@ -13,8 +13,8 @@ from evaluation.metrics.cost import measure_cost
 from evaluation.networks.deployed import DeployedFile, choose, load_deployed
 from evaluation.networks.networks import deployed_network, keras_network
 from evaluation.page.gallery import Gallery
+from evaluation.page.images import Images
 from evaluation.page.page import write_page
-from evaluation.page.pictures import Pictures
 from evaluation.page.summary import print_next, print_summary
 from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.plan import describe_environment
 from pipeline.run_directory import RunDirectory
-from pipeline.training.train import pictures_in_place
+from pipeline.training.train import images_in_place
 
 FIGURES = 1
 """Counts up when a figure changes its meaning or its place, so that reports are made anew."""
@@ -67,7 +67,7 @@ def evaluate_run(
     if earlier := out.earlier(made_of, whatever):
         print(f"{out.report} is of this very network: it was not measured again")
         return earlier
-    with out.open(), pictures_in_place():
+    with out.open(), images_in_place():
         if out.report.exists():
             print(f"{out.report} is of other settings or files: it will be replaced")
         report = {"made_by": MADE_BY, "made_of": made_of, **evaluator.report()}
@@ -126,12 +126,12 @@ class Evaluator:
         networks = self._measurement.describe()
         temperature = networks["keras"]["calibration"]["temperature"]
         self._held_out = find_suspects(run, self._answers_held_out(), temperature)
-        show = Pictures(self._measurement.test, self._gallery, self._explanation, splits["test"])
+        show = Images(self._measurement.test, self._gallery, self._explanation, splits["test"])
         return {
             "run": _describe_run(run),
             "class_names": list(run.class_names),
             "chance": 1 / len(run.class_names),
-            "pictures": {name: len(rows) for name, rows in splits.items()},
+            "images": {name: len(rows) for name, rows in splits.items()},
             "networks": networks,
             "quantised": show.quantised(run.class_names),
             "mistakes": show.mistakes(),
@@ -156,9 +156,9 @@ class Evaluator:
             )
 
     def _answers_held_out(self) -> dict[str, Answers]:
-        """What Keras answers for every picture that it was not trained on."""
+        """What Keras answers for every image that it was not trained on."""
         calibration = self._run.data.examples("calibration")
-        with Progress(len(calibration), "calibration pictures", "pictures") as progress:
+        with Progress(len(calibration), "calibration images", "images") as progress:
             answers = answer_examples([self._keras], calibration, progress)["keras"]
         measurement = self._measurement
         return {

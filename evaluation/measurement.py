@@ -21,12 +21,12 @@ from pipeline.finished_run import FinishedRun
 
 
 class Measurement:
-    """The networks of a run, measured on its pictures.
+    """The networks of a run, measured on its diagrams.
 
     Args:
         run: the finished run.
         networks: Keras', then those of exported files.
-        corrupted: pictures of test that every corruption is applied to, at most.
+        corrupted: images of test that every corruption is applied to, at most.
         flip: whether flip test-time augmentation is measured too.
 
     Attributes:
@@ -39,7 +39,7 @@ class Measurement:
         self._seed = run.config.run.seed
         self.names = [network.name for network in networks]
         test = len(run.data.splits.test)
-        # A function of test alone, so that runs on the same test see the same pictures.
+        # A function of test alone, so that runs on the same test see the same images.
         self._drawn_by = zlib.crc32(run.splits["test"]["fingerprint"].encode())
         drawn = np.random.default_rng(self._drawn_by).permutation(test)[:corrupted]
         self._corrupted = np.sort(drawn)
@@ -47,11 +47,11 @@ class Measurement:
         fits_prepared = (values["data"], values["image_size"]) == ("cifar10", 32)
         self.prepared = find_prepared() if corrupted and fits_prepared else []
         corruptions = (len(CORRUPTIONS) + len(self.prepared)) * len(SEVERITIES)
-        pictures = len(run.data.splits.validation) + test * (1 + flip)
-        self._total = len(networks) * (pictures + corruptions * len(drawn))
+        images = len(run.data.splits.validation) + test * (1 + flip)
+        self._total = len(networks) * (images + corruptions * len(drawn))
 
     def answer(self) -> None:
-        """Let every network answer for every picture, as it is, mirrored and corrupted."""
+        """Let every network answer for every image, as it is, mirrored and corrupted."""
         with Progress(self._total, "evaluating", "answers") as progress:
             self.validation = self._answer("validation", self._networks, progress)
             self.test = self._answer("test", self._networks, progress)
@@ -119,7 +119,7 @@ class Measurement:
 def answer_examples(
     networks: Sequence[Network], examples: Examples, progress: Progress
 ) -> dict[str, Answers]:
-    """Let every network answer for the pictures of a split: name -> answers."""
+    """Let every network answer for the images of a split: name -> answers."""
     batches = build_evaluation_batches(examples, global_batch_size=BATCH)
     images = (images for images, _, _ in batches.as_numpy_iterator())
     labels = examples.source.labels[examples.rows]

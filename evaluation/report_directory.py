@@ -42,12 +42,12 @@ class ReportDirectory:
 
     @property
     def predictions(self) -> Path:
-        """What each network answers for each picture of test."""
+        """What each network answers for each image of test."""
         return self.path / "predictions.csv"
 
     @property
     def label_errors(self) -> Path:
-        """Pictures whose labels are probably wrong."""
+        """Images whose labels are probably wrong."""
         return self.path / "label_errors.csv"
 
     @contextlib.contextmanager
@@ -126,7 +126,7 @@ class ReportDirectory:
         return {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside if path.exists()}
 
     def write_predictions(self, data: PreparedData, answers: Mapping[str, Answers]) -> None:
-        """Write a row for each picture of test: what it shows and what each network answers.
+        """Write a row for each image of test: what it shows and what each network answers.
 
         Raises:
             UserError: the disk is full, or the like.
@@ -171,7 +171,7 @@ class ReportDirectory:
         write_whole(self.label_errors, write)
 
     def read_predictions(self, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels and what Keras predicted, int64 [pictures] each."""
+        """Return labels and what Keras predicted, int64 [images] each."""
         number = {name: label for label, name in enumerate(class_names)}
         with self.predictions.open(newline="", encoding="utf-8") as file:
             pairs = [(number[row["label"]], number[row["keras_predicted"]]) for row in csv.DictReader(file)]

@@ -11,8 +11,8 @@ from pipeline.console.command_line import Parser
 from pipeline.errors import UserError, unknown
 from pipeline.run_directory import RunDirectory
 
-CORRUPTED_PICTURES = 1000
-"""Test pictures that every corruption is applied to unless told otherwise."""
+CORRUPTED_IMAGES = 1000
+"""Test images that every corruption is applied to unless told otherwise."""
 
 TFLITE_FORMATS = tuple(name for name in FORMATS if name != "saved_model")
 
@@ -26,7 +26,7 @@ class Request:
         out: where the report of one run, or the comparison of several, goes.
         formats: exported files that are measured beside Keras; None for int8, else the smallest.
         flip: measure flip test-time augmentation too.
-        corrupted: test pictures that every corruption is applied to; 0 leaves corruptions out.
+        corrupted: test images that every corruption is applied to; 0 leaves corruptions out.
     """
 
     runs: tuple[RunDirectory, ...]
@@ -80,17 +80,14 @@ def _build_parser() -> Parser:
         "(default: int8, else the smallest there is)",
     )
     parser.add_argument(
-        "--flip",
-        action="store_true",
-        help="also average each picture's answer with that for its mirror image",
+        "--flip", action="store_true", help="also average each image's answer with that for its mirror image"
     )
     parser.add_argument(
         "--corrupted",
         type=_count,
-        default=CORRUPTED_PICTURES,
+        default=CORRUPTED_IMAGES,
         metavar="N",
-        help="test pictures that every corruption is applied to, 0 for none "
-        f"(default: {CORRUPTED_PICTURES:,})",
+        help=f"test images that every corruption is applied to, 0 for none (default: {CORRUPTED_IMAGES:,})",
     )
     return parser
 

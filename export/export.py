@@ -17,7 +17,7 @@ from export.convert.network import (
     build_inference_network,
     export_saved_model,
     with_temperature,
-    write_single_picture_graph,
+    write_single_image_graph,
 )
 from export.errors import ExportFailed
 from export.limits import check_limits
@@ -34,11 +34,11 @@ from export.verify.micro import MicroResult, verify_on_micro
 from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun, load_finished_run
 
-VERIFIED_PICTURES = 32
-"""Real pictures on which exact formats are held to the Keras network."""
+VERIFIED_IMAGES = 32
+"""Real images on which exact formats are held to the Keras network."""
 
-MICRO_PICTURES = 100
-"""Real pictures on which LiteRT and TensorFlow Lite Micro are compared, at most."""
+MICRO_IMAGES = 100
+"""Real images on which LiteRT and TensorFlow Lite Micro are compared, at most."""
 
 QUICK_SECONDS, THOROUGH_SECONDS = 0.2, 3.0
 """Time to measure latency for, without and with `--benchmark`."""
@@ -79,7 +79,7 @@ def export_run(request: Request) -> None:
     print(f"everything lies in {request.out}: model_card.md, report.json")
     if report["files"]:
         print("next:")
-        print(f"  python {shlex.quote(str(request.out / 'run.py'))} PICTURE_OR_FOLDER ...")
+        print(f"  python {shlex.quote(str(request.out / 'run.py'))} IMAGE_OR_FOLDER ...")
 
 
 def say(what: str, text: str) -> None:
@@ -124,10 +124,10 @@ class Exporter:
         say("keras", f"{received:.2%} on test, as in training")
         if self.request.temperature != 1:
             say("temperature", f"{self.request.temperature:g}, folded into the last layer")
-        pictures = f"{len(calibration.images):,} pictures of train, un-augmented"
+        images = f"{len(calibration.images):,} images of train, un-augmented"
         if calibration.left_out:
-            pictures += f"; {calibration.left_out} left out because they are in test too"
-        say("calibration", f"{pictures}, fingerprint {calibration.fingerprint[:16]}")
+            images += f"; {calibration.left_out} left out because they are in test too"
+        say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
 
     def convert(self) -> None:
         """Write the SavedModel and convert to every TFLite format but int8.
@@ -140,7 +140,7 @@ class Exporter:
         if self.request.formats == ("saved_model",):
             return
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            write_single_picture_graph(self.network, Path(scratch))
+            write_single_image_graph(self.network, Path(scratch))
             converter = Converter(Path(scratch), self.layers)
             self.float32 = converter.float32()
             conversions = {
@@ -159,12 +159,12 @@ class Exporter:
                     say(name, f"built-in operations only; {len(content) / 1024:,.1f} KiB")
 
     def verify_scores(self) -> None:
-        """Hold the exact formats to the Keras network, on real pictures.
+        """Hold the exact formats to the Keras network, on real images.
 
         Raises:
-            ExportFailed: a score is too far off; the worst picture is saved.
+            ExportFailed: a score is too far off; the worst image is saved.
         """
-        images = self.found.calibration.images[:VERIFIED_PICTURES]
+        images = self.found.calibration.images[:VERIFIED_IMAGES]
         expected = self.network.predict_on_batch(images)
         if "saved_model" in self.request.formats:
             path = self.folder / FORMATS["saved_model"].file
@@ -174,7 +174,7 @@ class Exporter:
             worst = self.failed / "worst_float32.npz"
             self.found.differences["float32"] = verify_float32(self.float32, images, expected, worst)
         for name, difference in self.found.differences.items():
-            say(name, f"within {difference:.1e} of Keras on {len(images)} pictures")
+            say(name, f"within {difference:.1e} of Keras on {len(images)} images")
 
     def compare(self) -> None:
         """Compare every file but int8 with the Keras network on the whole test split.
@@ -229,11 +229,11 @@ class Exporter:
         Raises:
             ExportFailed: it answers otherwise than LiteRT.
         """
-        images = self.found.calibration.images[:MICRO_PICTURES]
+        images = self.found.calibration.images[:MICRO_IMAGES]
         self.found.micro = micro = verify_on_micro(self.found.files["int8"], images)
         if isinstance(micro, MicroResult):
             arena = f"arena {micro.arena_bytes / 1024:.1f} KiB"
-            say("micro", f"equals LiteRT bit for bit on {micro.pictures} pictures; {arena}")
+            say("micro", f"equals LiteRT bit for bit on {micro.images} images; {arena}")
         else:
             say("micro", f"not run: {micro}")
 
@@ -242,7 +242,7 @@ class Exporter:
         threads, seconds = [1], QUICK_SECONDS
         if self.request.benchmark:
             threads, seconds = sorted({1, os.cpu_count() or 1}), THOROUGH_SECONDS
-        images = self.found.calibration.images[:VERIFIED_PICTURES]
+        images = self.found.calibration.images[:VERIFIED_IMAGES]
         total = len(self.found.files) * len(threads)
         with Progress(total, "measuring latency", "measurements") as progress:
             for name, content in self.found.files.items():

@@ -1,1 +1,1 @@
-"""From raw pictures to a trained, exactly resumable image classifier."""
+"""From raw images to a trained, exactly resumable image classifier."""

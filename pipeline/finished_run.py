@@ -1,4 +1,4 @@
-"""A finished run: its settings, its network and the very pictures it was trained on."""
+"""A finished run: its settings, its network and the very images it was trained on."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class FinishedRun:
         directory: where the run lies.
         config: its settings.
         network: the trained network, stock Keras layers in float32, pixels to logits.
-        data: its pictures and splits.
+        data: its diagrams and splits.
         metrics: what it measured at its end.
         splits: sizes and fingerprints of its splits.
     """
@@ -45,7 +45,7 @@ class FinishedRun:
     def is_reproduced_by(self, accuracy: float) -> bool:
         """Whether `accuracy`, of the network on test, is what the run measured at its end.
 
-        Another device's rounding may turn a picture or two.
+        Another device's rounding may turn an image or two.
         """
         difference = abs(accuracy - self.metrics["test"]["accuracy"])
         return difference <= max(0.002, 2.5 / len(self.data.splits.test))
@@ -55,7 +55,7 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
     """Load everything a finished run left, and the data it began with.
 
     Raises:
-        UserError: the run is missing, unfinished or of another version, or its pictures changed.
+        UserError: the run is missing, unfinished or of another version, or its diagrams changed.
     """
     config = directory.load_finished()
     metrics = directory.read_json(directory.metrics, ("test", "parameters", "multiply_adds"))
@@ -63,7 +63,7 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
     data = prepare_data(config)
     if describe_splits(data.source, data.splits) != recorded:
         raise UserError(
-            f"a finished run needs the pictures that it was trained on; {data.source.name} no "
+            f"a finished run needs the images that it was trained on; {data.source.name} no "
             f"longer has the fingerprints in {directory.splits}"
         )
     network = load_keras_file(directory.model)

@@ -131,7 +131,7 @@ def print_summary(run_dir: Path, metrics: dict[str, Any]) -> None:
     """Print the result, where everything lies and what comes next."""
     test, validation = metrics["test"], metrics["validation"]
     print(
-        f"\ntest accuracy {test['accuracy']:.2%} on {test['pictures']:,} pictures "
+        f"\ntest accuracy {test['accuracy']:.2%} on {test['images']:,} images "
         f"(validation {validation['accuracy']:.2%}, best epoch {validation['best_epoch']})"
     )
     print(f"everything lies in {run_dir}: model.keras, metrics.json, history.csv, plots/")

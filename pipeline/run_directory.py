@@ -67,7 +67,7 @@ class RunDirectory:
 
     @property
     def plots(self) -> Path:
-        """Pictures."""
+        """Images."""
         return self.path / "plots"
 
     @property
@@ -92,7 +92,7 @@ class RunDirectory:
 
     @property
     def problems(self) -> Path:
-        """Files of a picture folder that were left out, and why."""
+        """Files of an image folder that were left out, and why."""
         return self.path / "data_problems.csv"
 
     @property

@@ -21,8 +21,8 @@ from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground
 from tuning.space.limits import Limits
 
-PICTURES = 8
-"""Pictures of train that quantisation looks at and that latency is measured on."""
+IMAGES = 8
+"""Images of train that quantisation looks at and that latency is measured on."""
 
 FREE = ("dropout", "zero_init")
 """Settings of the model section that change nothing in what a deployed network costs."""
@@ -31,7 +31,7 @@ UNITS = {
     "max_parameters": "parameters",
     "max_mac": "multiply-adds",
     "max_bytes_int8": "bytes in int8",
-    "max_latency_ms": "ms a picture",
+    "max_latency_ms": "ms an image",
 }
 """Each of the `Limits` -> what it counts."""
 
@@ -42,9 +42,9 @@ class Cost:
 
     Attributes:
         parameters: trainable weights.
-        multiply_adds: of one picture, see `pipeline.models.cost`.
+        multiply_adds: of one image, see `pipeline.models.cost`.
         int8_bytes: size of the int8 .tflite file.
-        latency_ms: median time of one picture through that file on one thread of this machine, to
+        latency_ms: median time of one image through that file on one thread of this machine, to
             the microsecond.
     """
 
@@ -61,7 +61,7 @@ class Costs:
 
     Args:
         path: the JSON file; what it lacks is measured, and all of it where it is damaged.
-        ground: the pictures, which give the input size and the classes.
+        ground: the images, which give the input size and the classes.
     """
 
     def __init__(self, path: Path, ground: Ground) -> None:
@@ -73,7 +73,7 @@ class Costs:
         """Return what the architecture of `config` costs; measure it where that is not known.
 
         Raises:
-            UserError: the pictures are too small for the network, or the file cannot be written.
+            UserError: the images are too small for the network, or the file cannot be written.
         """
         architecture = self._ground.resolve_input(config)
         name = _name(architecture)
@@ -121,7 +121,7 @@ class Costs:
     @cached_property
     def _images(self) -> np.ndarray:
         train = self._ground.data.examples("train")
-        return load_images(dataclasses.replace(train, rows=train.rows[:PICTURES]))
+        return load_images(dataclasses.replace(train, rows=train.rows[:IMAGES]))
 
 
 def _load(path: Path) -> dict[str, Cost]:

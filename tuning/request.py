@@ -211,7 +211,7 @@ OWN = tuple(flag.removeprefix("--").replace("-", "_") for flag in OWN_FLAGS)
 
 LIMIT_FLAGS: dict[str, tuple[type, str]] = {
     "--max-parameters": (int, "weights of the network"),
-    "--max-mac": (int, "multiply-adds of one picture"),
+    "--max-mac": (int, "multiply-adds of one image"),
     "--max-bytes-int8": (int, "size of the exported int8 file, bytes"),
     "--max-latency-ms": (float, "median time of the int8 file on one thread of this machine"),
 }

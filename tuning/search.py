@@ -72,7 +72,7 @@ class Search:
         # A worker may be there before its chief, who begins the search.
         if directory.search.exists():
             data = self.ground.data
-            directory.check_pictures(describe_splits(data.source, data.splits))
+            directory.check_images(describe_splits(data.source, data.splits))
         self.costs = Costs(directory.costs, self.ground)
         self._allowed: dict[str, bool] = {}
 

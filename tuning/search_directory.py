@@ -62,7 +62,7 @@ class SearchDirectory:
 
     @property
     def plots(self) -> Path:
-        """Pictures."""
+        """Images."""
         return self.path / "plots"
 
     @property
@@ -157,8 +157,8 @@ class SearchDirectory:
                 f"which differs in its {', '.join(differing)}"
             )
 
-    def check_pictures(self, splits: Mapping[str, Any]) -> None:
-        """Hold the pictures to those that the search began with; see `describe_splits`.
+    def check_images(self, splits: Mapping[str, Any]) -> None:
+        """Hold the images to those that the search began with; see `describe_splits`.
 
         Raises:
             UserError: they are others, so that scores could not be compared.
@@ -166,7 +166,7 @@ class SearchDirectory:
         self._begin(self.splits, splits)
         if _read(self.splits) != splits:
             raise UserError(
-                f"a search needs the pictures that it began with; {splits['source']} no longer "
+                f"a search needs the images that it began with; {splits['source']} no longer "
                 f"has the fingerprints in {self.splits}"
             )
 

@@ -43,7 +43,7 @@ class SearchTuner(BaseTuner):
 
         Raises:
             KeyboardInterrupt: a signal asked to stop; everything is saved.
-            UserError: the disk is full, or pictures are gone.
+            UserError: the disk is full, or images are gone.
         """
         try:
             super().search()

@@ -21,11 +21,11 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil a picture.
+    """One way to spoil an image.
 
     Attributes:
         category: noise, blur, weather or digital.
-        distort: a picture float64 [height, width, 3] in [0, 1], a generator and the parameters ->
+        distort: an image float64 [height, width, 3] in [0, 1], a generator and the parameters ->
             float64 [height, width, 3], not yet clipped.
         parameters: name of a parameter of `distort` -> its values, one a severity.
     """
@@ -95,18 +95,18 @@ tail of the blur only.
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int, first: int = 0) -> np.ndarray:
-    """Corrupt each picture of a batch as CIFAR-10-C would.
+    """Corrupt each image of a batch as CIFAR-10-C would.
 
-    Picture i comes out as a function of (its pixels, name, severity, seed, first + i), however a
+    Image i comes out as a function of (its pixels, name, severity, seed, first + i), however a
     split is divided into batches. Values are rounded to the nearest level; the authors' script
-    rounds down, which makes its pictures half a level of 255 darker on average.
+    rounds down, which makes its diagrams half a level of 255 darker on average.
 
     Args:
         images: uint8 [batch, height, width, 3], sides of 8 pixels or more; left as they are.
         name: of `CORRUPTIONS`.
         severity: of `SEVERITIES`.
         seed: of all that is drawn; 0 or more.
-        first: index of the batch's first picture in its split.
+        first: index of the batch's first image in its split.
 
     Returns:
         uint8 [batch, height, width, 3].
@@ -123,6 +123,6 @@ def corrupt(images: np.ndarray, name: str, severity: int, seed: int, first: int 
     corrupted = np.empty_like(images)
     for place, image in enumerate(images):
         generator = np.random.default_rng([seed, zlib.crc32(name.encode()), severity, first + place])
-        picture = corruption.distort(image / 255, generator, **parameters)
-        corrupted[place] = np.rint(255 * np.clip(picture, 0, 1))
+        distorted = corruption.distort(image / 255, generator, **parameters)
+        corrupted[place] = np.rint(255 * np.clip(distorted, 0, 1))
     return corrupted

@@ -1,7 +1,7 @@
 """The corruptions of category blur: each pixel becomes a mean of its neighbours.
 
-A picture is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
-Radii and standard deviations are in pixels of a picture of 32, see `length_scale`.
+An image is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
+Radii and standard deviations are in pixels of an image of 32, see `length_scale`.
 """
 
 import functools
@@ -13,10 +13,10 @@ from scipy import ndimage
 from evaluation.corruptions.scale import length_scale
 
 
-def defocus_blur(picture: np.ndarray, _: np.random.Generator, radius: float, deviation: float) -> np.ndarray:
+def defocus_blur(image: np.ndarray, _: np.random.Generator, radius: float, deviation: float) -> np.ndarray:
     """Spread each pixel over a disk, as a lens does that is out of focus; edges mirror."""
-    kernel = disk(radius, deviation, length_scale(picture))
-    return ndimage.correlate(picture, kernel[:, :, None], mode="mirror")
+    kernel = disk(radius, deviation, length_scale(image))
+    return ndimage.correlate(image, kernel[:, :, None], mode="mirror")
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def disk(radius: float, deviation: float, scale: float) -> np.ndarray:
 
 
 def glass_blur(
-    picture: np.ndarray, generator: np.random.Generator, deviation: float, reach: float, rounds: int
+    image: np.ndarray, generator: np.random.Generator, deviation: float, reach: float, rounds: int
 ) -> np.ndarray:
     """Look through frosted glass: a Gaussian blur, pixels displaced, and the blur once more.
 
@@ -46,12 +46,12 @@ def glass_blur(
     paper speaks of swaps. Those of the authors' script go through NumPy views and only ever copy;
     for its reach of 1 pixel, copying one after the other and all at once are the same.
     """
-    scale = length_scale(picture)
+    scale = length_scale(image)
     blur = functools.partial(ndimage.gaussian_filter, sigma=scale * deviation, mode="nearest", axes=(0, 1))
     reach = max(1, round(scale * reach))
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     moving = np.mgrid[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
-    glass = blur(picture)
+    glass = blur(image)
     for _ in range(rounds):
         rows, columns = moving + generator.integers(-reach, reach, moving.shape)
         glass[tuple(moving)] = glass[rows, columns]
@@ -59,15 +59,15 @@ def glass_blur(
 
 
 def motion_blur(
-    picture: np.ndarray, generator: np.random.Generator, radius: float, deviation: float
+    image: np.ndarray, generator: np.random.Generator, radius: float, deviation: float
 ) -> np.ndarray:
     """Blur along a line at an angle uniform in +-45 degrees, as a camera that moves does."""
     angle = math.radians(generator.uniform(-45, 45))
-    scale = length_scale(picture)
-    return blur_along_line(picture, scale * radius, scale * deviation, angle)
+    scale = length_scale(image)
+    return blur_along_line(image, scale * radius, scale * deviation, angle)
 
 
-def blur_along_line(picture: np.ndarray, radius: float, deviation: float, angle: float) -> np.ndarray:
+def blur_along_line(image: np.ndarray, radius: float, deviation: float, angle: float) -> np.ndarray:
     """Compute sum_i k_i x(p + offset_i), i = 0 .. 2 ceil(radius): ImageMagick's MotionBlurImage.
 
     k is the falling half of a Gaussian, of sum 1, and offset_i the pixel nearest to i times
@@ -75,7 +75,7 @@ def blur_along_line(picture: np.ndarray, radius: float, deviation: float, angle:
     16 bits, which is not done here.
 
     Args:
-        picture: [height, width, ...].
+        image: [height, width, ...].
         radius: pixels.
         deviation: of the Gaussian, pixels.
         angle: radians.
@@ -87,23 +87,23 @@ def blur_along_line(picture: np.ndarray, radius: float, deviation: float, angle:
     rows, columns = (
         reach + np.ceil(steps * slope - 0.5).astype(int) for slope in (math.sin(angle), math.cos(angle))
     )
-    height, width = picture.shape[:2]
-    margins = [(reach, reach)] * 2 + [(0, 0)] * (picture.ndim - 2)
-    padded = np.pad(picture, margins, mode="edge")
-    blurred = np.zeros_like(picture)
+    height, width = image.shape[:2]
+    margins = [(reach, reach)] * 2 + [(0, 0)] * (image.ndim - 2)
+    padded = np.pad(image, margins, mode="edge")
+    blurred = np.zeros_like(image)
     for weight, row, column in zip(weights, rows, columns, strict=True):
         blurred += weight * padded[row : row + height, column : column + width]
     return blurred
 
 
-def zoom_blur(picture: np.ndarray, _: np.random.Generator, limit: float) -> np.ndarray:
-    """Compute the mean of the picture and of its enlargements by 1, 1.01, ... `limit`.
+def zoom_blur(image: np.ndarray, _: np.random.Generator, limit: float) -> np.ndarray:
+    """Compute the mean of the image and of its enlargements by 1, 1.01, ... `limit`.
 
     A camera sees that which moves towards what it photographs. The range's last factor is subject
     to rounding, which is left as it is in the authors' script.
     """
     factors = np.arange(1, limit, 0.01)
-    channels = np.ascontiguousarray(picture.transpose(2, 0, 1))
+    channels = np.ascontiguousarray(image.transpose(2, 0, 1))
     total = channels + sum(enlarge(channels, float(factor)) for factor in factors)
     return total.transpose(1, 2, 0) / (len(factors) + 1)
 

@@ -1,6 +1,6 @@
-"""The corruptions of category digital: what processing and storing does to a picture.
+"""The corruptions of category digital: what processing and storing does to an image.
 
-A picture is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
+An image is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
 """
 
 import io
@@ -12,38 +12,38 @@ from scipy import ndimage
 from evaluation.corruptions.scale import length_scale
 
 
-def contrast(picture: np.ndarray, _: np.random.Generator, factor: float) -> np.ndarray:
-    """Compute mean + factor (x - mean), with the mean of each channel of the picture."""
-    mean = picture.mean(axis=(0, 1))
-    return mean + factor * (picture - mean)
+def contrast(pixels: np.ndarray, _: np.random.Generator, factor: float) -> np.ndarray:
+    """Compute mean + factor (x - mean), with the mean of each channel of the image."""
+    mean = pixels.mean(axis=(0, 1))
+    return mean + factor * (pixels - mean)
 
 
 def elastic_transform(
-    picture: np.ndarray, generator: np.random.Generator, amplitude: float, smoothness: float, shift: float
+    pixels: np.ndarray, generator: np.random.Generator, amplitude: float, smoothness: float, shift: float
 ) -> np.ndarray:
-    """Shear the picture, then displace its pixels by a smooth random field (Simard et al. 2003).
+    """Shear the image, then displace its pixels by a smooth random field (Simard et al. 2003).
 
     The shear is the affine map that moves three corners of a square, a third of the shorter side
     from the centre, by up to `shift` along each axis. The field is noise, uniform in +-1, under a
-    Gaussian of deviation `smoothness`, times `amplitude`. Both read the picture bilinearly; OpenCV,
+    Gaussian of deviation `smoothness`, times `amplitude`. Both read the image bilinearly; OpenCV,
     of which the authors take the shear, rounds positions to 1/32 pixel, which is not done here.
 
     Args:
-        picture: see above.
+        pixels: see above.
         generator: of the corners and the field.
         amplitude: share of the shorter side.
         smoothness: share of the shorter side.
         shift: share of the shorter side.
     """
-    side, size = min(picture.shape[:2]), picture.shape[:2]
-    sheared = _read(picture, _sheared_positions(size, shift * side, generator), mode="mirror")
-    # The Gaussian takes the mean of more draws in a larger picture, in proportion to its side, and
+    side, size = min(pixels.shape[:2]), pixels.shape[:2]
+    sheared = _read(pixels, _sheared_positions(size, shift * side, generator), mode="mirror")
+    # The Gaussian takes the mean of more draws in a larger image, in proportion to its side, and
     # so makes the field smaller by that factor, which would leave displacements as at 32 pixels.
-    pixels = amplitude * side * length_scale(picture)
+    displacement = amplitude * side * length_scale(pixels)
     field = ndimage.gaussian_filter(
         generator.uniform(-1, 1, (2, *size)), smoothness * side, truncate=3, axes=(1, 2)
     )
-    return _read(sheared, np.indices(size) + pixels * field, mode="reflect")
+    return _read(sheared, np.indices(size) + displacement * field, mode="reflect")
 
 
 def _sheared_positions(size: tuple[int, int], shift: float, generator: np.random.Generator) -> np.ndarray:
@@ -57,31 +57,31 @@ def _sheared_positions(size: tuple[int, int], shift: float, generator: np.random
     return np.einsum("ikl,ij->jkl", np.stack([*np.indices(size), np.ones(size)]), back)
 
 
-def _read(picture: np.ndarray, positions: np.ndarray, mode: str) -> np.ndarray:
+def _read(pixels: np.ndarray, positions: np.ndarray, mode: str) -> np.ndarray:
     """Interpolate each channel bilinearly at `positions` [2, height, width]."""
     channels = [
         ndimage.map_coordinates(channel, positions, order=1, mode=mode)
-        for channel in picture.transpose(2, 0, 1)
+        for channel in pixels.transpose(2, 0, 1)
     ]
     return np.stack(channels, axis=2)
 
 
-def pixelate(picture: np.ndarray, _: np.random.Generator, share: float) -> np.ndarray:
+def pixelate(pixels: np.ndarray, _: np.random.Generator, share: float) -> np.ndarray:
     """Shrink both sides to a `share`, rounded down, and enlarge again, both by Pillow's box."""
-    image = _to_image(picture)
+    image = _to_image(pixels)
     small = image.resize((int(image.width * share), int(image.height * share)), Image.Resampling.BOX)
     return _from_image(small.resize(image.size, Image.Resampling.BOX))
 
 
-def jpeg_compression(picture: np.ndarray, _: np.random.Generator, quality: int) -> np.ndarray:
-    """Store the picture as JPEG, by Pillow with colours at half the resolution, and read it."""
+def jpeg_compression(pixels: np.ndarray, _: np.random.Generator, quality: int) -> np.ndarray:
+    """Store the image as JPEG, by Pillow with colours at half the resolution, and read it."""
     stored = io.BytesIO()
-    _to_image(picture).save(stored, "JPEG", quality=quality)
+    _to_image(pixels).save(stored, "JPEG", quality=quality)
     return _from_image(Image.open(stored))
 
 
-def _to_image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.rint(255 * picture).astype(np.uint8))
+def _to_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
 
 
 def _from_image(image: Image.Image) -> np.ndarray:

@@ -42,11 +42,11 @@ def _config(name: str, severity: int) -> str:
     return f"{SET}/{TFDS_NAMES.get(name, name)}_{severity}"
 
 
-def read_prepared(pictures: int, seed: int) -> Corrupted:
-    """Read corrupted pictures of CIFAR-10's test split.
+def read_prepared(count: int, seed: int) -> Corrupted:
+    """Read corrupted images of CIFAR-10's test split.
 
     Args:
-        pictures: of each corruption and severity, at most; the same of all.
+        count: images of each corruption and severity, at most; the same of all.
         seed: of the draw.
     """
     import tensorflow_datasets as tfds
@@ -61,7 +61,7 @@ def read_prepared(pictures: int, seed: int) -> Corrupted:
             download=False,
         )
         images, labels = tfds.as_numpy(every)
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:pictures])
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
         batches = (images[drawn[at : at + BATCH]] for at in range(0, len(drawn), BATCH))
         return batches, labels[drawn].astype(np.int64)
 

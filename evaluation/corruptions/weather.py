@@ -1,6 +1,6 @@
-"""The corruptions of category weather: something lies between the picture and the camera.
+"""The corruptions of category weather: something lies between the image and the camera.
 
-A picture is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
+An image is float64 [height, width, 3] in [0, 1]; so is what comes back, before it is clipped.
 """
 
 import math
@@ -23,7 +23,7 @@ FROST_DECAY = 1.35
 
 
 def snow(
-    picture: np.ndarray,
+    image: np.ndarray,
     generator: np.random.Generator,
     mean: float,
     deviation: float,
@@ -33,40 +33,40 @@ def snow(
     blur: float,
     visibility: float,
 ) -> np.ndarray:
-    """Whiten the picture and add flakes that fall: what of a field of noise is above a threshold.
+    """Whiten the image and add flakes that fall: what of a field of noise is above a threshold.
 
     visibility x + (1 - visibility) max(x, 1.5 grey(x) + 0.5) + flakes + flakes turned by 180
     degrees, where the flakes are blurred along a line at an angle in -135 to -45 degrees.
 
     Args:
-        picture: see above.
+        image: see above.
         generator: of the flakes and their angle.
         mean: of the noise.
         deviation: of the noise.
-        flake: size of a flake, pixels of a picture of 32; no less than a pixel.
+        flake: size of a flake, pixels of an image of 32; no less than a pixel.
         threshold: where noise is below, there is no flake.
-        radius: of the motion blur, pixels of a picture of 32.
-        blur: its standard deviation, pixels of a picture of 32.
-        visibility: weight of the picture.
+        radius: of the motion blur, pixels of an image of 32.
+        blur: its standard deviation, pixels of an image of 32.
+        visibility: weight of the image.
     """
-    scale = length_scale(picture)
-    flakes = mean + deviation * generator.standard_normal(picture.shape[:2])
+    scale = length_scale(image)
+    flakes = mean + deviation * generator.standard_normal(image.shape[:2])
     flakes = enlarge(flakes, max(1.0, scale * flake))
     flakes = np.where(flakes < threshold, 0, np.clip(flakes, 0, 1))
     angle = math.radians(generator.uniform(-135, -45))
     flakes = blur_along_line(flakes, scale * radius, scale * blur, angle)
-    whitened = np.maximum(picture, (picture @ LUMA * 1.5 + 0.5)[:, :, None])
-    lit = visibility * picture + (1 - visibility) * whitened
+    whitened = np.maximum(image, (image @ LUMA * 1.5 + 0.5)[:, :, None])
+    lit = visibility * image + (1 - visibility) * whitened
     return lit + (flakes + np.rot90(flakes, 2))[:, :, None]
 
 
-def frost(picture: np.ndarray, generator: np.random.Generator, visibility: float, cover: float) -> np.ndarray:
+def frost(image: np.ndarray, generator: np.random.Generator, visibility: float, cover: float) -> np.ndarray:
     """Compute visibility x + cover frost, with frost that is drawn: A SUBSTITUTE.
 
     The authors blend crops of photographs of frost, which do not come with this project, so figures
     on this corruption do not compare with those of CIFAR-10-C; weights are as published.
     """
-    return visibility * picture + cover * frost_texture(*picture.shape[:2], generator)
+    return visibility * image + cover * frost_texture(*image.shape[:2], generator)
 
 
 def frost_texture(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
@@ -80,18 +80,18 @@ def frost_texture(height: int, width: int, generator: np.random.Generator) -> np
     return np.clip(crystals[:, :, None] * FROST_COLOUR, 0, 1)
 
 
-def fog(picture: np.ndarray, generator: np.random.Generator, density: float, decay: float) -> np.ndarray:
+def fog(image: np.ndarray, generator: np.random.Generator, density: float, decay: float) -> np.ndarray:
     """Compute (x + density plasma) max(x) / (max(x) + density): a haze in a fractal's shape."""
-    haze = plasma(*picture.shape[:2], decay, generator)[:, :, None]
-    return (picture + density * haze) * picture.max() / (picture.max() + density)
+    haze = plasma(*image.shape[:2], decay, generator)[:, :, None]
+    return (image + density * haze) * image.max() / (image.max() + density)
 
 
-def brightness(picture: np.ndarray, _: np.random.Generator, gain: float) -> np.ndarray:
+def brightness(image: np.ndarray, _: np.random.Generator, gain: float) -> np.ndarray:
     """Add `gain` to the value V of HSV, at most to 1; hue and saturation stay.
 
     At a constant hue and saturation red, green and blue are in proportion to V = max(r, g, b), so
     that is a factor of V' / V for them; black, which has no saturation, becomes grey.
     """
-    value = picture.max(axis=2, keepdims=True)
+    value = image.max(axis=2, keepdims=True)
     brighter = np.minimum(value + gain, 1)
-    return np.where(value > 0, picture * brighter / np.where(value > 0, value, 1), brighter)
+    return np.where(value > 0, image * brighter / np.where(value > 0, value, 1), brighter)

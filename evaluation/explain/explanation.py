@@ -1,4 +1,4 @@
-"""Grad-CAM of a run's networks over its pictures: Keras', and of the exported files."""
+"""Grad-CAM of a run's networks over its diagrams: Keras', and of the exported files."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +12,16 @@ from evaluation.networks.deployed import DeployedFile
 from evaluation.page.gallery import Gallery
 
 Explainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Pictures uint8 [n, height, width, 3] and a class of each -> maps [n, height, width]."""
+"""Images uint8 [n, height, width, 3] and a class of each -> maps [n, height, width]."""
 
 
 class Explanation:
-    """Explains pictures where a network can be explained.
+    """Explains images where a network can be explained.
 
     Args:
         model: the Keras network.
         deployed: exported files of it.
-        gallery: which loads the pictures.
+        gallery: which loads the images.
 
     Attributes:
         layer: whose feature maps are looked at; None for a network that has none.
@@ -42,14 +42,14 @@ class Explanation:
     def overlays(
         self, rows: np.ndarray, classes: Mapping[str, tuple[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """Draw where networks find the evidence for a class of each picture.
+        """Draw where networks find the evidence for a class of each image.
 
         Args:
-            rows: int64 [pictures], of the table.
-            classes: name of each view -> the network, and int64 [pictures] which class.
+            rows: int64 [images], of the table.
+            classes: name of each view -> the network, and int64 [images] which class.
 
         Returns:
-            View -> uint8 [pictures, height, width, 3]; without those of networks that cannot be
+            View -> uint8 [images, height, width, 3]; without those of networks that cannot be
             explained.
         """
         if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a picture a network finds the evidence for a class."""
+"""Grad-CAM: where in an image a network finds the evidence for a class."""
 
 import math
 
@@ -8,13 +8,13 @@ import tensorflow as tf
 from matplotlib import colormaps
 
 BATCH = 64
-"""Pictures explained at once, which bounds the memory."""
+"""Images explained at once, which bounds the memory."""
 
 COLOURS = "inferno"
 """Its lightness grows with the value, so that it can be read in grey as well."""
 
 OPACITY = 0.5
-"""Of the colours over the picture."""
+"""Of the colours over the image."""
 
 ENOUGH_POSITIONS = 16
 """Feature maps of fewer, as of 2 x 2, hardly tell places apart: earlier ones do so better."""
@@ -49,7 +49,7 @@ class GradCAM:
                 tape.watch(pixels)
                 maps, logits = two_outputs(pixels, training=False)
                 chosen = tf.gather(logits, classes, axis=1, batch_dims=1)
-            # In inference no logit depends on another picture's maps, so one gradient does for all.
+            # In inference no logit depends on another image's maps, so one gradient does for all.
             weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=[1, 2], keepdims=True)
             return tf.reduce_sum(weights * maps, axis=-1)
 
@@ -58,14 +58,14 @@ class GradCAM:
         self._explain = tf.function(explain, input_signature=signature)
 
     def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Explain one class of each picture.
+        """Explain one class of each image.
 
         Args:
-            images: uint8 [pictures, height, width, 3].
-            classes: int [pictures], the class to explain.
+            images: uint8 [images, height, width, 3].
+            classes: int [images], the class to explain.
 
         Returns:
-            float32 [pictures, height, width] in [0, 1]; the greatest value of each map is 1,
+            float32 [images, height, width] in [0, 1]; the greatest value of each map is 1,
             unless nothing speaks for the class: then it is zero everywhere.
         """
         sums = [
@@ -108,14 +108,14 @@ def last_feature_maps(network: keras.Model) -> keras.KerasTensor | None:
 
 
 def rectify_and_resize(sums: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Turn weighted sums of feature maps into maps over the picture.
+    """Turn weighted sums of feature maps into maps over the image.
 
     Args:
-        sums: float32 [pictures, h, w].
-        size: height and width of the pictures.
+        sums: float32 [images, h, w].
+        size: height and width of the images.
 
     Returns:
-        float32 [pictures, height, width] in [0, 1]: the positive part, resized bilinearly, each
+        float32 [images, height, width] in [0, 1]: the positive part, resized bilinearly, each
         divided by its own maximum.
     """
     maps = tf.image.resize(np.maximum(sums, 0)[..., None], size, "bilinear").numpy()[..., 0]
@@ -124,14 +124,14 @@ def rectify_and_resize(sums: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Lay maps as colours over the pictures in grey.
+    """Lay maps as colours over the images in grey.
 
     Args:
-        images: uint8 [pictures, height, width, 3].
-        maps: [pictures, height, width] in [0, 1].
+        images: uint8 [images, height, width, 3].
+        maps: [images, height, width] in [0, 1].
 
     Returns:
-        uint8 [pictures, height, width, 3].
+        uint8 [images, height, width, 3].
     """
     grey = tf.image.rgb_to_grayscale(images).numpy()
     colours = colormaps[COLOURS](maps)[..., :3] * 255

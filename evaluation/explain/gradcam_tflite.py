@@ -21,7 +21,7 @@ class TFLiteGradCAM:
     section 2) but for the factor 1 / (h w), which the scaling of each map to [0, 1] cancels.
 
     Args:
-        content: the file, for batches of one picture.
+        content: the file, for batches of one image.
 
     Raises:
         ValueError: the file does not end in global average pooling of more than one position and
@@ -33,14 +33,14 @@ class TFLiteGradCAM:
         self._model = LiteRTModel(content, keep_tensors=True)
 
     def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Explain one class of each picture, as `GradCAM.maps` does.
+        """Explain one class of each image, as `GradCAM.maps` does.
 
         Args:
-            images: uint8 [pictures, height, width, 3].
-            classes: int [pictures], the class to explain.
+            images: uint8 [images, height, width, 3].
+            classes: int [images], the class to explain.
 
         Returns:
-            float32 [pictures, height, width] in [0, 1].
+            float32 [images, height, width] in [0, 1].
         """
         pairs = zip(images, classes, strict=True)
         sums = [self._explain(image, chosen) for image, chosen in pairs]

@@ -28,12 +28,12 @@ def measure_accuracy(answers: Answers, class_names: Sequence[str], seed: int) ->
     """Measure accuracy, precision, recall, F1 and the area under the ROC curve.
 
     Shares and what belongs to one class have score intervals; averages over classes have
-    bootstrap intervals, which have no width where no picture is wrong. The macro average is over
-    the classes that have pictures; the weighted average counts each by its pictures, so that
+    bootstrap intervals, which have no width where no image is wrong. The macro average is over
+    the classes that have images; the weighted average counts each by its diagrams, so that
     weighted recall is top-1 accuracy. A class that is never predicted counts as precision 0.
 
     Args:
-        answers: of the test split, at least one picture.
+        answers: of the test split, at least one image.
         class_names: one a class.
         seed: of the bootstrap.
 
@@ -55,7 +55,7 @@ def measure_accuracy(answers: Answers, class_names: Sequence[str], seed: int) ->
         "per_class": [
             {
                 "class": name,
-                "pictures": int(confusion[index].sum()),
+                "images": int(confusion[index].sum()),
                 **as_json({**_of_one_class(confusion, index), "roc_auc": areas[index]}),
             }
             for index, name in enumerate(class_names)
@@ -77,26 +77,26 @@ def _top5(answers: Answers) -> Estimate | None:
 
 def _of_one_class(confusion: np.ndarray, index: int) -> dict[str, Estimate | None]:
     hits = confusion[index, index]
-    pictures, called = confusion[index].sum(), confusion[:, index].sum()
+    images, called = confusion[index].sum(), confusion[:, index].sum()
     return {
         "precision": share(hits, called),
-        "recall": share(hits, pictures),
-        "f1": f1_share(hits, pictures + called - 2 * hits) if pictures else None,
+        "recall": share(hits, images),
+        "f1": f1_share(hits, images + called - 2 * hits) if images else None,
     }
 
 
 def _averages(confusion: np.ndarray, seed: int) -> tuple[dict[str, Estimate], ...]:
     """Estimate macro and weighted precision, recall and F1.
 
-    They depend on the confusion matrix alone, and the confusion matrix of pictures drawn with
-    replacement is a multinomial sample: drawing it spares drawing the pictures.
+    They depend on the confusion matrix alone, and the confusion matrix of images drawn with
+    replacement is a multinomial sample: drawing it spares drawing the images.
     """
     cells = np.nonzero(confusion)
-    counts, pictures = confusion[cells], confusion.sum()
+    counts, images = confusion[cells], confusion.sum()
     generator = np.random.default_rng(seed)
     resampled = np.array(
         [
-            _precision_recall_f1(*cells, generator.multinomial(pictures, counts / pictures))
+            _precision_recall_f1(*cells, generator.multinomial(images, counts / images))
             for _ in range(RESAMPLES)
         ]
     )
@@ -112,19 +112,19 @@ def _averages(confusion: np.ndarray, seed: int) -> tuple[dict[str, Estimate], ..
 
 
 def _precision_recall_f1(labels: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Average over the classes that have pictures: [macro and weighted, metrics].
+    """Average over the classes that have images: [macro and weighted, metrics].
 
     Args:
         labels: int64 [cells], row of each cell of a confusion matrix.
         predicted: int64 [cells], its column.
-        counts: int64 [cells], its pictures.
+        counts: int64 [cells], its diagrams.
     """
     drawn = counts > 0
     labels, predicted, counts = labels[drawn], predicted[drawn], counts[drawn]
-    *metrics, pictures = precision_recall_fscore_support(
+    *metrics, images = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), sample_weight=counts, zero_division=0
     )
-    return np.array([np.mean(metrics, axis=1), np.average(metrics, axis=1, weights=pictures)])
+    return np.array([np.mean(metrics, axis=1), np.average(metrics, axis=1, weights=images)])
 
 
 def _area(answers: Answers, index: int) -> Estimate | None:
@@ -142,8 +142,8 @@ def _average_areas(
 ) -> tuple[Estimate, Estimate] | tuple[None, None]:
     """Estimate the macro and the weighted average of the areas.
 
-    To first order each average is a mean over pictures of the area and its influence; weighted,
-    a picture also brings in the area of its own class. Means are quick to bootstrap.
+    To first order each average is a mean over images of the area and its influence; weighted,
+    an image also brings in the area of its own class. Means are quick to bootstrap.
     """
     defined = [index for index, estimate in enumerate(areas) if estimate]
     if not defined:
@@ -164,7 +164,7 @@ def _average_areas(
 
 
 def area_influence(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """What each picture moves an area under the ROC curve, relative to the average picture.
+    """What each image moves an area under the ROC curve, relative to the average image.
 
         (share of the other group that it is ranked rightly against - area) / share of its group
 
@@ -172,11 +172,11 @@ def area_influence(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Xu 2014, "Fast implementation of DeLong's algorithm").
 
     Args:
-        positive: bool [pictures], both kinds present.
-        scores: [pictures], higher for positives.
+        positive: bool [images], both kinds present.
+        scores: [images], higher for positives.
 
     Returns:
-        float64 [pictures], mean 0.
+        float64 [images], mean 0.
     """
     ranks = rankdata(scores)
     influence = np.empty(len(scores))

@@ -1,4 +1,4 @@
-"""What a network answers for the pictures of a split, beside what is true."""
+"""What a network answers for the images of a split, beside what is true."""
 
 import functools
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from scipy.special import softmax
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of one network, picture by picture.
+    """The answers of one network, image by image.
 
     Attributes:
-        labels: int64 [pictures].
-        logits: float32 [pictures, classes].
+        labels: int64 [images].
+        logits: float32 [images, classes].
     """
 
     labels: np.ndarray
@@ -24,26 +24,26 @@ class Answers:
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, float64 [pictures, classes]."""
+        """Softmax of the logits, float64 [images, classes]."""
         return softmax(self.logits.astype(np.float64), axis=-1)
 
     @functools.cached_property
     def predicted(self) -> np.ndarray:
-        """The most probable class, int64 [pictures]."""
+        """The most probable class, int64 [images]."""
         return self.logits.argmax(axis=-1)
 
     @functools.cached_property
     def confidence(self) -> np.ndarray:
-        """Probability of the predicted class, float64 [pictures]."""
+        """Probability of the predicted class, float64 [images]."""
         return self.probabilities.max(axis=-1)
 
     @functools.cached_property
     def right(self) -> np.ndarray:
-        """Whether the predicted class is the label, bool [pictures]."""
+        """Whether the predicted class is the label, bool [images]."""
         return self.predicted == self.labels
 
     def take(self, places: np.ndarray) -> "Answers":
-        """Return the answers for the pictures at `places`, int64 [fewer pictures]."""
+        """Return the answers for the images at `places`, int64 [fewer images]."""
         return Answers(self.labels[places], self.logits[places])
 
     def at_temperature(self, temperature: float) -> "Answers":

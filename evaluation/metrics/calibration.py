@@ -20,12 +20,12 @@ def measure_calibration(test: Answers, validation: Answers, seed: int) -> dict:
     """Measure the calibration on `test`, as it is and at the temperature that suits `validation`.
 
     Args:
-        test: at least one picture.
-        validation: pictures that the network did not train on and that are not in `test`.
+        test: at least one image.
+        validation: images that the network did not train on and that are not in `test`.
         seed: of the bootstrap.
 
     Returns:
-        "temperature", whether it lies at an end of TEMPERATURES, "bins", "validation_pictures",
+        "temperature", whether it lies at an end of TEMPERATURES, "bins", "validation_images",
         and "before" and "after": "nll" in nats, "brier" in [0, 2], "ece_equal_width" and
         "ece_equal_mass" in [0, 1], each {"value", "interval_95"}, with "equal_width_bins" and
         "equal_mass_bins".
@@ -35,7 +35,7 @@ def measure_calibration(test: Answers, validation: Answers, seed: int) -> dict:
         "temperature": temperature,
         "temperature_at_limit": any(math.isclose(temperature, end, rel_tol=1e-3) for end in TEMPERATURES),
         "bins": BINS,
-        "validation_pictures": len(validation),
+        "validation_images": len(validation),
         "before": _measure(test, seed),
         "after": _measure(test.at_temperature(temperature), seed),
     }
@@ -45,7 +45,7 @@ def fit_temperature(validation: Answers) -> float:
     """Return the temperature at which the labels are most likely (Guo et al. 2017, section 4.2).
 
     The likelihood has one maximum, which is looked for between TEMPERATURES; where it lies beyond,
-    the nearer end is returned. If no picture is wrong there is none: ever more confidence is ever
+    the nearer end is returned. If no image is wrong there is none: ever more confidence is ever
     likelier, and nothing says how much is too much. Then the answer is 1, which changes nothing.
     """
     if validation.right.all():
@@ -60,7 +60,7 @@ def fit_temperature(validation: Answers) -> float:
 
 
 def negative_log_likelihoods(answers: Answers) -> np.ndarray:
-    """-log of the label's probability, in nats, float64 [pictures].
+    """-log of the label's probability, in nats, float64 [images].
 
     From the logits: scikit-learn's log_loss takes probabilities, and clips them at 2e-16.
     """
@@ -72,7 +72,7 @@ def brier_scores(answers: Answers) -> np.ndarray:
     """Squared difference to the one-hot label, summed over classes (Brier 1950).
 
     Returns:
-        float64 [pictures], in [0, 2].
+        float64 [images], in [0, 2].
     """
     difference = answers.probabilities.copy()
     difference[np.arange(len(answers)), answers.labels] -= 1
@@ -85,13 +85,13 @@ def equal_width_edges() -> np.ndarray:
 
 
 def equal_mass_edges(confidence: np.ndarray) -> np.ndarray:
-    """Edges of bins that hold as many pictures as each other, up to one.
+    """Edges of bins that hold as many images as each other, up to one.
 
-    Pictures of the same confidence stay together, so that their order does not matter; then some
+    Images of the same confidence stay together, so that their order does not matter; then some
     bins hold more, and some none (Nguyen and O'Connor 2015; Nixon et al. 2019).
 
     Args:
-        confidence: float64 [pictures].
+        confidence: float64 [images].
 
     Returns:
         float64 [BINS + 1], ascending, from the least confidence to the greatest.
@@ -100,7 +100,7 @@ def equal_mass_edges(confidence: np.ndarray) -> np.ndarray:
 
 
 def assign_bins(confidence: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Number the bin low < confidence <= high of each picture, from 0, int64 [pictures].
+    """Number the bin low < confidence <= high of each image, from 0, int64 [images].
 
     The first bin also holds its low edge.
     """
@@ -108,16 +108,16 @@ def assign_bins(confidence: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def expected_calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
-    """How far confidence and accuracy are apart in a bin, averaged over the pictures.
+    """How far confidence and accuracy are apart in a bin, averaged over the images.
 
-        sum over bins of (pictures in bin / pictures) |accuracy - confidence|
+        sum over bins of (images in bin / images) |accuracy - confidence|
 
-    (Naeini et al. 2015; Guo et al. 2017, eq. 3). Of n pictures that are perfectly calibrated it is
+    (Naeini et al. 2015; Guo et al. 2017, eq. 3). Of n images that are perfectly calibrated it is
     not 0 but of the order of sqrt(BINS / n), by chance.
 
     Args:
-        gaps: float64 [pictures], confidence - 1 where right, confidence where wrong.
-        bins: int64 [pictures], from 0.
+        gaps: float64 [images], confidence - 1 where right, confidence where wrong.
+        bins: int64 [images], from 0.
     """
     return np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps)
 
@@ -153,13 +153,13 @@ def _measure(answers: Answers, seed: int) -> dict:
 
 
 def _describe(answers: Answers, bins: np.ndarray, edges: np.ndarray) -> list[dict]:
-    """State each bin: its edges, pictures, and their mean confidence and accuracy."""
+    """State each bin: its edges, images, and their mean confidence and accuracy."""
     members = [bins == index for index in range(BINS)]
     return [
         {
             "low": float(low),
             "high": float(high),
-            "pictures": int(inside.sum()),
+            "images": int(inside.sum()),
             "confidence": float(answers.confidence[inside].mean()) if inside.any() else None,
             "accuracy": float(answers.right[inside].mean()) if inside.any() else None,
         }

@@ -12,18 +12,18 @@ from pipeline.data.batches import Examples, load_images
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
 
-TIMED_PICTURES = 16
+TIMED_IMAGES = 16
 SECONDS = 0.5
 
 
 def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str, Any]:
-    """Count what one picture costs, and time every exported file on one thread of this machine.
+    """Count what one image costs, and time every exported file on one thread of this machine.
 
     Size and time do not depend on the weights. So where int8 was not exported, a file that
     `python -m export` would make of an untrained network stands in for it, as a preview.
     """
     train = run.data.examples("train")
-    images = load_images(Examples(train.source, train.rows[:TIMED_PICTURES], train.image_size))
+    images = load_images(Examples(train.source, train.rows[:TIMED_IMAGES], train.image_size))
     contents = {file.name: file.content for file in deployed}
     previewed = "int8" not in contents
     if previewed:

@@ -37,8 +37,8 @@ def share(count: int, total: int) -> Estimate | None:
     (Wilson 1927; Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion").
 
     Args:
-        count: pictures that have the property, 0 to `total`.
-        total: all pictures; the share of none is None.
+        count: images that have the property, 0 to `total`.
+        total: all images; the share of none is None.
     """
     if total == 0:
         return None
@@ -55,8 +55,8 @@ def f1_share(hits: int, misses_and_false_alarms: int) -> Estimate | None:
     (Lam, Gopal and Qian 2023, arXiv:2309.14621, "Wilson indirect").
 
     Args:
-        hits: pictures of the class that were called so.
-        misses_and_false_alarms: pictures of the class or called so, but not both.
+        hits: images of the class that were called so.
+        misses_and_false_alarms: images of the class or called so, but not both.
     """
     jaccard = share(hits, hits + misses_and_false_alarms)
     if jaccard is None:
@@ -71,14 +71,14 @@ def area(value: float, positives: int, negatives: int) -> Estimate:
 
         V(t) = t (1 - t) (1 + (N / 2 - 1) ((1 - t) / (2 - t) + t / (1 + t))) / (positives negatives)
 
-    and N pictures (Newcombe 2006, "Confidence intervals for an effect size measure based on the
+    and N images (Newcombe 2006, "Confidence intervals for an effect size measure based on the
     Mann-Whitney statistic. Part 2", method 5). DeLong's interval and the bootstrap are far too
-    narrow for a class of a few dozen pictures, and have no width at all at an area of 1.
+    narrow for a class of a few dozen images, and have no width at all at an area of 1.
 
     Args:
         value: the area, in [0, 1].
-        positives: pictures of the class, at least 1.
-        negatives: all other pictures, at least 1.
+        positives: images of the class, at least 1.
+        negatives: all other images, at least 1.
     """
     z = norm.ppf((1 + CONFIDENCE) / 2)
     others = (positives + negatives) / 2 - 1
@@ -94,26 +94,26 @@ def area(value: float, positives: int, negatives: int) -> Estimate:
     return _holding(value, low(value), 1 - low(1 - value))
 
 
-def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], pictures: int, seed: int) -> np.ndarray:
-    """Measure samples that are drawn from the pictures, with replacement and as many.
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], images: int, seed: int) -> np.ndarray:
+    """Measure samples that are drawn from the images, with replacement and as many.
 
     Args:
-        statistic: [pictures] rows -> what is measured of them, [...].
-        pictures: of the split.
+        statistic: [images] rows -> what is measured of them, [...].
+        images: of the split.
         seed: the same seed draws the same rows, whatever is measured.
 
     Returns:
         [RESAMPLES, ...], float64.
     """
     generator = np.random.default_rng(seed)
-    return np.array([statistic(generator.integers(pictures, size=pictures)) for _ in range(RESAMPLES)])
+    return np.array([statistic(generator.integers(images, size=images)) for _ in range(RESAMPLES)])
 
 
 def percentile(value: float, resampled: np.ndarray) -> Estimate:
     """The middle 95 % of the resampled values (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        value: of all pictures.
+        value: of all images.
         resampled: [resamples].
     """
     return _holding(value, *_middle(resampled))
@@ -127,7 +127,7 @@ def reflected(value: float, resampled: np.ndarray, minimum: float) -> Estimate:
     (the basic bootstrap; Davison and Hinkley 1997, section 5.2).
 
     Args:
-        value: of all pictures.
+        value: of all images.
         resampled: [resamples].
         minimum: the least that can be true.
     """
@@ -140,5 +140,5 @@ def _middle(resampled: np.ndarray) -> np.ndarray:
 
 
 def _holding(value: float, low: float, high: float) -> Estimate:
-    # Rounding, and the bootstrap of few pictures, can leave the value just outside.
+    # Rounding, and the bootstrap of few images, can leave the value just outside.
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))

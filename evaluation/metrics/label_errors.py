@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 @dataclass(frozen=True)
 class Suspects:
-    """Pictures whose labels are probably wrong, the most suspicious first.
+    """Images whose labels are probably wrong, the most suspicious first.
 
     Attributes:
         indices: int64 [suspects], places in the labels.
@@ -27,20 +27,20 @@ class Suspects:
 def suspect_labels(labels: np.ndarray, probabilities: np.ndarray) -> Suspects:
     """Find labels that are probably wrong, by confident learning.
 
-    Northcutt, Jiang and Chuang 2021 (arXiv:1911.00068, section 3). A picture is confidently of
-    class j where p(j) reaches the mean p(j) of the pictures labelled j (eq. 2), of several such
+    Northcutt, Jiang and Chuang 2021 (arXiv:1911.00068, section 3). An image is confidently of
+    class j where p(j) reaches the mean p(j) of the images labelled j (eq. 2), of several such
     classes of the most probable; of none, it is not judged. Counted by label and confident class,
-    the pictures give the confident joint (eq. 1). Those off its diagonal are the suspects (section
-    3.2, method 2), ranked by the margin of method 4. Scaled to the pictures of each label, the
+    the images give the confident joint (eq. 1). Those off its diagonal are the suspects (section
+    3.2, method 2), ranked by the margin of method 4. Scaled to the images of each label, the
     joint estimates the share of wrong labels (eq. 3).
 
     Args:
-        labels: int [pictures], at least one.
-        probabilities: [pictures, classes], of a network that was not trained on these pictures.
-            No picture is suspected of a class that no label names.
+        labels: int [images], at least one.
+        probabilities: [images, classes], of a network that was not trained on these images.
+            No image is suspected of a class that no label names.
     """
     probabilities = np.asarray(probabilities, np.float64)
-    pictures, classes = probabilities.shape
+    images, classes = probabilities.shape
     confident = probabilities >= _thresholds(labels, probabilities)
     judged = confident.any(axis=1)
     likely = np.where(confident, probabilities, -1).argmax(axis=1)
@@ -51,7 +51,7 @@ def suspect_labels(labels: np.ndarray, probabilities: np.ndarray) -> Suspects:
 
     joint = confusion_matrix(labels[judged], likely[judged], labels=range(classes))
     wrong = 1 - joint.diagonal() / np.maximum(joint.sum(axis=1), 1)
-    wrong_share = float(np.bincount(labels, minlength=classes) @ wrong / pictures)
+    wrong_share = float(np.bincount(labels, minlength=classes) @ wrong / images)
     return Suspects(suspects[order], likely[suspects][order], margins[order], wrong_share)
 
 
@@ -67,11 +67,11 @@ def _thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """How the pictures are spread over the classes.
+    """How the images are spread over the classes.
 
     Attributes:
-        counts: int64 [classes], pictures of each.
-        imbalance_ratio: pictures of the largest class to those of the smallest (Buda et al. 2018,
+        counts: int64 [classes], images of each.
+        imbalance_ratio: images of the largest class to those of the smallest (Buda et al. 2018,
             arXiv:1710.05381, section 2); infinite where a class has none.
         effective_classes: as many classes of equal size would have the same entropy: exp(H) of the
             shares (Hill 1973, Ecology 54(2), order 1), from 1 to the number of classes.
@@ -83,10 +83,10 @@ class ClassBalance:
 
 
 def class_balance(labels: np.ndarray, classes: int) -> ClassBalance:
-    """Count the pictures of each class and measure how uneven they are.
+    """Count the images of each class and measure how uneven they are.
 
     Args:
-        labels: int [pictures], at least one.
+        labels: int [images], at least one.
         classes: number of classes.
     """
     counts = np.bincount(labels, minlength=classes)

@@ -16,7 +16,7 @@ def confused_pairs(answers: Answers, count: int) -> list[tuple[int, int, int]]:
     """Return up to `count` kinds of mistake, most frequent first.
 
     Returns:
-        Label, predicted class and how many pictures, at least 1. Of two that are as frequent, the
+        Label, predicted class and how many images, at least 1. Of two that are as frequent, the
         one of the smaller label comes first, then of the smaller predicted class.
     """
     pairs = confusion_matrix(answers.labels, answers.predicted, labels=np.arange(answers.logits.shape[-1]))

@@ -1,4 +1,4 @@
-"""An exported file beside the Keras network, picture by picture: what it lost, and where."""
+"""An exported file beside the Keras network, image by image: what it lost, and where."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from export.verify.comparison import Comparison, compare
 
 
 def newly_broken(keras: Answers, deployed: Answers) -> np.ndarray:
-    """Return places of pictures that only Keras gets right, those it was surest of first."""
+    """Return places of images that only Keras gets right, those it was surest of first."""
     broken = np.flatnonzero(keras.right & ~deployed.right)
     return broken[np.argsort(-keras.confidence[broken], kind="stable")]
 
 
 def describe_quantised(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> dict[str, Any]:
-    """Build the figures of an exported file beside the Keras network, on the same pictures."""
+    """Build the figures of an exported file beside the Keras network, on the same images."""
     comparison = compare(keras.labels, keras.logits, deployed.logits)
     classes = _classes(keras, deployed, class_names)
     return {**describe_difference(comparison), "classes": classes}
 
 
 def describe_difference(comparison: Comparison) -> dict[str, Any]:
-    """Build the figures of two networks on the same pictures."""
+    """Build the figures of two networks on the same images."""
     return {
         "drop_points": comparison.drop,
         "drop_interval_95_points": list(comparison.interval),
@@ -34,7 +34,7 @@ def describe_difference(comparison: Comparison) -> dict[str, Any]:
 
 
 def _classes(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Recall of each class that has pictures, those that lost most first."""
+    """Recall of each class that has charts, those that lost most first."""
     rows = []
     for label in np.unique(keras.labels):
         places = np.flatnonzero(keras.labels == label)

@@ -1,4 +1,4 @@
-"""How accuracy falls when pictures are corrupted."""
+"""How accuracy falls when images are corrupted."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ Corrupted = Callable[[str, int], tuple[Iterable[np.ndarray], np.ndarray]]
 
 
 def corrupt_images(images: np.ndarray, labels: np.ndarray, seed: int) -> Corrupted:
-    """Corrupt pictures, batch by batch, as CIFAR-10-C's definitions say.
+    """Corrupt images, batch by batch, as CIFAR-10-C's definitions say.
 
     Args:
-        images: uint8 [pictures, height, width, 3].
-        labels: int64 [pictures].
+        images: uint8 [images, height, width, 3].
+        labels: int64 [images].
         seed: what is random in a corruption is a function of it.
     """
 
@@ -52,10 +52,10 @@ def measure_robustness(
     Args:
         networks: what is measured.
         names: of the corruptions.
-        corrupted: gives the pictures, the same ones for each corruption and severity.
-        clean: what each network answers for pictures as they are.
+        corrupted: gives the images, the same ones for each corruption and severity.
+        clean: what each network answers for images as they are.
         seed: of the intervals.
-        progress: counts each corrupted picture once for every network.
+        progress: counts each corrupted image once for every network.
     """
     right: list[dict[str, list[np.ndarray]]] = [{} for _ in networks]
     for name in names:
@@ -75,21 +75,19 @@ def describe_robustness(
 
     The mean is over all corruptions and severities, each with the same weight (Hendrycks and
     Dietterich 2019, section 4.2, before it is divided by AlexNet's); its interval is by
-    resampling the pictures.
+    resampling the images.
 
     Args:
-        clean: whether pictures are answered rightly as they are, bool [clean pictures].
-        right: corruption -> for each severity whether each corrupted picture is, bool [pictures].
+        clean: whether images are answered rightly as they are, bool [clean images].
+        right: corruption -> for each severity whether each corrupted image is, bool [images].
         seed: of the resampling.
     """
     table = np.array([right[name] for name in right])
-    by_picture = table.mean(axis=(0, 1))
-    resampled = bootstrap(lambda rows: by_picture[rows].mean(), len(by_picture), seed)
+    by_image = table.mean(axis=(0, 1))
+    resampled = bootstrap(lambda rows: by_image[rows].mean(), len(by_image), seed)
     return {
-        "pictures": table.shape[-1],
-        **as_json(
-            {"clean": share(clean.sum(), len(clean)), "mean": percentile(by_picture.mean(), resampled)}
-        ),
+        "images": table.shape[-1],
+        **as_json({"clean": share(clean.sum(), len(clean)), "mean": percentile(by_image.mean(), resampled)}),
         # Half the width of the widest interval there is, that of a share of one half.
         "cell_margin": Z95 * 0.5 / math.sqrt(table.shape[-1]),
         "by_severity": table.mean(axis=(0, 2)).tolist(),

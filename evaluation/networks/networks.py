@@ -23,8 +23,8 @@ class Network:
     Attributes:
         name: `keras`, or the format of an exported file.
         file: the file it comes from.
-        predict: from uint8 pixels [pictures, height, width, 3] to float32 logits
-            [pictures, classes].
+        predict: from uint8 pixels [images, height, width, 3] to float32 logits
+            [images, classes].
         folded_temperature: that its logits were divided by when it was exported.
     """
 
@@ -37,13 +37,13 @@ class Network:
 def answer(
     networks: Sequence[Network], batches: Iterable[np.ndarray], labels: np.ndarray, progress: Progress
 ) -> list[Answers]:
-    """Let every network answer for the same pictures, each batch being made only once.
+    """Let every network answer for the same images, each batch being made only once.
 
     Args:
         networks: who answers.
         batches: uint8 [batch, height, width, 3] each.
-        labels: int64, of the pictures of all batches.
-        progress: counts each picture once for every network.
+        labels: int64, of the images of all batches.
+        progress: counts each image once for every network.
     """
     logits: list[list[np.ndarray]] = [[] for _ in networks]
     for images in batches:
@@ -77,7 +77,7 @@ def deployed_network(file: DeployedFile) -> Network:
 
 
 def with_mirror_image(network: Network) -> Network:
-    """Average the probabilities of each picture and of its mirror image (left and right).
+    """Average the probabilities of each image and of its mirror image (left and right).
 
     As Krizhevsky et al. 2012, section 4.1, do with crops and their reflections.
     """

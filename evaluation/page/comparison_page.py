@@ -16,9 +16,9 @@ LABELS = {
 """Cost -> what its axis says, and how many make one unit of it."""
 
 CAPTIONS = {
-    "multiply_adds": "Work for one picture.",
+    "multiply_adds": "Work for one image.",
     "int8_bytes": "Size of the int8 file.",
-    "int8_latency_p50_ms": "Time of the int8 file for one picture on one thread.",
+    "int8_latency_p50_ms": "Time of the int8 file for one image on one thread.",
 }
 
 

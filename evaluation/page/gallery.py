@@ -1,4 +1,4 @@
-"""The pictures that a report shows, each with what is true and what was answered."""
+"""The images that a report shows, each with what is true and what was answered."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.data.prepare import PreparedData
 
 
 class Gallery:
-    """Collects pictures by name.
+    """Collects images by name.
 
     Args:
         data: where they come from.
@@ -30,7 +30,7 @@ class Gallery:
         return self._data.source.class_names
 
     def load(self, rows: np.ndarray) -> np.ndarray:
-        """Load rows of the table, uint8 [pictures, size, size, 3]."""
+        """Load rows of the table, uint8 [images, size, size, 3]."""
         size = self._data.image_size
         if len(rows) == 0:
             return np.zeros((0, size, size, 3), np.uint8)
@@ -39,21 +39,21 @@ class Gallery:
     def describe(
         self, rows: np.ndarray, answers: Answers, views: Mapping[str, np.ndarray] | None = None
     ) -> list[dict[str, Any]]:
-        """Describe pictures, and keep them to be shown.
+        """Describe images, and keep them to be shown.
 
         Args:
-            rows: int64 [pictures], of the table.
-            answers: for these pictures.
-            views: what else is shown of each: name -> uint8 [pictures, height, width, 3].
+            rows: int64 [images], of the table.
+            answers: for these images.
+            views: what else is shown of each: name -> uint8 [images, height, width, 3].
         """
         source = self._data.source
-        shown = {"picture": self.load(rows), **(views or {})}
+        shown = {"image": self.load(rows), **(views or {})}
         described = []
         for place, row in enumerate(rows.tolist()):
-            # Numbered, because the same view of a picture may be of another class elsewhere.
+            # Numbered, because the same view of an image may be of another class elsewhere.
             first = len(self.images)
             names = {view: f"{first + at}: {view} of {row}" for at, view in enumerate(shown)}
-            self.images |= {names[view]: pictures[place] for view, pictures in shown.items()}
+            self.images |= {names[view]: images[place] for view, images in shown.items()}
             described.append(
                 {
                     "split": self._split_of(row),

@@ -1,4 +1,4 @@
-"""The report as one HTML page that holds all it needs: pictures, charts and style."""
+"""The report as one HTML page that holds all it needs: images, charts and style."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ SHOWN = 20
 """Rows of a table or chart; of more classes or layers only those that matter most are shown."""
 
 LARGEST_ENLARGED = 96
-"""Pixels a side up to which a picture is enlarged pixel by pixel; larger ones are photographs."""
+"""Pixels a side up to which an image is enlarged pixel by pixel; larger ones are photographs."""
 
 LARGEST_EMBEDDED = 160
 
@@ -30,13 +30,13 @@ def write_page(report: Mapping[str, Any], images: Mapping[str, np.ndarray]) -> s
 
     Args:
         report: the content of report.json; every number of the page is in it.
-        images: what the report's pictures name, uint8 [height, width, 3].
+        images: what the report's images name, uint8 [height, width, 3].
     """
     environment = build_environment()
     template = environment.get_template("report.html.jinja")
     rows = worst_rows(report["networks"]["keras"]["accuracy"]["per_class"])
     charts = {name: Markup(svg) for name, svg in draw_charts(report, rows).items()}
-    return template.render(**report, images=images, rows=rows, charts=charts)
+    return template.render(**report, pixels=images, rows=rows, charts=charts)
 
 
 def build_environment() -> Environment:
@@ -56,31 +56,31 @@ def build_environment() -> Environment:
 
 
 class Embedded(NamedTuple):
-    """A picture inside the page: its data URI, and whether it is enlarged pixel by pixel."""
+    """An image inside the page: its data URI, and whether it is enlarged pixel by pixel."""
 
     uri: str
     enlarged: bool
 
 
 def embed(image: np.ndarray) -> Embedded:
-    """Encode a picture: a small one as PNG, pixel for pixel, a large one as a small JPEG."""
-    picture, content = Image.fromarray(image), io.BytesIO()
-    enlarged = max(picture.size) <= LARGEST_ENLARGED
+    """Encode an image: a small one as PNG, pixel for pixel, a large one as a small JPEG."""
+    embedded, content = Image.fromarray(image), io.BytesIO()
+    enlarged = max(embedded.size) <= LARGEST_ENLARGED
     kind = "png" if enlarged else "jpeg"
-    picture.thumbnail((LARGEST_EMBEDDED, LARGEST_EMBEDDED))
-    picture.save(content, kind, optimize=True)
+    embedded.thumbnail((LARGEST_EMBEDDED, LARGEST_EMBEDDED))
+    embedded.save(content, kind, optimize=True)
     text = base64.b64encode(content.getvalue()).decode()
     return Embedded(f"data:image/{kind};base64,{text}", enlarged)
 
 
 def worst_rows(per_class: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Choose the classes with the lowest recall, worst first; those without pictures last."""
+    """Choose the classes with the lowest recall, worst first; those without images last."""
     recall = [row["recall"]["value"] if row["recall"] else math.inf for row in per_class]
     return sorted(range(len(recall)), key=recall.__getitem__)[:SHOWN]
 
 
 def smallest_classes(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Choose the classes with the fewest training pictures, the smallest first."""
+    """Choose the classes with the fewest training images, the smallest first."""
     return sorted(classes, key=lambda row: row["train"])[:SHOWN]
 
 

@@ -139,16 +139,16 @@ def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
 
 
 def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> str:
-    """Draw accuracy against confidence over the pictures of each bin.
+    """Draw accuracy against confidence over the images of each bin.
 
-    A reliability diagram (Guo et al. 2017, figure 1) above the number of pictures in each bin.
+    A reliability diagram (Guo et al. 2017, figure 1) above the number of images in each bin.
 
     Args:
-        bins: `{"low", "high", "pictures", "confidence", "accuracy"}`, shares in [0, 1].
+        bins: `{"low", "high", "images", "confidence", "accuracy"}`, shares in [0, 1].
         name: of the drawing, distinct in the page.
         title: above it.
     """
-    filled = [each for each in bins if each["pictures"]]
+    filled = [each for each in bins if each["images"]]
     edges = [each["low"] for each in filled]
     widths = [each["high"] - each["low"] for each in filled]
     confidence = [each["confidence"] for each in filled]
@@ -164,24 +164,24 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -
         top.yaxis.set_major_formatter(percent_ticks())
         top.legend(loc="upper left")
         top.set_title(title)
-        pictures = [each["pictures"] for each in filled]
+        images = [each["images"] for each in filled]
         # Nearly all lie in the last bins; only a logarithm shows how few the others rest on.
-        bottom.bar(edges, pictures, widths, align="edge", color=SERIES[0], alpha=0.6, log=True)
+        bottom.bar(edges, images, widths, align="edge", color=SERIES[0], alpha=0.6, log=True)
         bottom.set_ylim(bottom=0.7)
         bottom.yaxis.set_major_locator(LogLocator(numticks=6))
         bottom.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
         bottom.yaxis.minorticks_off()
-        bottom.set_ylabel("pictures")
+        bottom.set_ylabel("images")
         bottom.set_xlabel("confidence")
         bottom.set_xlim(0, 1)
         bottom.xaxis.set_major_formatter(percent_ticks())
         for axes in (top, bottom):
             axes.grid(axis="y")
-        return to_svg(figure, name, f"{title}: accuracy against confidence, and pictures per bin")
+        return to_svg(figure, name, f"{title}: accuracy against confidence, and images per bin")
 
 
 def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """Draw the mean accuracy over all corruptions against their severity; 0 is the clean picture.
+    """Draw the mean accuracy over all corruptions against their severity; 0 is the clean image.
 
     Args:
         networks: name -> `{"clean": estimate, "by_severity": five shares}`.
@@ -211,7 +211,7 @@ def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
 
 
 def plot_layers(layers: Sequence[Mapping[str, Any]]) -> str:
-    """Draw the multiply-adds of each layer, for one picture.
+    """Draw the multiply-adds of each layer, for one image.
 
     Args:
         layers: `{"layer": name, "multiply_adds": count}`, from the pixels to the logits.

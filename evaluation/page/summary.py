@@ -40,12 +40,12 @@ def print_next(report: Mapping[str, Any], run: Path, out: ReportDirectory) -> No
     )
     networks = report["networks"]
     calibration = networks["keras"]["calibration"]
-    temperature, pictures = calibration["temperature"], calibration["validation_pictures"]
+    temperature, images = calibration["temperature"], calibration["validation_images"]
     # What the exported files have of it; before there are any, nothing.
     folded = [each["folded_temperature"] for name, each in networks.items() if name != "keras"]
     missing = any(abs(temperature / each - 1) > WORTH_FOLDING for each in folded or [1.0])
     if missing and not calibration["temperature_at_limit"]:
-        print(f"next, by the temperature of {pictures:,} validation pictures:")
+        print(f"next, by the temperature of {images:,} validation images:")
         print(f"  python -m export {shlex.quote(str(run))} --temperature {temperature:.3f}")
 
 

@@ -14,10 +14,10 @@ from pipeline.run_directory import write_whole
 from pipeline.training.plots import save_figure
 
 SHOWN_LAYERS = 10
-"""Rows of the table and bars of the picture."""
+"""Rows of the table and bars of the image."""
 
 ADVICE = """\
-- `--repair` tries more calibration pictures, clipped ranges and float32 for the worst layers, and
+- `--repair` tries more calibration images, clipped ranges and float32 for the worst layers, and
   stops at the first that is good enough.
 - `--max-drop POINTS` accepts a greater loss, if the application can.
 - A layer near 0 dB has lost its signal: look at the scale of its batch norm. One channel far louder

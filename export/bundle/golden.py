@@ -1,4 +1,4 @@
-"""Golden vectors: pictures and the exact bytes that a port of the network must answer with."""
+"""Golden vectors: images and the exact bytes that a port of the network must answer with."""
 
 import json
 import zlib
@@ -21,7 +21,7 @@ For whoever ports the network to a board: what goes into the model file, and wha
 | --- | --- |
 | `input_0.bin` | the input tensor, byte for byte: rows from the top, pixels from the left, R G B |
 | `output_0.bin` | the output tensor, byte for byte: one score a class |
-| `input_0.png` | the same picture, to look at or to try your own preprocessing on |
+| `input_0.png` | the same image, to look at or to try your own preprocessing on |
 | `golden.json` | sizes and CRC-32s, and dtype, shape, scale and zero point of both tensors |
 
 Numbers of several bytes are little-endian. A quantised number stands for
@@ -52,7 +52,7 @@ def write_golden(content: bytes, images: np.ndarray, folder: Path) -> None:
 
     Args:
         content: the file.
-        images: uint8 [pictures, height, width, 3]; a few.
+        images: uint8 [images, height, width, 3]; a few.
         folder: for `input_N.bin`, `output_N.bin`, `input_N.png`, `golden.json` and `README.md`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,34 +64,34 @@ def write_golden(content: bytes, images: np.ndarray, folder: Path) -> None:
 
 
 def verify_golden(content: bytes, folder: Path) -> None:
-    """Check that the model still answers each picture in `folder` with the bytes beside it.
+    """Check that the model still answers each image in `folder` with the bytes beside it.
 
     Args:
         content: the .tflite file.
         folder: what `write_golden` wrote.
 
     Raises:
-        ExportFailed: a file is missing, or other than what picture and model give.
+        ExportFailed: a file is missing, or other than what image and model give.
     """
-    for name, expected in _build_vectors(content, _read_pictures(folder)).items():
+    for name, expected in _build_vectors(content, _read_images(folder)).items():
         received = (folder / name).read_bytes() if (folder / name).exists() else b""
         if received != expected:
             raise ExportFailed(
-                f"{folder / name} must be what picture and model give, {_sums(expected)}; "
+                f"{folder / name} must be what image and model give, {_sums(expected)}; "
                 f"received {_sums(received)}"
             )
 
 
-def _read_pictures(folder: Path) -> list[np.ndarray]:
-    pictures = []
+def _read_images(folder: Path) -> list[np.ndarray]:
+    images = []
     for number in range(len(list(folder.glob("input_*.png")))):
         path = folder / f"input_{number}.png"
         try:
-            pictures.append(np.asarray(Image.open(path)))
+            images.append(np.asarray(Image.open(path)))
         # Pillow's names for a file that is cut, mixed up or has a short header.
         except (OSError, SyntaxError, ValueError) as error:
             raise ExportFailed(f"{path} must be a whole PNG file; {error}") from error
-    return pictures
+    return images
 
 
 def _build_vectors(content: bytes, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
@@ -102,7 +102,7 @@ def _build_vectors(content: bytes, images: np.ndarray | list[np.ndarray]) -> dic
     for number, image in enumerate(images):
         encoded = model.encode(image[None])
         scores = model.run(encoded)
-        vector: dict[str, Any] = {"picture": f"input_{number}.png"}
+        vector: dict[str, Any] = {"image": f"input_{number}.png"}
         for side, tensor in (("input", encoded), ("output", scores)):
             data = tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
             files[f"{side}_{number}.bin"] = data

@@ -19,7 +19,7 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
         f"# {run['model']}, width {run['width']}, trained on {run['data']}",
         f"Takes {run['image_size']} x {run['image_size']} RGB pixels in [0, 255], returns "
         f"{report['output']} for {len(class_names)} classes (`labels.txt`). "
-        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds a picture; "
+        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds an image; "
         f"test accuracy {run['test_accuracy']:.2%} in Keras.",
     ]
     if report["files"]:
@@ -27,7 +27,7 @@ def write_card(report: Mapping[str, Any], class_names: Sequence[str]) -> str:
     sections += [
         "## Limits",
         f"The network knows its {len(class_names)} classes and no others: it names one of them "
-        "for any picture. Accuracy was measured on pictures from the same source as those it was "
+        "for any image. Accuracy was measured on images from the same source as those it was "
         f"trained on; others will fare worse. {_calibration(report['temperature'])}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -49,7 +49,7 @@ def _files(report: Mapping[str, Any]) -> list[str]:
         _measured(report),
         "## Speed",
         markdown_table(SPEED_HEADER, speed_rows(report)),
-        "One picture at a time, each file in a process of its own. Cold start is from the file to "
+        "One image at a time, each file in a process of its own. Cold start is from the file to "
         "the first scores; memory is by how much the process grew; delegated are the operations "
         "that XNNPACK took.",
     ]
@@ -57,8 +57,8 @@ def _files(report: Mapping[str, Any]) -> list[str]:
 
 def _use(report: Mapping[str, Any]) -> list[str]:
     text = (
-        "`pip install ai-edge-litert numpy pillow`, then `python run.py PICTURE_OR_FOLDER ...`. "
-        "What another device has to do is in `preprocessing.json`: resize the whole picture, no "
+        "`pip install ai-edge-litert numpy pillow`, then `python run.py IMAGE_OR_FOLDER ...`. "
+        "What another device has to do is in `preprocessing.json`: resize the whole image, no "
         "more. `golden/` has inputs and the exact outputs, to check a port."
     )
     if report["c_source"] is True:
@@ -67,11 +67,11 @@ def _use(report: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(report: Mapping[str, Any]) -> str:
-    pictures = next(iter(report["files"].values()))["test_pictures"]
+    images = next(iter(report["files"].values()))["test_images"]
     processor = report["environment"].get("processor", "this machine")
     return (
-        f"Measured on all {pictures:,} test pictures beside the Keras network; the drop is paired, "
-        "picture by picture, with its 95 % confidence interval. Latency is of one picture on one "
+        f"Measured on all {images:,} test images beside the Keras network; the drop is paired, "
+        "image by image, with its 95 % confidence interval. Latency is of one image on one "
         f"thread of {processor}. The arena is what TensorFlow Lite Micro needs."
     )
 
@@ -82,11 +82,11 @@ def _quantisation(report: Mapping[str, Any]) -> list[str]:
     calibration, halves = report["calibration"], report["calibration"]["halves"]
     first, second = halves["accuracies"]
     text = (
-        f"Calibrated on {calibration['pictures']} un-augmented pictures of train, none of them in "
+        f"Calibrated on {calibration['images']} un-augmented images of train, none of them in "
         f"test (fingerprint `{calibration['fingerprint'][:16]}`). Quantised by either half of them "
         f"alone: scales differ by {halves['median_scale_change']:.1%} in the median and by "
         f"{halves['largest_scale_change']:.1%} at most (`{halves['largest_layer']}`), answers "
-        f"agree on {halves['agreement']:.2%} of the test pictures, accuracies are {first:.2%} and "
+        f"agree on {halves['agreement']:.2%} of the test images, accuracies are {first:.2%} and "
         f"{second:.2%}."
     )
     return [
@@ -103,7 +103,7 @@ def _micro(report: Mapping[str, Any]) -> str:
         return f"TensorFlow Lite Micro: {micro['skipped']}."
     return (
         f"TensorFlow Lite Micro gives the same bytes as LiteRT's reference kernels on "
-        f"{micro['pictures']} pictures, in an arena of {micro['arena_bytes'] / 1024:.1f} KiB."
+        f"{micro['images']} images, in an arena of {micro['arena_bytes'] / 1024:.1f} KiB."
     )
 
 

@@ -1,4 +1,4 @@
-"""The pictures of an export."""
+"""The images of an export."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def plot_files(report: Mapping[str, Any], path: Path) -> None:
     sizes.barh(names, [file["bytes"] / 1024 for file in files.values()])
     sizes.set_title("size, KiB", fontsize=10)
     speeds.barh(names, [file["latency"][0]["p50_ms"] for file in files.values()])
-    speeds.set_title("one picture, one thread, ms", fontsize=10)
+    speeds.set_title("one image, one thread, ms", fontsize=10)
     for name, file in files.items():
         low, high = file["drop_interval_95_points"]
         points = file["drop_points"]

@@ -1,4 +1,4 @@
-"""What a device must do with a picture before the network, and with the scores after it."""
+"""What a device must do with an image before the network, and with the scores after it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from export.tflite.graph import Graph, Tensor
 
 STEPS = (
-    "Decode the picture to 8-bit RGB: grey repeats in all three channels, of 16 bits the high "
+    "Decode the image to 8-bit RGB: grey repeats in all three channels, of 16 bits the high "
     "byte is kept, transparent pixels are composited over white, an EXIF rotation is not applied.",
-    "Resize the whole picture to height x width, whatever its shape: bilinear, antialiased when "
+    "Resize the whole image to height x width, whatever its shape: bilinear, antialiased when "
     "shrinking (the triangle kernel is widened by the scale). No crop.",
     "Write each pixel in [0, 255] to the input, row by row (NHWC, channels R, G, B): as it is "
     "where dtype is float32; else value = round(pixel / scale) + zero_point, within the limits of "
@@ -26,7 +26,7 @@ def describe_preprocessing(graphs: Mapping[str, Graph], output: str) -> dict[str
     """Build the content of the bundle's `preprocessing.json`.
 
     Args:
-        graphs: name of each TFLite file of the bundle -> its graph, with one picture of shape
+        graphs: name of each TFLite file of the bundle -> its graph, with one image of shape
             [1, height, width, 3] as input.
         output: `logits` or `probabilities`, which the scores are.
 
@@ -39,13 +39,13 @@ def describe_preprocessing(graphs: Mapping[str, Graph], output: str) -> dict[str
     return {
         "steps": list(STEPS),
         "models": {
-            name: {"input": _picture(graph.input), "output": {"scores": output, **_numbers(graph.output)}}
+            name: {"input": _image(graph.input), "output": {"scores": output, **_numbers(graph.output)}}
             for name, graph in graphs.items()
         },
     }
 
 
-def _picture(tensor: Tensor) -> dict[str, Any]:
+def _image(tensor: Tensor) -> dict[str, Any]:
     _, height, width, _ = tensor.shape
     size = {"height": height, "width": width}
     return {**size, "channels": "RGB", "layout": "NHWC", **_numbers(tensor)}

@@ -50,7 +50,7 @@ def _describe_calibration(found: Findings) -> dict[str, Any]:
     """Of the int8 file that is shipped, else of the calibration split."""
     calibration = found.tried[-1].rung.calibration if found.tried else found.calibration
     return {
-        "pictures": len(calibration.images),
+        "images": len(calibration.images),
         "fingerprint": calibration.fingerprint,
         "left_out_because_in_test": calibration.left_out,
         "halves": asdict(found.halves) if found.halves else None,
@@ -100,7 +100,7 @@ def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, An
 def describe_comparison(comparison: Comparison, class_names: Sequence[str] = ()) -> dict[str, Any]:
     """Build the figures of a comparison; with `class_names` also class by class."""
     described = {
-        "test_pictures": comparison.pictures,
+        "test_images": comparison.images,
         "float_accuracy": comparison.float_accuracy,
         "accuracy": comparison.accuracy,
         "drop_points": comparison.drop,
@@ -119,7 +119,7 @@ def describe_comparison(comparison: Comparison, class_names: Sequence[str] = ())
 
 
 def _or_none(share: float) -> float | None:
-    """JSON knows no NaN, which a class without test pictures has."""
+    """JSON knows no NaN, which a class without test images has."""
     return None if math.isnan(share) else share
 
 
@@ -127,7 +127,7 @@ def describe_tried(tried: Tried, max_drop: float) -> dict[str, Any]:
     """Build the figures of one way to quantise."""
     return {
         "what": tried.rung.name,
-        "pictures": len(tried.rung.calibration.images),
+        "images": len(tried.rung.calibration.images),
         "fingerprint": tried.rung.calibration.fingerprint,
         "ranges": tried.rung.ranges,
         "layers_in_float32": list(tried.rung.kept_float),

@@ -20,7 +20,7 @@ from export.tflite.graph import Graph, read_graph
 from export.verify.micro import MicroResult
 from pipeline.finished_run import FinishedRun
 
-GOLDEN_PICTURES = 4
+GOLDEN_IMAGES = 4
 
 RUN_ON_DEVICE = Path(__file__).parents[1] / "device" / "run.py"
 
@@ -50,7 +50,7 @@ def write_bundle(
         plot_files(report, folder / "files.png")
         # Those who port a network to a board port the int8 file, where there is one.
         ported = found.files.get("int8") or next(iter(found.files.values()))
-        write_golden(ported, found.calibration.images[:GOLDEN_PICTURES], folder / "golden")
+        write_golden(ported, found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
         verify_golden(ported, folder / "golden")
     if "int8" in found.files:
         report["c_source"] = _write_c_source(found, graphs[FORMATS["int8"].file], folder)

@@ -30,7 +30,7 @@ class Converter:
     """Turns the graph of one network into TFLite files of built-in operations.
 
     Args:
-        graph: what `write_single_picture_graph` wrote.
+        graph: what `write_single_image_graph` wrote.
         layers: names of the Keras model's layers, to name the culprit where one fails.
     """
 
@@ -53,7 +53,7 @@ class Converter:
         return self._convert(converter)
 
     def dynamic(self) -> bytes:
-        """Convert with weights in int8 and activations quantised picture by picture."""
+        """Convert with weights in int8 and activations quantised image by image."""
         converter = self._converter()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return self._convert(converter)
@@ -62,7 +62,7 @@ class Converter:
         """Convert with weights in int8 and activations in int16.
 
         Args:
-            images: calibration pictures, each [height, width, 3] in [0, 255].
+            images: calibration images, each [height, width, 3] in [0, 255].
         """
         converter = self._converter()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

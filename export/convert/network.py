@@ -58,7 +58,7 @@ def export_saved_model(network: keras.Model, path: Path) -> None:
     _write(network, serve, tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8), path)
 
 
-def write_single_picture_graph(network: keras.Model, path: Path) -> None:
+def write_single_image_graph(network: keras.Model, path: Path) -> None:
     """Write the SavedModel that the TFLite converter reads: float32 pixels, a batch of one.
 
     Of uint8 pixels the converter would leave a conversion to floating point in an int8 file.

@@ -1,4 +1,4 @@
-"""Classify pictures with a network of this folder: python run.py PICTURE_OR_FOLDER ...
+"""Classify images with a network of this folder: python run.py IMAGE_OR_FOLDER ...
 
 Needs the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else. To port it,
 follow the five steps, which preprocessing.json has in words:
@@ -34,25 +34,25 @@ class UsageError(Exception):
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode a picture, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
+    """Decode an image, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
     with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
         if image.mode.startswith("I"):
             # 16-bit grey keeps its high byte; Pillow itself would cut off all above 255.
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
         if not image.has_transparency_data:
             return image.convert("RGB")
-        picture = image.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+        blended = image.convert("RGBA")
+    white = Image.new("RGBA", blended.size, "white")
+    return Image.alpha_composite(white, blended).convert("RGB")
 
 
-def resize(picture: Image.Image, height: int, width: int) -> np.ndarray:
-    """Resize the whole picture, whatever its shape; uint8 [height, width, 3].
+def resize(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """Resize the whole image, whatever its shape; uint8 [height, width, 3].
 
     When it shrinks, Pillow averages over all the pixels that fall into one (antialiasing), and so
     did training. Bilinear resizing that always looks at 2 x 2 pixels will not do.
     """
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def encode(pixels: np.ndarray, takes: dict[str, Any]) -> np.ndarray:
@@ -109,9 +109,9 @@ class Network:
             and _numbers(self._output) == (gives["dtype"], gives["scale"], gives["zero_point"])
         )
 
-    def classify(self, picture: Image.Image) -> np.ndarray:
-        """Return the probability of each class, float32 [classes]; the picture is RGB."""
-        pixels = resize(picture, self._takes["height"], self._takes["width"])
+    def classify(self, image: Image.Image) -> np.ndarray:
+        """Return the probability of each class, float32 [classes]; the image is RGB."""
+        pixels = resize(image, self._takes["height"], self._takes["width"])
         batch = encode(pixels, self._takes)[np.newaxis]
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
@@ -162,27 +162,27 @@ def _choose(asked: str | None, models: dict[str, Any]) -> Path:
     return FOLDER / name if (FOLDER / name).is_file() else Path(name)
 
 
-def find_pictures(path: Path) -> list[Path]:
-    """Return the pictures at any depth below a folder, sorted, without hidden ones; or the file.
+def find_images(path: Path) -> list[Path]:
+    """Return the images at any depth below a folder, sorted, without hidden ones; or the file.
 
-    A folder that is unreadable or has no picture stands for itself, so that it is reported.
+    A folder that is unreadable or has no image stands for itself, so that it is reported.
     """
     if not path.is_dir():
         return [path]
     found, unreadable = [], []
     for parent, folders, names in os.walk(path, onerror=unreadable.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures = [name for name in names if name.lower().endswith(ENDINGS)]
-        found += [Path(parent, name) for name in pictures if not name.startswith(".")]
+        images = [name for name in names if name.lower().endswith(ENDINGS)]
+        found += [Path(parent, name) for name in images if not name.startswith(".")]
     return sorted([*found, *(Path(error.filename) for error in unreadable)]) or [path]
 
 
 def explain(error: Exception) -> str:
-    """Say in one line why a picture could not be decoded."""
+    """Say in one line why an image could not be decoded."""
     if isinstance(error, IsADirectoryError):
-        return "a folder must hold pictures with the endings " + " ".join(ENDINGS)
+        return "a folder must hold images with the endings " + " ".join(ENDINGS)
     if isinstance(error, UnidentifiedImageError):
-        return "must be a JPEG, PNG, GIF or BMP picture"
+        return "must be a JPEG, PNG, GIF or BMP image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "damaged; " + str(error).partition("\n")[0]
@@ -199,13 +199,13 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(
-        description="Classify pictures: prints path, label and probability, separated by tabs.",
-        epilog="Exit code 1: a picture could not be read; 2: wrong arguments or a damaged folder.",
+        description="Classify images: prints path, label and probability, separated by tabs.",
+        epilog="Exit code 1: an image could not be read; 2: wrong arguments or a damaged folder.",
         allow_abbrev=False,
     )
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE_OR_FOLDER")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--model", metavar="FILE", help="default: the int8 file if there is one")
-    parser.add_argument("--top", type=int, default=1, metavar="K", help="labels a picture")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="labels an image")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="to compute with")
     options = parser.parse_args(arguments)
     if not 1 <= options.threads <= 256:
@@ -224,14 +224,14 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     failed = 0
-    for path in (path for given in options.pictures for path in find_pictures(given)):
+    for path in (path for given in options.images for path in find_images(given)):
         try:
-            picture = decode(path)
+            image = decode(path)
         except Exception as error:  # of damaged files Pillow raises nearly every kind
             print(f"error: {path}: {explain(error)}", file=sys.stderr)
             failed = 1
             continue
-        chances = network.classify(picture)
+        chances = network.classify(image)
         best = np.argsort(-chances, kind="stable")[: options.top]
         print(path, *(f"{labels[index]}\t{chances[index]:.4f}" for index in best), sep="\t")
     return failed
@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     for ending in (signal.SIGINT, getattr(signal, "SIGPIPE", signal.SIGINT)):
         signal.signal(ending, signal.SIG_DFL)  # Ctrl-C and `| head` end it as any Unix tool
-    warnings.simplefilter("ignore")  # of Pillow, about pictures that it decodes all the same
+    warnings.simplefilter("ignore")  # of Pillow, about images that it decodes all the same
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", line_buffering=True)
     try:
         sys.exit(main(sys.argv[1:]))

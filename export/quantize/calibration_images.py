@@ -1,4 +1,4 @@
-"""The pictures that quantisation may look at."""
+"""The images that quantisation may look at."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun
 
 MIN_CALIBRATION = 32
-"""Pictures that calibration needs at least, so that each half of it still means something."""
+"""Images that calibration needs at least, so that each half of it still means something."""
 
 
 @dataclass(frozen=True)
-class CalibrationPictures:
-    """Real, un-augmented pictures of train that quantisation may look at.
+class CalibrationImages:
+    """Real, un-augmented images of train that quantisation may look at.
 
     Attributes:
-        images: uint8 [pictures, size, size, 3].
+        images: uint8 [images, size, size, 3].
         fingerprint: of the rows they came from.
-        left_out: pictures of the split that are in test too and were not used.
+        left_out: images of the split that are in test too and were not used.
     """
 
     images: np.ndarray
@@ -30,16 +30,16 @@ class CalibrationPictures:
     left_out: int
 
 
-def load_calibration(run: FinishedRun, more: int = 0) -> CalibrationPictures:
+def load_calibration(run: FinishedRun, more: int = 0) -> CalibrationImages:
     """Load the calibration split, in an order in which any half is a fair sample.
 
     Args:
         run: the finished run.
-        more: pictures of train to add, evenly spread over its rows.
+        more: images of train to add, evenly spread over its rows.
 
     Raises:
         ExportFailed: the split holds rows of test.
-        UserError: too few pictures.
+        UserError: too few images.
     """
     source, splits = run.data.source, run.data.splits
     rows = splits.calibration
@@ -48,18 +48,18 @@ def load_calibration(run: FinishedRun, more: int = 0) -> CalibrationPictures:
         rows = np.concatenate([rows, splits.train[spread.astype(int)]])
     if shared := len(np.intersect1d(rows, splits.test)):
         raise ExportFailed(
-            f"calibration must never look at test; {shared} of its {len(rows)} pictures are of test"
+            f"calibration must never look at test; {shared} of its {len(rows)} images are of test"
         )
     fresh = rows[~np.isin(_digests(source, rows), _digests(source, splits.test))]
     if len(fresh) < MIN_CALIBRATION:
         raise UserError(
-            f"calibration needs at least {MIN_CALIBRATION} pictures that are not in test; received "
+            f"calibration needs at least {MIN_CALIBRATION} images that are not in test; received "
             f"{len(fresh)} (--calibration-size {run.config.data.calibration_size} when training, "
             "and at most a tenth of train)"
         )
     fresh = np.random.default_rng(run.config.run.seed).permutation(fresh)
     images = load_images(Examples(source, fresh, run.data.image_size))
-    return CalibrationPictures(images, fingerprint(source, np.sort(fresh)), len(rows) - len(fresh))
+    return CalibrationImages(images, fingerprint(source, np.sort(fresh)), len(rows) - len(fresh))
 
 
 def _digests(source: Source, rows: np.ndarray) -> np.ndarray:

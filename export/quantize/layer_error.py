@@ -42,7 +42,7 @@ def rank_layers(
     Args:
         float32: the float32 .tflite file.
         ranges: of its activations.
-        images: uint8 [pictures, height, width, 3].
+        images: uint8 [images, height, width, 3].
         layers: names of the Keras model's layers.
     """
     tensors = {operation.output.name for operation in read_graph(float32).operations}
@@ -52,7 +52,7 @@ def rank_layers(
     model = LiteRTModel(content, keep_tensors=True)
     signal = [np.zeros(twin.output.shape[-1]) for _, twin in pairs]
     noise = [np.zeros_like(channels) for channels in signal]
-    with Progress(len(images), "comparing layers", "pictures") as progress:
+    with Progress(len(images), "comparing layers", "images") as progress:
         for image in images:
             model.run(model.encode(image[None]))
             for place, (quantised, twin) in enumerate(pairs):

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from export.convert.converter import Converter
-from export.convert.network import build_inference_network, write_single_picture_graph
-from export.quantize.calibration_images import CalibrationPictures
+from export.convert.network import build_inference_network, write_single_image_graph
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Rung
 
 
@@ -22,7 +22,7 @@ def preview_int8(network: keras.Model, images: np.ndarray) -> bytes:
 
     Args:
         network: stock layers in float32, pixels to logits; it is left as it is.
-        images: uint8 [pictures, height, width, 3], real and un-augmented; a few are enough.
+        images: uint8 [images, height, width, 3], real and un-augmented; a few are enough.
 
     Raises:
         ExportFailed: TFLite has no built-in operation for a layer.
@@ -30,9 +30,9 @@ def preview_int8(network: keras.Model, images: np.ndarray) -> bytes:
     network = build_inference_network(_with_distinct_vectors(network), "logits")
     layers = [operation.name for operation in network.operations]
     with tempfile.TemporaryDirectory() as scratch:
-        write_single_picture_graph(network, Path(scratch))
+        write_single_image_graph(network, Path(scratch))
         float32 = Converter(Path(scratch), layers).float32()
-    plain = Rung(CalibrationPictures(images, fingerprint="", left_out=0), input_type="int8")
+    plain = Rung(CalibrationImages(images, fingerprint="", left_out=0), input_type="int8")
     # Calibration shows its progress, which would tear that of whoever compares many networks.
     with contextlib.redirect_stdout(io.StringIO()):
         return plain.quantize(float32, images)

@@ -26,11 +26,11 @@ PIXELS = Range(0.0, 255.0)
 
 
 class Calibrator:
-    """Runs the float network over calibration pictures and watches its activations.
+    """Runs the float network over calibration images and watches its activations.
 
     Args:
         float32: the float32 .tflite file.
-        images: uint8 [pictures, height, width, 3], real and un-augmented.
+        images: uint8 [images, height, width, 3], real and un-augmented.
     """
 
     def __init__(self, float32: bytes, images: np.ndarray) -> None:
@@ -46,7 +46,7 @@ class Calibrator:
         self.full = self._observe()
 
     def _runs(self, label: str) -> Iterable[None]:
-        with Progress(len(self._images), label, "pictures") as progress:
+        with Progress(len(self._images), label, "images") as progress:
             for image in self._images:
                 self._model.run(self._model.encode(image[None]))
                 yield

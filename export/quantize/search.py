@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Rung
 from export.tflite.latency import Latency
 from export.verify.comparison import Comparison
@@ -17,7 +17,7 @@ class Tried:
         rung: the way.
         content: the .tflite file.
         comparison: with the Keras network on test.
-        latency_ms: median of one picture on one thread.
+        latency_ms: median of one image on one thread.
     """
 
     rung: Rung
@@ -28,18 +28,18 @@ class Tried:
 
 @dataclass(frozen=True)
 class Halves:
-    """How far calibrating on either half of the pictures leads apart.
+    """How far calibrating on either half of the images leads apart.
 
     Attributes:
-        pictures: in each half.
+        images: in each half.
         median_scale_change: of the activations' scales, relative.
         largest_scale_change: relative.
         largest_layer: the Keras layer it is at.
-        agreement: share of test pictures on which both answer alike.
+        agreement: share of test images on which both answer alike.
         accuracies: of either on test.
     """
 
-    pictures: tuple[int, int]
+    images: tuple[int, int]
     median_scale_change: float
     largest_scale_change: float
     largest_layer: str
@@ -52,7 +52,7 @@ class Findings:
     """What is known so far.
 
     Attributes:
-        calibration: the calibration split's pictures.
+        calibration: the calibration split's images.
         files: TFLite format -> the file's content.
         differences: exact format -> largest difference of a score from the Keras network's.
         comparisons: format -> how it compares with the Keras network on test.
@@ -62,7 +62,7 @@ class Findings:
         latencies: TFLite format -> its speed, on one thread and on all where both were measured.
     """
 
-    calibration: CalibrationPictures
+    calibration: CalibrationImages
     files: dict[str, bytes] = field(default_factory=dict)
     differences: dict[str, float] = field(default_factory=dict)
     comparisons: dict[str, Comparison] = field(default_factory=dict)

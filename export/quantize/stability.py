@@ -12,8 +12,8 @@ from export.tflite.latency import measure_file
 from export.verify.accuracy import Judge
 from pipeline.finished_run import FinishedRun
 
-TIMED_PICTURES, TIMED_SECONDS = 20, 0.2
-"""How long each way to quantise is timed, and on how many pictures."""
+TIMED_IMAGES, TIMED_SECONDS = 20, 0.2
+"""How long each way to quantise is timed, and on how many images."""
 
 
 def try_rungs(
@@ -38,17 +38,17 @@ def try_rungs(
         verify_built_in(graph)
         verify_integer_only(graph, rung.kept_float)
         comparison = judge.compare(judge.scores({"int8": content})["int8"])
-        pictures = calibration.images[:TIMED_PICTURES]
-        latency = measure_file(content, pictures, threads=1, seconds=TIMED_SECONDS)
+        images = calibration.images[:TIMED_IMAGES]
+        latency = measure_file(content, images, threads=1, seconds=TIMED_SECONDS)
         yield Tried(rung, content, comparison, latency.p50_ms)
 
 
 def compare_halves(float32: bytes, rung: Rung, judge: Judge, layers: Collection[str]) -> Halves:
-    """Quantise by either half of the calibration pictures and see how far the results differ.
+    """Quantise by either half of the calibration images and see how far the results differ.
 
     Args:
         float32: the float32 .tflite file.
-        rung: the way to quantise; its pictures are in random order.
+        rung: the way to quantise; its diagrams are in random order.
         judge: of the test split.
         layers: names of the Keras model's layers.
     """
@@ -59,7 +59,7 @@ def compare_halves(float32: bytes, rung: Rung, judge: Judge, layers: Collection[
     scores = judge.scores(files)
     answers = [of_half.argmax(axis=-1) for of_half in scores.values()]
     return Halves(
-        pictures=tuple(len(half) for half in halves),
+        images=tuple(len(half) for half in halves),
         median_scale_change=float(np.median(list(changes.values()))),
         largest_scale_change=changes[largest],
         largest_layer=largest,

@@ -7,19 +7,19 @@ import numpy as np
 
 from export.convert.alignment import align_weights
 from export.convert.converter import Range, quantize_to_int8
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.layer_error import LayerError, rank_layers
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
 from export.tflite.graph import Graph, read_graph
 
-MORE_PICTURES = 4
+MORE_IMAGES = 4
 """Times the calibration split that the second rung draws from train as well."""
 
 LAYERS_IN_FLOAT = (1, 2, 4)
 """How many of the worst layers the last rungs leave in float32."""
 
-RANKED_PICTURES = 100
-"""Over so many pictures the error of each layer is measured, at most."""
+RANKED_IMAGES = 100
+"""Over so many images the error of each layer is measured, at most."""
 
 CLIPS = {
     "full range": None,
@@ -34,14 +34,14 @@ class Rung:
     """One way to quantise.
 
     Attributes:
-        calibration: the pictures it looks at.
+        calibration: the images it looks at.
         ranges: name in `CLIPS` of how the range of an activation is found.
         input_type: int8 or uint8.
         kept_float: Keras layers left in float32.
         kept_tensors: output tensors of their operations.
     """
 
-    calibration: CalibrationPictures
+    calibration: CalibrationImages
     input_type: str
     ranges: str = "full range"
     kept_float: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Rung:
     @property
     def name(self) -> str:
         """What is done, in words."""
-        name = f"{len(self.calibration.images)} pictures, {self.ranges}"
+        name = f"{len(self.calibration.images)} images, {self.ranges}"
         return f"{name}, {' and '.join(self.kept_float)} in float32" if self.kept_float else name
 
     def find_ranges(self, float32: bytes, images: np.ndarray) -> dict[str, Range]:
@@ -60,20 +60,20 @@ class Rung:
         return calibrator.clipped(clip) if clip else calibrator.full
 
     def quantize(self, float32: bytes, images: np.ndarray) -> bytes:
-        """Quantise a float32 .tflite file in this way, by these pictures, weights aligned."""
+        """Quantise a float32 .tflite file in this way, by these images, weights aligned."""
         ranges = self.find_ranges(float32, images)
         return align_weights(quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors))
 
     def rank_layers(self, float32: bytes, layers: Collection[str]) -> list[LayerError]:
         """Measure the error that each layer's quantisation adds in this way, worst first."""
-        images = self.calibration.images[:RANKED_PICTURES]
+        images = self.calibration.images[:RANKED_IMAGES]
         return rank_layers(float32, self.find_ranges(float32, images), images, layers)
 
 
 def climb(
     float32: bytes,
-    calibration: CalibrationPictures,
-    draw_more: Callable[[int], CalibrationPictures],
+    calibration: CalibrationImages,
+    draw_more: Callable[[int], CalibrationImages],
     layers: Collection[str],
     input_type: str,
 ) -> Iterator[Rung]:
@@ -81,13 +81,13 @@ def climb(
 
     Args:
         float32: the float32 .tflite file.
-        calibration: the calibration pictures.
-        draw_more: from a number to the calibration pictures and so many of train.
+        calibration: the calibration images.
+        draw_more: from a number to the calibration images and so many of train.
         layers: names of the Keras model's layers.
         input_type: int8 or uint8.
     """
     yield Rung(calibration, input_type)
-    rung = Rung(draw_more(MORE_PICTURES * len(calibration.images)), input_type)
+    rung = Rung(draw_more(MORE_IMAGES * len(calibration.images)), input_type)
     yield rung
     yield replace(rung, ranges="clipped by percentile")
     rung = replace(rung, ranges="least squared error")

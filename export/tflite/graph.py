@@ -50,7 +50,7 @@ class Operation:
         layer: the Keras layer it came from; where several were fused, the one with the kernel.
         inputs: tensors it reads, constants too.
         output: the tensor it writes, its first.
-        multiply_adds: for one picture, counted as in `pipeline.models.cost`.
+        multiply_adds: for one image, counted as in `pipeline.models.cost`.
     """
 
     name: str

@@ -21,7 +21,7 @@ def dequantize(levels: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 
 
 class LiteRTModel:
-    """A network of one input and one output, for batches of one picture.
+    """A network of one input and one output, for batches of one image.
 
     Args:
         content: the .tflite file.
@@ -64,13 +64,13 @@ class LiteRTModel:
         return dequantize(scores, *self.output["quantization"])
 
     def run(self, encoded: np.ndarray) -> np.ndarray:
-        """Run one picture, [1, height, width, 3] as `encode` returns it; scores, [1, classes]."""
+        """Run one image, [1, height, width, 3] as `encode` returns it; scores, [1, classes]."""
         self._interpreter.set_tensor(self.input["index"], encoded)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self.output["index"])
 
     def predict(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """Return float32 scores [pictures, classes] of pixels [pictures, height, width, 3]."""
+        """Return float32 scores [images, classes] of pixels [images, height, width, 3]."""
         rows = [self.run(self.encode(image[None])) for image in images]
         return self.decode(np.concatenate(rows))
 

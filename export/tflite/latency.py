@@ -35,13 +35,13 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Latency:
-    """How one file runs, one picture at a time.
+    """How one file runs, one image at a time.
 
     Attributes:
         threads: that LiteRT was given.
         cold_start_ms: from the file to the first scores in a fresh process: read, load, allocate
             and run once. The imports before it and a cold disk are not in it.
-        p50_ms: median time of a run once warm, from the encoded picture to the scores.
+        p50_ms: median time of a run once warm, from the encoded image to the scores.
         p90_ms: time that 90 of 100 runs stay below, and so on.
         images_per_second: runs divided by the sum of their times.
         peak_memory_bytes: by how much the process grew at most from before the file was read to
@@ -68,8 +68,8 @@ def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: floa
     """Measure a .tflite file in a fresh process.
 
     Args:
-        content: the file, a network of one picture.
-        images: uint8 [pictures, height, width, 3], at least one; they take turns.
+        content: the file, a network of one image.
+        images: uint8 [images, height, width, 3], at least one; they take turns.
         threads: to compute with.
         seconds: least time to measure for; longer until there are runs enough, see `ENOUGH`.
     """

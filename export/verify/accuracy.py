@@ -15,19 +15,19 @@ THREADS = os.cpu_count() or 1
 
 
 class Judge:
-    """Compares TFLite files with the Keras network on the same pictures.
+    """Compares TFLite files with the Keras network on the same images.
 
     Args:
         network: the Keras network, pixels to scores.
-        test: the pictures.
+        test: the images.
 
     Attributes:
-        pictures: how many there are.
+        images: how many there are.
     """
 
     def __init__(self, network: keras.Model, test: Examples) -> None:
         self._batches = build_evaluation_batches(test, global_batch_size=128)
-        self.pictures = len(test)
+        self.images = len(test)
         self._labels = test.source.labels[test.rows]
         self._expected = self._run({"keras": network.predict_on_batch}, "testing Keras")["keras"]
 
@@ -37,7 +37,7 @@ class Judge:
         return self.compare(self._expected).accuracy
 
     def scores(self, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-        """Let every file answer for every picture: name -> float32 [pictures, classes]."""
+        """Let every file answer for every image: name -> float32 [images, classes]."""
         if not files:
             return {}
         models = {name: LiteRTModel(content, threads=THREADS) for name, content in files.items()}
@@ -45,14 +45,14 @@ class Judge:
         return self._run({name: model.predict for name, model in models.items()}, label)
 
     def compare(self, scores: np.ndarray) -> Comparison:
-        """Compare scores for every picture with the Keras network's."""
+        """Compare scores for every image with the Keras network's."""
         return compare(self._labels, self._expected, scores)
 
     def _run(
         self, networks: Mapping[str, Callable[[np.ndarray], np.ndarray]], label: str
     ) -> dict[str, np.ndarray]:
         scores: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-        with Progress(self.pictures, label, "pictures") as progress:
+        with Progress(self.images, label, "images") as progress:
             for images, _, _ in self._batches.as_numpy_iterator():
                 for name, predict in networks.items():
                     scores[name].append(predict(images))

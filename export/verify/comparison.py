@@ -1,4 +1,4 @@
-"""Whether a converted network does what the float network did, picture by picture."""
+"""Whether a converted network does what the float network did, image by image."""
 
 import math
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Comparison:
-    """A converted network beside the float network, on the same pictures.
+    """A converted network beside the float network, on the same images.
 
     Attributes:
-        pictures: how many.
+        images: how many.
         float_accuracy: of the float network, in [0, 1].
         accuracy: of the converted one.
-        lost: pictures that only the float network got right.
-        won: pictures that only the converted one got right.
-        agreement: share of pictures on which both answer alike.
-        per_class_float: accuracy of the float network for each class; NaN for one without pictures.
+        lost: images that only the float network got right.
+        won: images that only the converted one got right.
+        agreement: share of images on which both answer alike.
+        per_class_float: accuracy of the float network for each class; NaN for one without images.
         per_class: of the converted one.
     """
 
-    pictures: int
+    images: int
     float_accuracy: float
     accuracy: float
     lost: int
@@ -36,20 +36,20 @@ class Comparison:
     @property
     def drop(self) -> float:
         """Accuracy lost, in percentage points."""
-        return 100 * (self.lost - self.won) / self.pictures
+        return 100 * (self.lost - self.won) / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of the drop, in percentage points.
 
-        For paired proportions, with half a picture added to each of the four cells of the table
+        For paired proportions, with half an image added to each of the four cells of the table
         (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
         proportions", Statistics in Medicine 24, section 3): where nothing changed, the width is
         not zero.
         """
-        pictures, lost, won = self.pictures + 2, self.lost + 0.5, self.won + 0.5
-        centre = (lost - won) / pictures
-        spread = Z95 * math.sqrt(lost + won - (lost - won) ** 2 / pictures) / pictures
+        images, lost, won = self.images + 2, self.lost + 0.5, self.won + 0.5
+        centre = (lost - won) / images
+        spread = Z95 * math.sqrt(lost + won - (lost - won) ** 2 / images) / images
         return 100 * (centre - spread), 100 * (centre + spread)
 
     def passes(self, max_drop: float) -> bool:
@@ -61,9 +61,9 @@ def compare(labels: np.ndarray, float_scores: np.ndarray, scores: np.ndarray) ->
     """Compare the answers of two networks.
 
     Args:
-        labels: int [pictures].
-        float_scores: [pictures, classes], of the float network.
-        scores: [pictures, classes], of the converted one.
+        labels: int [images].
+        float_scores: [images, classes], of the float network.
+        scores: [images, classes], of the converted one.
     """
     expected, answers = float_scores.argmax(axis=-1), scores.argmax(axis=-1)
     was_right, is_right = expected == labels, answers == labels
@@ -73,7 +73,7 @@ def compare(labels: np.ndarray, float_scores: np.ndarray, scores: np.ndarray) ->
         before = np.array([np.sum(was_right[labels == label]) for label in classes]) / counts
         after = np.array([np.sum(is_right[labels == label]) for label in classes]) / counts
     return Comparison(
-        pictures=len(labels),
+        images=len(labels),
         float_accuracy=float(was_right.mean()),
         accuracy=float(is_right.mean()),
         lost=int(np.sum(was_right & ~is_right)),

@@ -17,7 +17,7 @@ FLOAT32_TOLERANCE = 1e-4
 """Other kernels, with batch normalisation folded into the weights."""
 
 SHOWN_PIXELS = 256
-"""Least height and width at which a picture of a few pixels can be recognised."""
+"""Least height and width at which an image of a few pixels can be recognised."""
 
 
 def verify_close(
@@ -36,11 +36,11 @@ def verify_close(
 
     Args:
         name: of the format, for the message.
-        images: uint8 [pictures, height, width, 3].
-        expected: float32 [pictures, classes], of the float network.
-        received: float32 [pictures, classes], of the exported file.
+        images: uint8 [images, height, width, 3].
+        expected: float32 [images, classes], of the float network.
+        received: float32 [images, classes], of the exported file.
         tolerance: for scores up to 1; greater ones get as many times more.
-        worst_input: .npz file for the picture that failed worst, `picture` [1, height, width, 3],
+        worst_input: .npz file for the image that failed worst, `image` [1, height, width, 3],
             with the scores `expected` and `received` [1, classes]; a .png goes beside it. Its
             folder is made only then.
 
@@ -48,10 +48,10 @@ def verify_close(
         ExportFailed: beyond the tolerance, not finite, or of another shape.
     """
     if received.shape != expected.shape:
-        _save_picture(0, images, expected, received, worst_input)
+        _save_image(0, images, expected, received, worst_input)
         raise ExportFailed(
             f"{name} must give scores of shape {expected.shape}; received {received.shape}, "
-            f"those of picture 0 are in {worst_input}"
+            f"those of image 0 are in {worst_input}"
         )
     with np.errstate(invalid="ignore"):
         differences = np.abs(received.astype(np.float64) - expected)
@@ -59,36 +59,36 @@ def verify_close(
     worst = int(farthest.argmax())
     limit = tolerance * np.max(np.abs(expected), where=np.isfinite(expected), initial=1.0)
     if farthest[worst] > limit:
-        _save_picture(worst, images, expected, received, worst_input)
+        _save_image(worst, images, expected, received, worst_input)
         finite = np.isfinite(farthest[worst])
         how_far = f"off by {farthest[worst]:.3g}" if finite else "not all finite"
         raise ExportFailed(
-            f"{name} must give the float network's scores within {limit:.3g}; those of picture "
+            f"{name} must give the float network's scores within {limit:.3g}; those of image "
             f"{worst} are {how_far}, see {worst_input}"
         )
     return float(farthest[worst])
 
 
-def _save_picture(
+def _save_image(
     index: int, images: np.ndarray, expected: np.ndarray, received: np.ndarray, path: Path
 ) -> None:
     one = slice(index, index + 1)
-    arrays = {"picture": images[one], "expected": expected[one], "received": received[one]}
+    arrays = {"image": images[one], "expected": expected[one], "received": received[one]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda aside: np.savez(aside, **arrays))
-    picture = Image.fromarray(images[index])
-    factor = -(-SHOWN_PIXELS // min(picture.size))
-    enlarged = ImageOps.scale(picture, factor, Image.Resampling.NEAREST)
+    image = Image.fromarray(images[index])
+    factor = -(-SHOWN_PIXELS // min(image.size))
+    enlarged = ImageOps.scale(image, factor, Image.Resampling.NEAREST)
     write_whole(path.with_suffix(".png"), enlarged.save)
 
 
 def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:
-    """Check a SavedModel picture by picture and on all at once; return the largest difference.
+    """Check a SavedModel image by image and on all at once; return the largest difference.
 
     Args:
         path: what `export.convert.network.export_saved_model` wrote.
-        images: uint8 [pictures, height, width, 3].
-        expected: float32 [pictures, classes], of the float network.
+        images: uint8 [images, height, width, 3].
+        expected: float32 [images, classes], of the float network.
         worst_input: as for `verify_close`.
 
     Raises:
@@ -108,8 +108,8 @@ def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, wor
     return max(
         verify_close(name, images, expected, scores, SAVED_MODEL_TOLERANCE, worst_input)
         for name, scores in {
-            "saved_model, one picture at a time,": np.concatenate(singly),
-            f"saved_model, {len(images)} pictures at once,": together,
+            "saved_model, one image at a time,": np.concatenate(singly),
+            f"saved_model, {len(images)} images at once,": together,
         }.items()
     )
 
@@ -119,8 +119,8 @@ def verify_float32(content: bytes, images: np.ndarray, expected: np.ndarray, wor
 
     Args:
         content: the file.
-        images: uint8 [pictures, height, width, 3].
-        expected: float32 [pictures, classes], of the float network.
+        images: uint8 [images, height, width, 3].
+        expected: float32 [images, classes], of the float network.
         worst_input: as for `verify_close`.
 
     Raises:

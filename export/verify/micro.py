@@ -26,7 +26,7 @@ ROOMY_ARENA = 64 * 2**20
 """More bytes than a microcontroller has; memory that is not written to is never taken."""
 
 CHUNK = 32
-"""Pictures that go to the other process at a time."""
+"""Images that go to the other process at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class MicroResult:
     """What a file does in TensorFlow Lite Micro on this machine.
 
     Attributes:
-        pictures: how many gave the scores of LiteRT's reference kernels, bit for bit.
+        images: how many gave the scores of LiteRT's reference kernels, bit for bit.
         arena_bytes: the least arena, a multiple of 16, in which the file was loaded and these
-            pictures ran. On a 32-bit microcontroller it is smaller, for many of the structures in
+            images ran. On a 32-bit microcontroller it is smaller, for many of the structures in
             it consist of pointers, of 64 bits here; optimised kernels may ask for buffers more.
         activation_bytes: part of the arena that activations and scratch buffers share. It does
             not depend on the width of pointers.
     """
 
-    pictures: int
+    images: int
     arena_bytes: int
     activation_bytes: int
 
@@ -55,14 +55,14 @@ def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
 
     Args:
         content: a .tflite file.
-        images: uint8 [pictures, height, width, 3].
+        images: uint8 [images, height, width, 3].
 
     Returns:
         The result, or in a few words why TensorFlow Lite Micro does not run the file: it has no
         kernel for it (dynamic-range and float16 files, for instance) or is not installed.
 
     Raises:
-        ExportFailed: the scores of a picture differ in a bit, or the file ends the process.
+        ExportFailed: the scores of an image differ in a bit, or the file ends the process.
     """
     # Files are not checked as they are loaded: a bad one ends the process that it is loaded in.
     # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
@@ -83,14 +83,14 @@ def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
 def _run_both(
     child: ProcessPoolExecutor, content: bytes, arena_bytes: int, images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [pictures, classes], as stored, of TensorFlow Lite Micro and of LiteRT."""
+    """Scores [images, classes], as stored, of TensorFlow Lite Micro and of LiteRT."""
     reference = LiteRTModel(content, reference=True)
     scores, expected = [], []
-    with Progress(len(images), "running TensorFlow Lite Micro", "pictures") as progress:
+    with Progress(len(images), "running TensorFlow Lite Micro", "images") as progress:
         for start in range(0, len(images), CHUNK):
             encoded = reference.encode(images[start : start + CHUNK])
             running = child.submit(_run, content, arena_bytes, encoded)
-            expected += [reference.run(picture[None]) for picture in encoded]
+            expected += [reference.run(image[None]) for image in encoded]
             scores.append(running.result())
             progress.update(len(encoded))
     return np.concatenate(scores), np.concatenate(expected)
@@ -103,7 +103,7 @@ def _verify_equal(scores: np.ndarray, expected: np.ndarray) -> None:
         unit = " levels" if np.issubdtype(scores.dtype, np.integer) else ""
         raise ExportFailed(
             "TensorFlow Lite Micro must equal LiteRT's reference kernels bit for bit; the scores "
-            f"of {differs.sum()} of {len(differs)} pictures differ, by up to {largest:g}{unit}"
+            f"of {differs.sum()} of {len(differs)} images differ, by up to {largest:g}{unit}"
         )
 
 
@@ -114,8 +114,8 @@ def _run(content: bytes, arena_bytes: int, encoded: np.ndarray) -> np.ndarray:
     with _native_output():
         interpreter = _load(content, arena_bytes)
         rows = []
-        for picture in encoded:
-            interpreter.set_input(picture[None], 0)
+        for image in encoded:
+            interpreter.set_input(image[None], 0)
             interpreter.invoke()
             rows.append(interpreter.get_output(0))
     return np.concatenate(rows)

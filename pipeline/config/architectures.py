@@ -16,7 +16,7 @@ class ResidualArchitecture:
         width: channels of the first stage, in its paper.
         shortcut: `projection` (option B), `zero_padding` (option A), `pooling` (ResNet-D) or
             `none`.
-        large_stem: stem for large pictures, `imagenet` or `deep`.
+        large_stem: stem for large images, `imagenet` or `deep`.
         stem_width: channels of the stem; 0: those of the first stage.
         groups: of a bottleneck's 3x3 convolution.
         inner_factor: channels of that convolution are the stage's times this.

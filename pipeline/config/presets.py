@@ -55,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "calibration_size": 1000,
     },
     "folder": {
-        "data": "folder:pictures",
+        "data": "folder:images",
         "image_size": 160,
         "width": 32,
         "epochs": 60,

@@ -39,7 +39,7 @@ PARTS = ("stem", "stage1", "stage2", "stage3", "stage4")
 
 @dataclass(frozen=True)
 class DataConfig(Section):
-    """Where pictures come from and how they are split."""
+    """Where images come from and how they are split."""
 
     data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
     image_size: int = option(
@@ -51,7 +51,7 @@ class DataConfig(Section):
     test_share: float = option(
         0.15, "share kept for the test, where the source brings no test split", above=0, maximum=0.5
     )
-    calibration_size: int = option(500, "pictures of train that quantisation may look at", minimum=1)
+    calibration_size: int = option(500, "images of train that quantisation may look at", minimum=1)
     split_seed: int = option(-1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1)
     max_bad_share: float = option(
         0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
@@ -60,7 +60,7 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class AugmentConfig(Section):
-    """How training pictures are varied; every strength of 0 is off."""
+    """How training images are varied; every strength of 0 is off."""
 
     crop_padding: int = option(0, "random crop after padding by this many pixels", minimum=0)
     crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
@@ -80,7 +80,7 @@ class AugmentConfig(Section):
     policy: str = option(
         "none", "an automatic augmentation policy", choices=("none", "trivialaugment", "randaugment")
     )
-    randaugment_layers: int = option(2, "operations RandAugment applies to a picture", minimum=1)
+    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1)
     randaugment_magnitude: int = option(
         9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
     )
@@ -182,7 +182,7 @@ class FitConfig(Section):
     """Loss, optimizer, schedule and length of training."""
 
     epochs: int = option(30, "passes over the training split", minimum=1)
-    batch_size: int = option(128, "pictures a step over all devices together", minimum=1)
+    batch_size: int = option(128, "images a step over all devices together", minimum=1)
     optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
     momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
     peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)

@@ -152,7 +152,7 @@ def parse_training_request(arguments: list[str]) -> Request:
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run is written")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
     parser.add_argument("--summary", action="store_true", help="only print the network as a table")
-    parser.add_argument("--diagram", action="store_true", help="only draw the network as a picture")
+    parser.add_argument("--diagram", action="store_true", help="only draw the network as a chart")
     add_settings(parser)
     values = vars(parser.parse(arguments))
     request = Request(

@@ -1,1 +1,1 @@
-"""Where pictures come from, how they are split, varied and batched."""
+"""Where images come from, how they are split, varied and batched."""

@@ -18,8 +18,8 @@ from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
-from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
-from pipeline.data.table import ArrayPictures, EncodedPictures, Source
+from pipeline.data.decode import crop_and_resize_image, decode_image, resize_image
+from pipeline.data.table import ArrayImages, EncodedImages, Source
 
 THREADS = os.cpu_count() or 1
 PREFETCHED_BATCHES = 4
@@ -27,16 +27,16 @@ CACHE_LIMIT_BYTES = 1 << 30
 """A split for evaluation that takes no more than this once decoded is decoded only once."""
 
 Reader = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
-"""Encoded picture, its int32 [2] key and a size -> uint8 [size, size, 3]."""
+"""Encoded image, its int32 [2] key and a size -> uint8 [size, size, 3]."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The pictures of one split, at the size the model takes.
+    """The images of one split, at the size the model takes.
 
     Attributes:
         source: the table they are rows of.
-        rows: int64 [pictures].
+        rows: int64 [images].
         image_size: height and width, pixels.
     """
 
@@ -61,8 +61,8 @@ class Order:
     out of that epoch.
 
     Attributes:
-        rows: int64 [pictures].
-        global_batch_size: pictures a step.
+        rows: int64 [images].
+        global_batch_size: images a step.
         seed: the run's seed.
     """
 
@@ -106,10 +106,10 @@ def build_training_batches(
         [batch, classes], one-hot or mixed.
     """
     order = Order(examples.rows, global_batch_size, seed)
-    read = _whole_picture
-    if isinstance(examples.source.pictures, EncodedPictures) and augment.resized_crop_area:
-        # Cropping a picture before its resize keeps the full resolution.
-        read = functools.partial(_random_crop_of_picture, augment.resized_crop_area)
+    read = _whole_image
+    if isinstance(examples.source.images, EncodedImages) and augment.resized_crop_area:
+        # Cropping an image before its resize keeps the full resolution.
+        read = functools.partial(_random_crop_of_image, augment.resized_crop_area)
         augment = dataclasses.replace(augment, resized_crop_area=0.0)
     vary = build_augmentation(augment)
     one_hot = _one_hot(examples.source)
@@ -118,18 +118,18 @@ def build_training_batches(
         return vary(images, one_hot(keys.examples), keys)
 
     steps = tf.data.Dataset.range(first_step, last_step)
-    if isinstance(examples.source.pictures, ArrayPictures):
+    if isinstance(examples.source.images, ArrayImages):
         take = _array_taker(examples)
 
         def build_batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             keys = order.keys(step)
             return augment_batch(take(keys.examples), keys)
 
-        # All in one map: three would take a third longer for small pictures.
+        # All in one map: three would take a third longer for small images.
         return _finish(_map(steps, build_batch), count=last_step - first_step)
     keys = _map(steps, order.keys)
     images = _read_batches(keys, read, examples, global_batch_size)
-    # After batching, so that one vectorised call varies every picture; before prefetching, so
+    # After batching, so that one vectorised call varies every image; before prefetching, so
     # that it overlaps with the training step.
     batches = _map(tf.data.Dataset.zip(images, keys), augment_batch)
     return _finish(batches, count=last_step - first_step)
@@ -138,7 +138,7 @@ def build_training_batches(
 def build_evaluation_batches(
     examples: Examples, *, global_batch_size: int, replicas: int = 1
 ) -> tf.data.Dataset:
-    """Build one pass over the split in table order, un-augmented, each picture once.
+    """Build one pass over the split in table order, un-augmented, each image once.
 
     The last batch is filled up to a multiple of `replicas` with copies of weight 0, because a
     replica cannot take an empty batch.
@@ -153,13 +153,13 @@ def build_evaluation_batches(
     one_hot = _one_hot(examples.source)
 
     batches = tf.data.Dataset.from_tensor_slices((rows, weights)).batch(global_batch_size)
-    if isinstance(examples.source.pictures, ArrayPictures):
+    if isinstance(examples.source.images, ArrayImages):
         take = _array_taker(examples)
         images = _map(batches, lambda rows, _: take(rows))
     else:
         no_key = tf.zeros([2], tf.int32)
         keys = batches.map(lambda rows, _: Keys(no_key, no_key, rows, tf.constant(0, tf.int64)))
-        images = _read_batches(keys, _whole_picture, examples, global_batch_size)
+        images = _read_batches(keys, _whole_image, examples, global_batch_size)
     batches = tf.data.Dataset.zip(images, batches).map(
         lambda images, batch: (images, one_hot(batch[0]), batch[1])
     )
@@ -170,37 +170,37 @@ def build_evaluation_batches(
 
 def _array_taker(examples: Examples) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a graph function from rows int64 [batch] to uint8 [batch, size, size, 3]."""
-    images, size = examples.source.pictures.tensor, examples.image_size
+    images, size = examples.source.images.tensor, examples.image_size
     if images.shape[1:3] == [size, size]:
         return lambda rows: tf.gather(images, rows)
-    return lambda rows: resize_picture(tf.gather(images, rows), size)
+    return lambda rows: resize_image(tf.gather(images, rows), size)
 
 
 def _read_batches(
     keys: tf.data.Dataset, read: Reader, examples: Examples, global_batch_size: int
 ) -> tf.data.Dataset:
-    """Turn batches of keys into batches of pictures on disk, uint8 [batch, size, size, 3]."""
-    pictures, size = examples.source.pictures, examples.image_size
+    """Turn batches of keys into batches of images on disk, uint8 [batch, size, size, 3]."""
+    images, size = examples.source.images, examples.image_size
 
     def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
         slots = tf.range(tf.size(key.examples))
         return key.examples, tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
 
-    # Pictures on disk differ in size, so each is decoded and resized alone, in parallel.
-    singles = _map(keys.map(single_keys).unbatch(), lambda row, key: read(pictures.read(row), key, size))
+    # Images on disk differ in size, so each is decoded and resized alone, in parallel.
+    singles = _map(keys.map(single_keys).unbatch(), lambda row, key: read(images.read(row), key, size))
     return singles.batch(global_batch_size)
 
 
-def _whole_picture(content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
+def _whole_image(content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
     del key
-    return resize_picture(decode_picture(content), size)
+    return resize_image(decode_image(content), size)
 
 
-def _random_crop_of_picture(min_area: float, content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
-    image = decode_picture(content)
+def _random_crop_of_image(min_area: float, content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
+    image = decode_image(content)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     box = resized_crop_boxes(key, height, width, min_area, 1)[0]
-    return crop_and_resize_picture(image, box, size)
+    return crop_and_resize_image(image, box, size)
 
 
 def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -226,6 +226,6 @@ def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
 
 
 def load_images(examples: Examples) -> np.ndarray:
-    """Decode and resize pictures as evaluation does: uint8 [pictures, size, size, 3]."""
+    """Decode and resize images as evaluation does: uint8 [images, size, size, 3]."""
     batches = build_evaluation_batches(examples, global_batch_size=64)
     return np.concatenate([images.numpy() for images, _, _ in batches])

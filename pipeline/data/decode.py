@@ -8,15 +8,15 @@ from PIL import Image
 
 JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 SIGNATURES = (JPEG, PNG, GIF, BMP)
-"""First bytes of every format that `decode_picture` reads."""
+"""First bytes of every format that `decode_image` reads."""
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def decode_picture(content: tf.Tensor) -> tf.Tensor:
+def decode_image(content: tf.Tensor) -> tf.Tensor:
     """Decode a JPEG, PNG, GIF (its first frame) or BMP file, recognised by its first bytes.
 
-    Grey and palette pictures become RGB; 16-bit samples keep their high byte; transparent pixels
-    are composited over white, the paper that cut-out pictures are drawn for (their hidden colour
+    Grey and palette images become RGB; 16-bit samples keep their high byte; transparent pixels
+    are composited over white, the paper that cut-out images are drawn for (their hidden colour
     is arbitrary, often black). An EXIF orientation is not applied.
 
     Args:
@@ -51,8 +51,8 @@ def decode_picture(content: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.case(formats, default=other), [None, None, 3])
 
 
-def resize_picture(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resize the whole picture to a square, whatever its shape: all that a device has to do.
+def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resize the whole image to a square, whatever its shape: all that a device has to do.
 
     Bilinear; when shrinking, the triangle kernel is widened by the scale (antialiasing).
 
@@ -67,8 +67,8 @@ def resize_picture(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def crop_and_resize_picture(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
-    """Cut out a box and resize it like `resize_picture`.
+def crop_and_resize_image(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
+    """Cut out a box and resize it like `resize_image`.
 
     Args:
         image: uint8 [height, width, 3].
@@ -84,7 +84,7 @@ def crop_and_resize_picture(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.T
     first, last = tf.unstack(tf.cast(tf.round(corners), tf.int32))
     first = tf.clip_by_value(first, 0, extent - 1)
     last = tf.clip_by_value(last, first + 1, extent)
-    return resize_picture(image[first[0] : last[0], first[1] : last[1]], size)
+    return resize_image(image[first[0] : last[0], first[1] : last[1]], size)
 
 
 def _starts_with(content: tf.Tensor, signature: bytes) -> tf.Tensor:
@@ -104,7 +104,7 @@ def _over_white(image: tf.Tensor) -> tf.Tensor:
     def keep() -> tf.Tensor:
         return colour
 
-    # Most PNG pictures are opaque, and blending costs as much as decoding.
+    # Most PNG images are opaque, and blending costs as much as decoding.
     return tf.cond(tf.reduce_min(alpha) == 255, keep, blend)
 
 
@@ -117,8 +117,8 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content), formats=("BMP", "GIF", "PNG")) as image:
-            picture = image.convert("RGBA")
+            rgba = image.convert("RGBA")
     except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
-        raise ValueError(f"not a readable JPEG, PNG, GIF or BMP picture: {error}") from None
-    white = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+        raise ValueError(f"not a readable JPEG, PNG, GIF or BMP image: {error}") from None
+    white = Image.new("RGBA", rgba.size, "white")
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))

@@ -1,4 +1,4 @@
-"""A folder of labelled pictures as a table: class folders, with or without split folders."""
+"""A folder of labelled images as a table: class folders, with or without split folders."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
-from pipeline.data.table import EncodedPictures, Source
+from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
 from pipeline.run_directory import write_whole
 
@@ -19,8 +19,8 @@ SPLIT_FOLDERS = {b"train": 0, b"validation": 1, b"val": 1, b"test": 2}
 
 SPLIT_LOOKALIKES = {b"train", b"training", b"validation", b"valid", b"val", b"test", b"testing"}
 LEFTOVERS = {b"thumbs.db", b"desktop.ini"}
-MIN_PICTURES = 3
-"""Least pictures of a class in train: one each to train on, to validate and to test with."""
+MIN_IMAGES = 3
+"""Least images of a class in train: one each to train on, to validate and to test with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Files:
 
 
 def load_folder(path: Path, *, max_bad_share: float) -> Source:
-    """Read a folder of class folders, checking every picture first.
+    """Read a folder of class folders, checking every image first.
 
     Either `path/CLASS/...`, which provides train alone, or `path/SPLIT/CLASS/...` with the splits
     train, validation (or val) and test. Class folders may nest deeper; hidden files, Thumbs.db and
@@ -56,7 +56,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         max_bad_share: largest share of damaged files, in [0, 1]. Copies are not damage.
 
     Raises:
-        UserError: no such folder, neither layout, too few classes or pictures, or too much damage.
+        UserError: no such folder, neither layout, too few classes or images, or too much damage.
     """
     root = os.path.realpath(os.fsencode(path.expanduser()))
     files = list_files(root)
@@ -65,7 +65,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     readable = np.setdiff1d(np.arange(len(files.paths)), list(damage))
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
-    _refuse_few_pictures(root, files, kept)
+    _refuse_few_images(root, files, kept)
 
     left_out = {files.paths[row]: problem for row, problem in (damage | copies).items()}
     left_out |= dict.fromkeys(files.stray, "not in a class folder")
@@ -75,7 +75,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         class_names=tuple(map(shown, files.class_names)),
         labels=files.labels[kept],
         digests=digests[kept],
-        pictures=_encoded_pictures(root, [files.paths[row] for row in kept]),
+        images=_encoded_images(root, [files.paths[row] for row in kept]),
         provided={SPLITS[split]: np.flatnonzero(splits == split) for split in np.unique(splits)},
         problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
         paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
@@ -117,7 +117,7 @@ def list_files(root: bytes) -> Files:
             labels.append(np.full(len(found), class_names.index(name)))
             splits.append(np.full(len(found), split))
         if len(paths) == found_before:
-            raise UserError(f"a split must hold pictures; received none in {shown(where)!r}")
+            raise UserError(f"a split must hold images; received none in {shown(where)!r}")
     return Files(class_names, paths, np.concatenate(labels), np.concatenate(splits), stray)
 
 
@@ -167,13 +167,13 @@ def _is_visible(name: bytes) -> bool:
     return not name.startswith(b".") and name.lower() not in LEFTOVERS
 
 
-def _encoded_pictures(root: bytes, paths: list[bytes]) -> EncodedPictures:
+def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
     table = tf.constant(paths, tf.string)
 
     def read(row: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.strings.join([root, tf.gather(table, row)], separator="/"))
 
-    return EncodedPictures(read)
+    return EncodedImages(read)
 
 
 def _unreadable(error: OSError) -> UserError:
@@ -190,7 +190,7 @@ def _listed(names: list[bytes]) -> str:
 def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes]) -> None:
     if len(class_names) < 2:
         raise UserError(
-            f"a picture folder must hold at least 2 class folders; received {len(names)} in {shown(folder)!r}"
+            f"an image folder must hold at least 2 class folders; received {len(names)} in {shown(folder)!r}"
         )
     if unknown := sorted(set(names) - set(class_names)):
         raise UserError(
@@ -208,16 +208,16 @@ def _refuse_damage(root: bytes, paths: list[bytes], damage: dict[int, str], max_
         )
 
 
-def _refuse_few_pictures(root: bytes, files: Files, kept: np.ndarray) -> None:
+def _refuse_few_images(root: bytes, files: Files, kept: np.ndarray) -> None:
     for split in np.unique(files.splits):
         if not np.any(files.splits[kept] == split):
-            raise UserError(f"{SPLITS[split]} must hold readable pictures; received none in {shown(root)!r}")
+            raise UserError(f"{SPLITS[split]} must hold readable images; received none in {shown(root)!r}")
     in_train = files.labels[kept][files.splits[kept] == 0]
     counts = np.bincount(in_train, minlength=len(files.class_names))
     label = int(np.argmin(counts))
-    if counts[label] < MIN_PICTURES:
+    if counts[label] < MIN_IMAGES:
         name = shown(files.class_names[label])
         raise UserError(
-            f"a class needs at least {MIN_PICTURES} readable pictures in train; received "
+            f"a class needs at least {MIN_IMAGES} readable images in train; received "
             f"{counts[label]} of {name!r} in {shown(root)!r}"
         )

@@ -1,4 +1,4 @@
-"""Every file of a picture folder is tried before training: damage and copies are found here."""
+"""Every file of an image folder is tried before training: damage and copies are found here."""
 
 import hashlib
 import os
@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import SIGNATURES, decode_picture
+from pipeline.data.decode import SIGNATURES, decode_image
 
 SPLITS = ("train", "validation", "test")
-"""Split names; a picture that is in several is kept in the last of them."""
+"""Split names; an image that is in several is kept in the last of them."""
 
 DIGEST_BYTES = 16
 CHUNK = 256
@@ -27,7 +27,7 @@ def shown(path: bytes) -> str:
 def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[int, str]]:
     """Read, hash and decode every file once, on one thread a core.
 
-    Decoding is `decode_picture` itself, so that what passes cannot fail in training.
+    Decoding is `decode_image` itself, so that what passes cannot fail in training.
 
     Args:
         root: folder that `paths` are relative to.
@@ -40,7 +40,7 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[i
     digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
     damage = {}
     with (
-        Progress(len(paths), "checking pictures", "pictures") as progress,
+        Progress(len(paths), "checking images", "images") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         # In chunks, because `map` queues all that it is given: a million tasks would fill memory.
@@ -58,7 +58,7 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[i
 def find_copies(
     rows: np.ndarray, digests: np.ndarray, labels: np.ndarray, splits: np.ndarray, paths: Sequence[bytes]
 ) -> dict[int, str]:
-    """Choose which of several equal pictures to leave out.
+    """Choose which of several equal images to leave out.
 
     Under two labels: all of them, for nobody knows which label is right. In two splits: kept in
     test before validation before train, so that nothing tested was trained on. Within a split:
@@ -79,18 +79,18 @@ def find_copies(
         if len(set(labels[copies])) > 1:
             for row in copies:
                 other = copies[labels[copies] != labels[row]][0]
-                problems[int(row)] = f"same picture under another label: {shown(paths[other])}"
+                problems[int(row)] = f"same image under another label: {shown(paths[other])}"
             continue
         kept = copies[np.argmax(splits[copies])]
         for row in copies[copies != kept]:
             same_split = splits[row] == splits[kept]
-            what = "exact duplicate of" if same_split else f"same picture in {SPLITS[splits[kept]]}:"
+            what = "exact duplicate of" if same_split else f"same image in {SPLITS[splits[kept]]}:"
             problems[int(row)] = f"{what} {shown(paths[kept])}"
     return problems
 
 
 def _check_file(path: bytes) -> tuple[bytes, str]:
-    """Return (digest, "") of a picture, or (b"", what is wrong)."""
+    """Return (digest, "") of an image, or (b"", what is wrong)."""
     try:
         # Before opening: a named pipe would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -101,13 +101,13 @@ def _check_file(path: bytes) -> tuple[bytes, str]:
                 return b"", "empty file"
             # Before reading on: the file may be a film of many gigabytes.
             if not head.startswith(SIGNATURES):
-                return b"", "not a JPEG, PNG, GIF or BMP picture"
+                return b"", "not a JPEG, PNG, GIF or BMP image"
             content = head + file.read()
     except OSError as error:
         return b"", f"unreadable: {error.strerror}"
     try:
         with tf.device("CPU"):  # where tf.data decodes; eager ops would move to a GPU
-            decode_picture(content)
+            decode_image(content)
     except tf.errors.OpError:
         return b"", "truncated or damaged"
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), ""

@@ -1,4 +1,4 @@
-"""What a network must know of its data: the size of the pictures and the number of classes."""
+"""What a network must know of its data: the size of the images and the number of classes."""
 
 import os
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from pipeline.errors import UserError
 def size_and_classes(config: DataConfig) -> tuple[int, int]:
     """Find the side in pixels of the model's input and the number of classes.
 
-    No picture is read but the embedded digits: a TFDS set need not be prepared, and of a folder
+    No image is read but the embedded digits: a TFDS set need not be prepared, and of a folder
     only the names are listed.
 
     Raises:
-        UserError: an unknown or unfit set, an unfit folder, or pictures of many sizes and no
+        UserError: an unknown or unfit set, an unfit folder, or images of many sizes and no
             `image_size`.
     """
     if config.data == "digits":
         source = load_digits()
-        shape, classes = source.pictures.images.shape[1:], len(source.class_names)
+        shape, classes = source.images.images.shape[1:], len(source.class_names)
     elif config.data.startswith("folder:"):
         from pipeline.data.folder import list_files
 
@@ -31,12 +31,12 @@ def size_and_classes(config: DataConfig) -> tuple[int, int]:
     else:
         builder = open_builder(config.data)
         keys, features = example_keys(builder), builder.info.features
-        shape, classes = features[keys.picture].shape, features[keys.label].num_classes
+        shape, classes = features[keys.image].shape, features[keys.label].num_classes
     return config.image_size or side_of_squares(shape, config.data), classes
 
 
 def side_of_squares(shape: Sequence[int | None], name: str) -> int:
-    """Return the side of pictures that are squares of one size.
+    """Return the side of images that are squares of one size.
 
     Args:
         shape: height and width, None where they vary, and what follows.
@@ -48,7 +48,7 @@ def side_of_squares(shape: Sequence[int | None], name: str) -> int:
     height, width = shape[:2]
     if height is None or height != width:
         raise UserError(
-            f"--image-size must be given for pictures that are not squares of one size, as in "
+            f"--image-size must be given for images that are not squares of one size, as in "
             f"{name}; received 0"
         )
     return height

@@ -10,11 +10,11 @@ from pipeline.data.batches import Examples, build_evaluation_batches
 from pipeline.data.image_size import side_of_squares
 from pipeline.data.sources import load_source
 from pipeline.data.splits import Splits, split_source
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from pipeline.errors import UserError
 
-STATISTICS_PICTURES = 10_000
-"""Pixel statistics are taken over at most this many pictures of train, evenly spread."""
+STATISTICS_IMAGES = 10_000
+"""Pixel statistics are taken over at most this many images of train, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PreparedData:
     """A source with its splits, at the size the model takes.
 
     Attributes:
-        source: the table of pictures.
+        source: the table of images.
         splits: which rows are for what.
         image_size: height and width, pixels.
     """
@@ -32,7 +32,7 @@ class PreparedData:
     image_size: int
 
     def examples(self, split: str) -> Examples:
-        """Return the pictures of a split: train, validation, calibration or test."""
+        """Return the images of a split: train, validation, calibration or test."""
         return Examples(self.source, getattr(self.splits, split), self.image_size)
 
 
@@ -53,24 +53,24 @@ def check_fits(config: Config, data: PreparedData) -> None:
     """Hold the settings to the data.
 
     Raises:
-        UserError: a batch is larger than train, or padding as wide as a picture.
+        UserError: a batch is larger than train, or padding as wide as a chart.
     """
     if len(data.splits.train) < config.fit.batch_size:
         raise UserError(
-            f"--batch-size must be at most the {len(data.splits.train):,} pictures of train; "
+            f"--batch-size must be at most the {len(data.splits.train):,} images of train; "
             f"received {config.fit.batch_size}"
         )
     if config.augment.crop_padding >= data.image_size:
         raise UserError(
-            f"--crop-padding must be less than the pictures' {data.image_size} pixels; "
+            f"--crop-padding must be less than the images' {data.image_size} pixels; "
             f"received {config.augment.crop_padding}"
         )
 
 
 def _own_size(source: Source) -> int:
-    """Side of the pictures where they are squares of one size."""
-    in_memory = isinstance(source.pictures, ArrayPictures)
-    shape = source.pictures.images.shape[1:] if in_memory else (None, None)
+    """Side of the images where they are squares of one size."""
+    in_memory = isinstance(source.images, ArrayImages)
+    shape = source.images.images.shape[1:] if in_memory else (None, None)
     return side_of_squares(shape, source.name)
 
 
@@ -83,10 +83,10 @@ class PixelStatistics:
 
 
 def pixel_statistics(examples: Examples) -> PixelStatistics:
-    """Measure the pixels of the un-augmented, resized pictures."""
-    sample = examples.spread(STATISTICS_PICTURES)
+    """Measure the pixels of the un-augmented, resized images."""
+    sample = examples.spread(STATISTICS_IMAGES)
     pixels, total, squares = 0, np.zeros(3), np.zeros(3)
-    with Progress(len(sample), "measuring pixel statistics", "pictures") as progress:
+    with Progress(len(sample), "measuring pixel statistics", "images") as progress:
         for images, _, _ in build_evaluation_batches(sample, global_batch_size=256):
             channels = images.numpy().reshape(-1, 3).astype(np.float64)
             pixels += len(channels)

@@ -1,8 +1,8 @@
-"""TFRecord files of labelled pictures: scan them once, then read any record in any order.
+"""TFRecord files of labelled images: scan them once, then read any record in any order.
 
 A record is 8 bytes of length (little-endian), 4 of the length's masked CRC-32C, the data, and 4 of
 the data's masked CRC-32C (https://www.tensorflow.org/tutorials/load_data/tfrecord). The data is a
-`tf.train.Example` that holds the encoded picture and its label.
+`tf.train.Example` that holds the encoded image and its label.
 """
 
 import functools
@@ -28,21 +28,21 @@ SCAN_BATCH, DECODE_BATCH = 64, 1024
 
 @dataclass(frozen=True)
 class ExampleKeys:
-    """Names under which a `tf.train.Example` holds the encoded picture and its label."""
+    """Names under which a `tf.train.Example` holds the encoded image and its label."""
 
-    picture: str
+    image: str
     label: str
 
     def parse(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Split records (string [n]) into encoded pictures (string [n]) and labels (int64 [n])."""
+        """Split records (string [n]) into encoded images (string [n]) and labels (int64 [n])."""
         example = tf.io.parse_example(
             records,
             {
-                self.picture: tf.io.FixedLenFeature([], tf.string),
+                self.image: tf.io.FixedLenFeature([], tf.string),
                 self.label: tf.io.FixedLenFeature([], tf.int64),
             },
         )
-        return example[self.picture], example[self.label]
+        return example[self.image], example[self.label]
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def scan_records(
 
     Args:
         shards: path of each file, in order, and the number of its records.
-        keys: where an example holds picture and label.
+        keys: where an example holds image and label.
         progress: counts the records.
 
     Returns:
         The index; the labels, int64 [records]; the digests, uint8 [records, 8], FarmHash64 of each
-        encoded picture. Rows are in the order of the files and of the records in them.
+        encoded image. Rows are in the order of the files and of the records in them.
 
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
@@ -132,10 +132,10 @@ def _scan_file(path: str, expected: int, keys: ExampleKeys) -> tuple[np.ndarray,
     digests = [np.empty((0, 8), np.uint8)]
     try:
         for records in read_records(path).batch(SCAN_BATCH):
-            pictures, some_labels = keys.parse(records)
+            images, some_labels = keys.parse(records)
             lengths.append(tf.strings.length(records).numpy().astype(np.int64))
             labels.append(some_labels.numpy())
-            digests.append(tf.fingerprint(pictures).numpy())
+            digests.append(tf.fingerprint(images).numpy())
     except tf.errors.OpError as error:
         raise damaged(path, error.message) from None
     columns = np.concatenate(lengths), np.concatenate(labels), np.concatenate(digests)
@@ -152,34 +152,34 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 def decode_records(
     shards: Mapping[str, int], shape: tuple[int, int], keys: ExampleKeys, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode all pictures, which have one size, into memory.
+    """Decode all images, which have one size, into memory.
 
     Args:
         shards: path of each file, in order, and the number of its records.
-        shape: height and width of every picture.
-        keys: where an example holds picture and label.
-        progress: counts the pictures.
+        shape: height and width of every image.
+        keys: where an example holds image and label.
+        progress: counts the images.
 
     Returns:
-        Images, uint8 [pictures, height, width, 3], grey ones as RGB; labels, int64 [pictures].
+        Images, uint8 [images, height, width, 3], grey ones as RGB; labels, int64 [images].
 
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
     """
 
     def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        picture, label = keys.parse(record)
-        image = tf.io.decode_image(picture, channels=3, expand_animations=False)
+        encoded, label = keys.parse(record)
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         return tf.ensure_shape(image, (*shape, 3)), label
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)
     row = 0
     for path, expected in shards.items():
-        first, pictures = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
+        first, decoded = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
         try:
-            # One picture more than there should be is enough to see that the count is wrong.
-            for some_images, some_labels in pictures.take(expected + 1).batch(DECODE_BATCH):
+            # One image more than there should be is enough to see that the count is wrong.
+            for some_images, some_labels in decoded.take(expected + 1).batch(DECODE_BATCH):
                 stop = row + len(some_labels)
                 _check_count(path, max(stop - first, expected), expected)
                 images[row:stop], labels[row:stop] = some_images, some_labels
@@ -191,8 +191,8 @@ def decode_records(
     return images, labels
 
 
-def picture_reader(index: RecordIndex, keys: ExampleKeys) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Build the graph function from a row (int64 scalar) to its encoded picture (string scalar)."""
+def image_reader(index: RecordIndex, keys: ExampleKeys) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Build the graph function from a row (int64 scalar) to its encoded image (string scalar)."""
 
     @functools.lru_cache(maxsize=OPEN_FILES)
     def shard(number: int) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: scikit-learn's digits, a folder, or TensorFlow Datasets."""
+"""Where labelled images come from: scikit-learn's digits, a folder, or TensorFlow Datasets."""
 
 import difflib
 import hashlib
@@ -14,15 +14,15 @@ import numpy as np
 
 from pipeline.config.settings import DataConfig
 from pipeline.console.progress import Progress
-from pipeline.data.records import ExampleKeys, decode_records, is_labelled, picture_reader, scan_records
-from pipeline.data.table import ArrayPictures, EncodedPictures, Source
+from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
+from pipeline.data.table import ArrayImages, EncodedImages, Source
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
 
 ARRAY_BYTES = 2**30
-"""Pictures of one size are held in memory up to this many bytes."""
+"""Images of one size are held in memory up to this many bytes."""
 
 DOWNLOAD_HOSTS = {
     "cifar10": "https://www.cs.toronto.edu",
@@ -37,11 +37,11 @@ class UnavailableData(UserError):
 
 
 def load_source(config: DataConfig) -> Source:
-    """Load the table of pictures that `config.data` names.
+    """Load the table of images that `config.data` names.
 
     Raises:
         UnavailableData: a TFDS set that is neither prepared nor can be downloaded.
-        UserError: an unknown name, a set that is not of labelled pictures, or damaged files.
+        UserError: an unknown name, a set that is not of labelled images, or damaged files.
     """
     if config.data == "digits":
         return load_digits()
@@ -69,13 +69,13 @@ def load_digits() -> Source:
         class_names=tuple(str(name) for name in digits.target_names),
         labels=digits.target.astype(np.int64),
         digests=digest_images(images),
-        pictures=ArrayPictures(images),
+        images=ArrayImages(images),
         provided={"train": np.arange(len(images))},
     )
 
 
 def digest_images(images: np.ndarray) -> np.ndarray:
-    """Hash each picture: uint8 [pictures, height, width, 3] -> uint8 [pictures, 16], BLAKE2b."""
+    """Hash each image: uint8 [images, height, width, 3] -> uint8 [images, 16], BLAKE2b."""
     digests = b"".join(hashlib.blake2b(image, digest_size=16).digest() for image in images)
     return np.frombuffer(digests, np.uint8).reshape(len(images), 16)
 
@@ -103,20 +103,20 @@ def load_tfds(name: str) -> Source:
         for info in infos
         for path, records in zip(info.filepaths, info.shard_lengths, strict=True)
     }
-    shape, total = builder.info.features[keys.picture].shape, sum(shards.values())
-    with Progress(total, f"reading {name}", "pictures") as progress:
+    shape, total = builder.info.features[keys.image].shape, sum(shards.values())
+    with Progress(total, f"reading {name}", "images") as progress:
         if None not in shape and total * shape[0] * shape[1] * 3 <= ARRAY_BYTES:
             images, labels = decode_records(shards, shape[:2], keys, progress)
-            digests, pictures = digest_images(images), ArrayPictures(images)
+            digests, stored = digest_images(images), ArrayImages(images)
         else:
             index, labels, digests = scan_records(shards, keys, progress)
-            pictures = EncodedPictures(picture_reader(index, keys))
+            stored = EncodedImages(image_reader(index, keys))
     class_names = tuple(builder.info.features[keys.label].names)
     if wrong := set(np.unique(labels)) - set(range(len(class_names))):
         raise UserError(f"labels of {name} must be 0..{len(class_names) - 1}; received {min(wrong)}")
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
-    return Source(name, class_names, labels, digests, pictures, provided)
+    return Source(name, class_names, labels, digests, stored, provided)
 
 
 def open_builder(name: str) -> "DatasetBuilder":
@@ -144,21 +144,21 @@ def open_builder(name: str) -> "DatasetBuilder":
 
 
 def example_keys(builder: "DatasetBuilder") -> ExampleKeys:
-    """Find which features of a set are the picture and its label.
+    """Find which features of a set are the image and its label.
 
     Raises:
-        UserError: the set is not one of uint8 pictures with one label each.
+        UserError: the set is not one of uint8 images with one label each.
     """
     import tensorflow_datasets as tfds
 
     features, keys = builder.info.features, builder.info.supervised_keys
     if isinstance(keys, tuple) and len(keys) == 2 and all(str(key) in features for key in keys):
-        picture, label = (features[key] for key in keys)
-        is_picture = isinstance(picture, tfds.features.Image) and picture.np_dtype == np.uint8
-        if is_picture and isinstance(label, tfds.features.ClassLabel) and label.num_classes:
+        image, label = (features[key] for key in keys)
+        is_image = isinstance(image, tfds.features.Image) and image.np_dtype == np.uint8
+        if is_image and isinstance(label, tfds.features.ClassLabel) and label.num_classes:
             return ExampleKeys(*keys)
     raise UserError(
-        "a data set must have supervised keys (picture of 8 bits a channel, class label); "
+        "a data set must have supervised keys (image of 8 bits a channel, class label); "
         f"{builder.info.full_name} has {keys}"
     )
 

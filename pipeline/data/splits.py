@@ -11,7 +11,7 @@ from pipeline.data.table import Source
 from pipeline.errors import UserError
 
 MAX_CALIBRATION_SHARE = 0.1
-"""Calibration never takes more than this share of train: pictures are worth more in training."""
+"""Calibration never takes more than this share of train: images are worth more in training."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
     """Take what the source provides and carve the rest from its train rows.
 
     Raises:
-        UserError: a class is too small to have a picture in every split.
+        UserError: a class is too small to have an image in every split.
     """
     generator = np.random.default_rng(seed)
     train = source.provided["train"]
@@ -59,7 +59,7 @@ def _carve(
     """Draw `count` of the rows; return the drawn rows and the others, both in table order.
 
     Each class gives its share of `count`, by largest remainders, and `at_least` so many.
-    scikit-learn's `train_test_split(stratify=...)` refuses fewer pictures than classes and does
+    scikit-learn's `train_test_split(stratify=...)` refuses fewer images than classes and does
     not promise one of each class; small folders need both.
     """
     present, sizes = np.unique(labels[rows], return_counts=True)
@@ -80,26 +80,26 @@ def _check_every_class_remains(source: Source, train: np.ndarray) -> None:
     if counts.min() == 0:
         smallest = source.class_names[counts.argmin()]
         raise UserError(
-            f"every class needs a picture to train on after the other splits took theirs; "
-            f"class {smallest!r} of {source.name} has none left (add pictures, or lower "
+            f"every class needs an image to train on after the other splits took theirs; "
+            f"class {smallest!r} of {source.name} has none left (add images, or lower "
             f"{flag('validation_share')} or {flag('test_share')})"
         )
 
 
 def fingerprint(source: Source, rows: np.ndarray) -> str:
-    """SHA-256 over the rows' digests and labels: equal for equal pictures, labels and order."""
+    """SHA-256 over the rows' digests and labels: equal for equal images, labels and order."""
     digest = hashlib.sha256(np.ascontiguousarray(source.digests[rows]).tobytes())
     digest.update(source.labels[rows].astype("<i8").tobytes())
     return digest.hexdigest()
 
 
 def describe_splits(source: Source, splits: Splits) -> dict:
-    """Record of the splits for `splits.json`: size, pictures a class and fingerprint of each."""
+    """Record of the splits for `splits.json`: size, images a class and fingerprint of each."""
     described = {}
     for name, rows in vars(splits).items():
         counts = np.bincount(source.labels[rows], minlength=len(source.class_names))
         described[name] = {
-            "pictures": len(rows),
+            "images": len(rows),
             "per_class": counts.tolist(),
             "fingerprint": fingerprint(source, rows),
         }

@@ -1,4 +1,4 @@
-"""A table of labelled pictures, the one shape that every source of data takes."""
+"""A table of labelled images, the one shape that every source of data takes."""
 
 import functools
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class ArrayPictures:
-    """Pictures of one size, held in memory.
+class ArrayImages:
+    """Images of one size, held in memory.
 
     Attributes:
-        images: uint8 [pictures, height, width, 3], RGB.
+        images: uint8 [images, height, width, 3], RGB.
     """
 
     images: np.ndarray
@@ -26,8 +26,8 @@ class ArrayPictures:
 
 
 @dataclass(frozen=True)
-class EncodedPictures:
-    """Pictures of any size, left on disk and read one by one inside tf.data.
+class EncodedImages:
+    """Images of any size, left on disk and read one by one inside tf.data.
 
     Attributes:
         read: graph function from an int64 scalar, a row of the table, to a string scalar, the
@@ -39,28 +39,28 @@ class EncodedPictures:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: row i of the table is picture i, its label and its digest.
+    """A data set: row i of the table is image i, its label and its digest.
 
     Attributes:
         name: what the user called it.
         class_names: label -> name.
-        labels: int64 [pictures].
-        digests: uint8 [pictures, bytes]; equal for equal stored pictures, else different.
-        pictures: the pictures themselves.
+        labels: int64 [images].
+        digests: uint8 [images, bytes]; equal for equal stored images, else different.
+        images: the images themselves.
         provided: split name (train, validation, test) -> int64 rows. Always has train.
         problems: (path, problem) of every file that was left out.
-        paths: row -> file, where each picture is a file of its own; else empty.
+        paths: row -> file, where each image is a file of its own; else empty.
     """
 
     name: str
     class_names: tuple[str, ...]
     labels: np.ndarray
     digests: np.ndarray
-    pictures: ArrayPictures | EncodedPictures
+    images: ArrayImages | EncodedImages
     provided: dict[str, np.ndarray]
     problems: tuple[tuple[str, str], ...] = ()
     paths: tuple[str, ...] = ()
 
     def path_of(self, row: int) -> str | None:
-        """Return the file of a row; None where pictures are not files of their own."""
+        """Return the file of a row; None where images are not files of their own."""
         return self.paths[row] if self.paths else None

@@ -38,9 +38,9 @@ class Part:
         blocks: those of a residual stage; empty elsewhere.
         output_shape: height, width and channels, or features alone.
         parameters: that train.
-        multiply_adds: of one picture.
+        multiply_adds: of one image.
         receptive_field: side in pixels of what one position of the output sees; infinite where
-            it sees the whole picture, however large that is.
+            it sees the whole image, however large that is.
     """
 
     name: str

@@ -58,7 +58,7 @@ def draw_network(parts: Sequence[Part], title: str, notes: Sequence[str]) -> Fig
         right, top = max(right, end, MARGIN + headings + 2 * GAP), bottom + GAP
     for panel in panels:
         _draw_panel(axes, *panel, right, last=panel is panels[-1])
-    # An inch of the axes is an inch of the picture, with y downwards.
+    # An inch of the axes is an inch of the image, with y downwards.
     figure.set_size_inches(right + MARGIN, bottom + MARGIN)
     axes.set_xlim(0, right + MARGIN)
     axes.set_ylim(bottom + MARGIN, 0)

@@ -1,4 +1,4 @@
-"""The network of a configuration, shown before anything is trained: as a table, as a picture."""
+"""The network of a configuration, shown before anything is trained: as a table, as a chart."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ HEADER = ("", "blocks", "output", "parameters", "multiply-adds", "share", "recep
 def show_network(config: Config, *, table: bool, diagram: bool) -> None:
     """Build the network; print it as a table, draw it as `<model>_diagram.png`, or both.
 
-    The pictures need not be on this machine; see `size_and_classes`.
+    The images need not be on this machine; see `size_and_classes`.
 
     Raises:
-        UserError: the data or the network cannot be, or the picture cannot be written.
+        UserError: the data or the network cannot be, or the image cannot be written.
     """
     size, classes = size_and_classes(config.data)
     model = build_model(
@@ -78,7 +78,7 @@ def totals(parts: Sequence[Part]) -> str:
     adds = sum(part.multiply_adds for part in parts)
     mib = parameters / 2**20
     return (
-        f"{parameters:,} parameters, {adds:,} multiply-adds a picture; "
+        f"{parameters:,} parameters, {adds:,} multiply-adds an image; "
         f"weights {4 * mib:.3g} MiB in float32, about {mib:.3g} MiB in int8"
     )
 
@@ -86,5 +86,5 @@ def totals(parts: Sequence[Part]) -> str:
 def _note(parts: Sequence[Part], size: int) -> str:
     largest = max(part.receptive_field for part in parts if math.isfinite(part.receptive_field))
     note = "receptive field: side of the square of pixels that one position of the output sees"
-    beyond = f"; more than {size} reaches beyond the picture, into padding"
+    beyond = f"; more than {size} reaches beyond the image, into padding"
     return note + (beyond if largest > size else "")

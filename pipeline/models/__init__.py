@@ -10,19 +10,19 @@ from pipeline.config.settings import ModelConfig
 from pipeline.models.baselines import BASELINES
 from pipeline.models.elements import convolution, head, normalised
 from pipeline.models.resnet import residual_features
-from pipeline.models.stems import LARGE_PICTURE_PIXELS
+from pipeline.models.stems import LARGE_IMAGE_PIXELS
 
 
 def resolve_stem(model: ModelConfig, image_size: int) -> str:
-    """Name the stem: the one asked for, or for `auto` the one that suits the pictures.
+    """Name the stem: the one asked for, or for `auto` the one that suits the images.
 
     Args:
         model: which network; one that is not residual has no stem, and `auto` stays.
-        image_size: shorter side of a picture in pixels.
+        image_size: shorter side of an image in pixels.
     """
     if model.stem != "auto" or not isinstance(model.architecture, ResidualArchitecture):
         return model.stem
-    return model.architecture.large_stem if image_size >= LARGE_PICTURE_PIXELS else "cifar"
+    return model.architecture.large_stem if image_size >= LARGE_IMAGE_PIXELS else "cifar"
 
 
 def build_model(
@@ -40,7 +40,7 @@ def build_model(
 
     Args:
         model: which network, how wide, with which stem.
-        input_shape: height, width and channels of a picture.
+        input_shape: height, width and channels of an image.
         classes: number of logits.
         pixel_mean: mean of each channel, in units of [0, 255].
         pixel_std: standard deviation of each channel, in units of [0, 255].
@@ -53,7 +53,7 @@ def build_model(
         logits, [batch, classes].
 
     Raises:
-        UserError: a picture too small for the network.
+        UserError: an image too small for the network.
     """
     architecture = model.architecture
     conv = partial(convolution, layer=convolution_layer, seed=seed)

@@ -25,11 +25,11 @@ def convnet_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -
     of 2x2; at width 32 the CNN of McMahan et al. 2017 (arXiv:1602.05629), section 3.
 
     Raises:
-        UserError: a picture too small to be halved twice.
+        UserError: an image too small to be halved twice.
     """
     if min(x.shape[1:3]) < 4:
         raise UserError(
-            f"pictures for the convnet must be at least 4 x 4 pixels; received {x.shape[1]} x {x.shape[2]}"
+            f"images for the convnet must be at least 4 x 4 pixels; received {x.shape[1]} x {x.shape[2]}"
         )
     for name, filters in (("stage1", width), ("stage2", 2 * width)):
         x = conv(x, filters, 5, use_bias=True, name=f"{name}_conv")

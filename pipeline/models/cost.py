@@ -11,7 +11,7 @@ def count_parameters(layer: keras.Layer) -> int:
 
 
 def multiply_adds(model: keras.Model) -> dict[str, int]:
-    """Count the multiply-adds that one picture costs in each convolution and dense layer.
+    """Count the multiply-adds that one image costs in each convolution and dense layer.
 
     A convolution takes `h_out * w_out * k * k * (c_in / groups) * c_out`, a depthwise one
     `h_out * w_out * k * k * c_out`, a dense layer `features_in * features_out`: every weight of

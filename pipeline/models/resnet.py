@@ -24,7 +24,7 @@ def check_stem(stem: str, input_shape: tuple[int, int, int], stages: int) -> Non
     smallest = STEMS[stem][1] * 2 ** (stages - 1)
     if min(height, width) < smallest:
         raise UserError(
-            f"pictures for the {stem} stem must be at least {smallest} x {smallest} pixels; "
+            f"images for the {stem} stem must be at least {smallest} x {smallest} pixels; "
             f"received {height} x {width}"
         )
 
@@ -76,7 +76,7 @@ def residual_features(
     conv: Callable,
     norm: Callable,
 ) -> KerasTensor:
-    """Turn normalised pixels into one float32 feature vector a picture.
+    """Turn normalised pixels into one float32 feature vector an image.
 
     Args:
         x: float32 [batch, height, width, channels].
@@ -92,7 +92,7 @@ def residual_features(
         [batch, features]
 
     Raises:
-        UserError: unknown stem, or a picture so small that a stage would no longer halve it.
+        UserError: unknown stem, or an image so small that a stage would no longer halve it.
     """
     check_stem(stem, x.shape[1:], stages=len(architecture.blocks))
     block = bind_block(architecture, conv=conv, norm=norm, zero_init=zero_init, dropout=dropout, seed=seed)

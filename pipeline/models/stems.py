@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from keras import KerasTensor, layers
 
-LARGE_PICTURE_PIXELS = 96
-"""Size from which the stem `auto` is the one for large pictures."""
+LARGE_IMAGE_PIXELS = 96
+"""Size from which the stem `auto` is the one for large images."""
 
 
 def cifar_stem(

@@ -13,7 +13,7 @@ from pipeline.pretrained.mismatches import mismatches
 from pipeline.pretrained.weights import Pretrained
 
 LARGE_ENOUGH = (64, 64, 3)
-"""A picture that every stem and stage can halve; no weight of theirs depends on its size."""
+"""An image that every stem and stage can halve; no weight of theirs depends on its size."""
 
 
 def fitting_flags(pretrained: Pretrained) -> str | None:

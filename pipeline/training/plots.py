@@ -1,4 +1,4 @@
-"""The pictures a run leaves: its first augmented batch and its learning curves."""
+"""The images a run leaves: its first augmented batch and its learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.run_directory import write_whole
 
-SHEET_PICTURES = 32
+SHEET_IMAGES = 32
 SHEET_COLUMNS = 8
 
 
@@ -23,7 +23,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 def plot_contact_sheet(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path
 ) -> None:
-    """Draw the first pictures of a batch with their labels; mixed labels with their shares.
+    """Draw the first images of a batch with their labels; mixed labels with their shares.
 
     Args:
         images: [batch, height, width, 3] in [0, 255].
@@ -31,7 +31,7 @@ def plot_contact_sheet(
         class_names: label -> name.
         path: where to.
     """
-    count = min(len(images), SHEET_PICTURES)
+    count = min(len(images), SHEET_IMAGES)
     rows = -(-count // SHEET_COLUMNS)
     figure = Figure(figsize=(SHEET_COLUMNS * 1.25, rows * 1.5 + 0.4), layout="constrained")
     figure.suptitle("The first augmented training batch", fontsize=10)

@@ -216,11 +216,11 @@ class TrainingRun:
         write_whole(self.directory.model, deployed.save)
         metrics = {
             "test": {
-                "pictures": len(self.data.splits.test),
+                "images": len(self.data.splits.test),
                 **{name: test[name] for name in ("accuracy", "cross_entropy")},
             },
             "validation": {
-                "pictures": len(self.data.splits.validation),
+                "images": len(self.data.splits.validation),
                 "best_epoch": best,
                 "accuracy": history[best - 1]["val_accuracy"],
                 "cross_entropy": history[best - 1]["val_cross_entropy"],

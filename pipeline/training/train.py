@@ -43,7 +43,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             plan.print_summary(run_dir, json.loads(directory.metrics.read_text()))
             return EXIT_DONE
         try:
-            with pictures_in_place():
+            with images_in_place():
                 return _run(config, directory)
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
@@ -53,8 +53,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
 
 
 @contextlib.contextmanager
-def pictures_in_place() -> Iterator[None]:
-    """Explain pictures that vanish meanwhile.
+def images_in_place() -> Iterator[None]:
+    """Explain images that vanish meanwhile.
 
     Raises:
         UserError: in place of TensorFlow's own error.
@@ -63,15 +63,15 @@ def pictures_in_place() -> Iterator[None]:
         yield
     except tf.errors.NotFoundError as error:
         reason = error.message.splitlines()[0]
-        raise UserError(f"pictures must stay where they are while a run reads them; {reason}") from error
+        raise UserError(f"images must stay where they are while a run reads them; {reason}") from error
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What runs on the same pictures and devices share.
+    """What runs on the same images and devices share.
 
     Attributes:
-        data: the pictures and their splits.
+        data: the images and their splits.
         statistics: of the pixels of train.
         strategy: of the devices.
     """
@@ -81,7 +81,7 @@ class Ground:
     strategy: tf.distribute.Strategy
 
     def resolve_input(self, config: Config) -> Config:
-        """Put the size of the pictures, the width and the stem in place of what was left open."""
+        """Put the size of the images, the width and the stem in place of what was left open."""
         size = self.data.image_size
         stem = resolve_stem(config.model, size)
         return config.with_own_width().with_values({"image_size": size, "stem": stem})
@@ -131,7 +131,7 @@ def open_run(config: Config, directory: RunDirectory, ground: Ground) -> Trainin
     """Build the run of `config` in `directory`, at its newest checkpoint where there is one.
 
     Raises:
-        UserError: the settings do not fit the devices, or the pictures are no longer those that
+        UserError: the settings do not fit the devices, or the images are no longer those that
             the run began with.
     """
     # Names of variables count up within a process, and a checkpoint goes by names.
@@ -191,7 +191,7 @@ def _record(
     """Write what the run is a function of; on resume, check that it still is.
 
     Raises:
-        UserError: the pictures, labels or weights are no longer those the run began with.
+        UserError: the images, labels or weights are no longer those the run began with.
     """
     splits = describe_splits(data.source, data.splits)
     weights = {}
@@ -200,7 +200,7 @@ def _record(
     if directory.config.exists() and directory.splits.exists():
         if json.loads(directory.splits.read_text()) != splits:
             raise UserError(
-                f"--resume needs the pictures that the run began with; {data.source.name} "
+                f"--resume needs the images that the run began with; {data.source.name} "
                 f"no longer has the fingerprints in {directory.splits}"
             )
         if weights and weights["fingerprint"] != _recorded_fingerprint(directory):

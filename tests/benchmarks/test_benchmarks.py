@@ -103,14 +103,14 @@ def test_without_torch_its_part_is_left_out(monkeypatch, capsys):
     assert "PyTorch is not installed" in capsys.readouterr().out
 
 
-def random_picture():
-    """One picture without mid grey, so that a grey pixel was cut out."""
+def random_image():
+    """One image without mid grey, so that a grey pixel was cut out."""
     return np.random.default_rng(0).integers(0, 128, (32, 32, 3), np.uint8)
 
 
-def crops(picture, mode):
-    """All (down, right, mirrored) -> 32 x 32 crops of a picture padded by 4."""
-    padded = np.pad(picture, [(4, 4), (4, 4), (0, 0)], mode)
+def crops(image, mode):
+    """All (down, right, mirrored) -> 32 x 32 crops of an image padded by 4."""
+    padded = np.pad(image, [(4, 4), (4, 4), (0, 0)], mode)
     for y, x in itertools.product(range(9), range(9)):
         crop = padded[y : y + 32, x : x + 32]
         yield (y, x, False), crop
@@ -124,12 +124,12 @@ def crops(picture, mode):
 def test_keras_layers_do_the_work(variant, mode):
     from benchmarks.keras_batches import keras_batches
 
-    picture = random_picture()
+    original = random_image()
     batches = keras_batches(
-        np.stack([picture] * 64), np.arange(64), variant=variant, batch_size=64, padding=4, cutout=8
+        np.stack([original] * 64), np.arange(64), variant=variant, batch_size=64, padding=4, cutout=8
     )
     images, _ = next(batches.as_numpy_iterator())
-    expected = list(crops(picture, mode))
+    expected = list(crops(original, mode))
     drawn = []
     for image in images:
         seen = image != 128
@@ -148,9 +148,9 @@ def test_torch_crops_and_flips_like_numpy():
 
     from benchmarks.torch_batches import crop_and_flip
 
-    picture = random_picture()
-    images = np.stack([picture[::-1], picture])
-    draws, expected = zip(*crops(picture, "reflect"), strict=True)
+    image = random_image()
+    images = np.stack([image[::-1], image])
+    draws, expected = zip(*crops(image, "reflect"), strict=True)
     y, x, mirrored = (torch.tensor(values) for values in zip(*draws, strict=True))
     rows = torch.ones(len(draws), dtype=torch.int64)
     varied = crop_and_flip(torch.tensor(images), rows, torch.stack([y, x]) - 4, mirrored)
@@ -164,7 +164,7 @@ def test_torch_cuts_squares_clipped_at_the_border():
     from benchmarks.torch_batches import cut_out
 
     centres = np.array([[0, 16, 31], [5, 31, 0]])
-    expected = np.stack([random_picture()] * 3)
+    expected = np.stack([random_image()] * 3)
     images = torch.tensor(expected)
     for image, y, x in zip(expected, *centres, strict=True):
         image[max(y - 4, 0) : y + 4, max(x - 4, 0) : x + 4] = 128
@@ -178,8 +178,8 @@ def test_torch_shuffles_without_repeating_in_an_epoch():
     from benchmarks.torch_batches import AugmentedBatches
 
     torch.manual_seed(0)
-    pictures, labels = torch.zeros(70, 32, 32, 3, dtype=torch.uint8), torch.arange(70)
-    batches = AugmentedBatches(pictures, labels, batch_size=32, padding=4, cutout=8)
+    images, labels = torch.zeros(70, 32, 32, 3, dtype=torch.uint8), torch.arange(70)
+    batches = AugmentedBatches(images, labels, batch_size=32, padding=4, cutout=8)
     first, second = itertools.islice(batches, 2)
     assert len(set(first[1].tolist()) | set(second[1].tolist())) == 64
     assert first[0].shape == (32, 32, 32, 3)

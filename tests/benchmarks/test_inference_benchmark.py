@@ -13,10 +13,10 @@ import pytest
 
 from benchmarks import inference, inference_contenders, measure
 from benchmarks.inference_contenders import (
-    PICTURES,
+    IMAGES,
     channels_first,
+    images,
     measuring,
-    pictures,
     write_onnx_files,
     write_our_files,
 )
@@ -50,7 +50,7 @@ def onnx_files(tmp_path_factory):
 
 
 def kernel_sizes(arrays):
-    """Sizes of the kernels, least first; with strides and pictures alike, the work."""
+    """Sizes of the kernels, least first; with strides and images alike, the work."""
     return sorted(math.prod(array.shape) for array in arrays if len(array.shape) > 1)
 
 
@@ -84,17 +84,17 @@ def test_the_rate_is_that_of_the_median_run_once_warm(monkeypatch):
     assert seen == list("abababa")
 
 
-def test_pictures_are_the_same_for_all_in_either_order():
-    images, planes = pictures(4), channels_first(pictures(4))
-    assert images.shape == (PICTURES, 4, 4, 3)
-    assert len(planes) == PICTURES
-    np.testing.assert_array_equal(np.concatenate(planes), np.moveaxis(images, 3, 1))
+def test_images_are_the_same_for_all_in_either_order():
+    batch, planes = images(4), channels_first(images(4))
+    assert batch.shape == (IMAGES, 4, 4, 3)
+    assert len(planes) == IMAGES
+    np.testing.assert_array_equal(np.concatenate(planes), np.moveaxis(batch, 3, 1))
     assert all(plane.dtype == np.float32 and plane.flags.c_contiguous for plane in planes)
 
 
 def test_our_files_are_one_network(ours, network):
-    expected = network.predict(pictures(SIZE).astype(np.float32), verbose=0)
-    float32 = LiteRTModel((ours / "float32.tflite").read_bytes()).predict(pictures(SIZE))
+    expected = network.predict(images(SIZE).astype(np.float32), verbose=0)
+    float32 = LiteRTModel((ours / "float32.tflite").read_bytes()).predict(images(SIZE))
     # Both in float32, in another order of summation.
     np.testing.assert_allclose(float32, expected, rtol=1e-4, atol=1e-4)
     verify_integer_only(read_graph((ours / "int8.tflite").read_bytes()))
@@ -137,7 +137,7 @@ def test_onnx_int8_gives_what_float32_gives(onnx_files):
     scores = {}
     for kind in ("float32", "int8"):
         session = onnxruntime.InferenceSession(onnx_files / f"{kind}.onnx")
-        batches = channels_first(pictures(SIZE))
+        batches = channels_first(images(SIZE))
         scores[kind] = np.concatenate([session.run(None, {"pixels": x})[0] for x in batches])
     # Eight bits a step through 18 layers: the noise stays well below the scores themselves.
     noise = np.linalg.norm(scores["int8"] - scores["float32"])

@@ -13,7 +13,7 @@ from export.tflite.graph import read_graph
 from pipeline.config.architectures import ARCHITECTURES
 
 
-def test_small_pictures_show_all_networks_and_large_ones_those_with_four_stages():
+def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():
     assert networks_for(95) == list(ARCHITECTURES)
     assert networks_for(96) == [
         "resnet18",

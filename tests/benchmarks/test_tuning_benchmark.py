@@ -32,8 +32,8 @@ def a_task(curves, epochs, best=0.9):
 
 
 def rising(*accuracies: float):
-    """A curve on 100 pictures, whose scores are 0.0025 less than its accuracies."""
-    return Curve(accuracies, len(accuracies) * (1.0,), pictures=100)
+    """A curve on 100 images, whose scores are 0.0025 less than its accuracies."""
+    return Curve(accuracies, len(accuracies) * (1.0,), images=100)
 
 
 def trial(epochs, accuracy):
@@ -284,7 +284,7 @@ def test_every_configuration_is_trained_once_whatever_kills_the_benchmark(traine
     assert tuning_tasks.train is fake
     assert task.best == 0.8
     assert task.share == 0.25
-    assert task.curve({"width": 8}, 3) == Curve((0.1, 0.2), (2.0, 1.0), pictures=50)
+    assert task.curve({"width": 8}, 3) == Curve((0.1, 0.2), (2.0, 1.0), images=50)
 
 
 def test_a_table_of_other_settings_or_damaged_is_refused(tmp_path):

@@ -19,7 +19,7 @@ def report(accuracy: float, work: int = 10, size: int = 20, time: float = 1.0, *
     file = {"network": "int8", "bytes": size, "latency_p50_ms": time, "preview": False}
     return {
         "class_names": NAMES,
-        "pictures": {"test": 8},
+        "images": {"test": 8},
         "run": {
             "data": "digits",
             "model": "resnet18",

@@ -1,4 +1,4 @@
-"""A finished run whose pictures tell their row, and networks that answer by a table."""
+"""A finished run whose images tell their row, and networks that answer by a table."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from evaluation.networks.networks import Network
 from pipeline.config.config import Config
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from pipeline.finished_run import FinishedRun
 from pipeline.run_directory import RunDirectory
 
 SIZE = 8
 
 
-def pictures_of(rows: int) -> np.ndarray:
-    """Random pictures, uint8 [rows, 8, 8, 3], whose first pixel's red is their row."""
+def images_of(rows: int) -> np.ndarray:
+    """Random images, uint8 [rows, 8, 8, 3], whose first pixel's red is their row."""
     images = np.random.default_rng(0).integers(0, 256, (rows, SIZE, SIZE, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(rows)
     return images
@@ -33,19 +33,19 @@ def build_data(
     class_names: Sequence[str],
     paths: Sequence[str] = (),
 ) -> PreparedData:
-    """A table of `pictures_of` and the rows of its splits; train has those that are in none."""
+    """A table of `images_of` and the rows of its splits; train has those that are in none."""
     rows = np.arange(len(labels))
     names = [field.name for field in dataclasses.fields(Splits)]
     given = {name: np.array(splits.get(name, []), np.int64) for name in names}
     if "train" not in splits:
         given["train"] = np.setdiff1d(rows, np.concatenate(list(given.values())))
-    images = pictures_of(len(labels))
+    images = images_of(len(labels))
     source = Source(
         "made up",
         tuple(class_names),
         np.array(labels, np.int64),
         images[:, 0, 0, :1],
-        ArrayPictures(images),
+        ArrayImages(images),
         {"train": rows},
         paths=tuple(paths),
     )
@@ -62,11 +62,11 @@ def build_run(
 
 
 def table_network(logits: np.ndarray, name: str = "keras") -> Network:
-    """A network that answers for a picture of row r with logits[r]."""
+    """A network that answers for an image of row r with logits[r]."""
     return Network(name, f"{name}.file", lambda images: logits[images[:, 0, 0, 0]])
 
 
 def answers_of(labels: Sequence[int], chances: Sequence[Sequence[float]]) -> Answers:
-    """Answers with the given probabilities [pictures, classes]; 0 is read as 1e-30."""
+    """Answers with the given probabilities [images, classes]; 0 is read as 1e-30."""
     logits = np.log(np.maximum(np.array(chances, np.float32), np.float32(1e-30)))
     return Answers(np.array(labels, np.int64), logits)

@@ -17,16 +17,16 @@ def estimate(value: float, reach: float = 0.01, highest: float = 1.0) -> dict:
     return {"value": value, "interval_95": [max(value - reach, 0.0), min(value + reach, highest)]}
 
 
-def confusion(random: np.random.Generator, classes: int, pictures: int) -> np.ndarray:
+def confusion(random: np.random.Generator, classes: int, images: int) -> np.ndarray:
     """Count [classes, classes]; about four in five are right, mistakes cluster."""
     likely = random.dirichlet(np.full(classes, 0.15), classes) * random.uniform(0.1, 0.4, (classes, 1))
     likely[np.arange(classes), np.arange(classes)] = 0
     likely[np.arange(classes), np.arange(classes)] = 1 - likely.sum(1)
-    return random.multinomial(pictures, likely)
+    return random.multinomial(images, likely)
 
 
 def damaged(random: np.random.Generator, counts: np.ndarray) -> np.ndarray:
-    """Let up to one in fifty pictures that were right be taken for the next class."""
+    """Let up to one in fifty images that were right be taken for the next class."""
     moved = random.binomial(counts.diagonal(), random.uniform(0, 0.02, len(counts)))
     return counts - np.diag(moved) + np.roll(np.diag(moved), 1, axis=1)
 
@@ -44,7 +44,7 @@ def accuracy(names: Sequence[str], counts: np.ndarray) -> dict:
         }
         return {
             "class": names[k],
-            "pictures": int(labelled[k]),
+            "images": int(labelled[k]),
             **{key: None if share is None else estimate(share, 0.03) for key, share in shares.items()},
         }
 
@@ -64,17 +64,17 @@ def accuracy(names: Sequence[str], counts: np.ndarray) -> dict:
     }
 
 
-def bins(random: np.random.Generator, gap: float, pictures: int) -> list[dict]:
+def bins(random: np.random.Generator, gap: float, images: int) -> list[dict]:
     edges = np.linspace(0, 1, 16)
     weights = np.exp(5 * edges[1:]) * (edges[1:] > 0.2)
-    counts = random.multinomial(pictures, weights / weights.sum())
+    counts = random.multinomial(images, weights / weights.sum())
     confidence = edges[:-1] + random.uniform(0.01, 0.06, 15)
     reached = np.clip(confidence - gap * random.uniform(0.5, 1.5, 15), 0, 1)
     return [
         {
             "low": float(edges[k]),
             "high": float(edges[k + 1]),
-            "pictures": int(counts[k]),
+            "images": int(counts[k]),
             "confidence": float(confidence[k]) if counts[k] else None,
             "accuracy": float(reached[k]) if counts[k] else None,
         }
@@ -82,22 +82,22 @@ def bins(random: np.random.Generator, gap: float, pictures: int) -> list[dict]:
     ]
 
 
-def calibration(random: np.random.Generator, pictures: int) -> dict:
+def calibration(random: np.random.Generator, images: int) -> dict:
     def at(gap: float) -> dict:
         return {
             "nll": estimate(0.5 + gap, 0.02, 9),
             "brier": estimate(0.26 + gap / 4, 0.01, 2),
             "ece_equal_width": estimate(gap, 0.006),
             "ece_equal_mass": estimate(gap * 0.95, 0.006),
-            "equal_width_bins": bins(random, gap, pictures),
-            "equal_mass_bins": bins(random, gap, pictures),
+            "equal_width_bins": bins(random, gap, images),
+            "equal_mass_bins": bins(random, gap, images),
         }
 
     return {
         "temperature": 1.37,
         "temperature_at_limit": False,
         "bins": 15,
-        "validation_pictures": pictures,
+        "validation_images": images,
         "before": at(0.0712),
         "after": at(0.0118),
     }
@@ -108,7 +108,7 @@ def robustness(random: np.random.Generator, clean: float) -> dict:
     fragile = random.uniform(0.02, 0.16, (len(kinds), 1))
     table = np.clip(clean - fragile * np.arange(1, 6), 0.1, 1)
     return {
-        "pictures": 1000,
+        "images": 1000,
         "clean": estimate(clean, 0.02),
         "mean": estimate(table.mean(), 0.015),
         "cell_margin": 0.031,

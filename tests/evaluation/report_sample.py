@@ -17,7 +17,7 @@ def class_names(classes: int) -> list[str]:
     return (names + [f"thing_{number:04d}" for number in range(classes)])[:classes]
 
 
-class Pictures:
+class Images:
     """Hands out entries of galleries, and keeps the images that they name."""
 
     def __init__(self, random: np.random.Generator, names: Sequence[str], side: int) -> None:
@@ -34,7 +34,7 @@ class Pictures:
         return key
 
     def _overlay(self, key: str, below: str) -> str:
-        """Tint a spot of the picture `below`, as a heat map would."""
+        """Tint a spot of the image `below`, as a heat map would."""
         rows, columns = np.mgrid[: self.side, : self.side] / self.side
         middle = self.random.uniform(0.3, 0.7, 2)
         heat = np.exp(-((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2) / 0.05)[..., np.newaxis]
@@ -42,12 +42,12 @@ class Pictures:
         self.images[key] = (0.5 * self.images[below] + 0.5 * colour).astype(np.uint8)
         return key
 
-    def picture(self, *views: str, right: bool = False, **more: float | str) -> dict:
+    def image(self, *views: str, right: bool = False, **more: float | str) -> dict:
         label, other = self.random.choice(len(self.names), 2, replace=False)
         number = len(self.images)
-        shown = {"picture": self._draw(f"test-{number}")}
+        shown = {"image": self._draw(f"test-{number}")}
         for view in views:
-            shown[view] = self._overlay(f"{view}-{number}", shown["picture"])
+            shown[view] = self._overlay(f"{view}-{number}", shown["image"])
         return {
             "split": "test",
             "row": int(self.random.integers(10_000)),
@@ -60,7 +60,7 @@ class Pictures:
         }
 
 
-def quantised(names: Sequence[str], tables: Sequence[dict], pictures: Pictures) -> dict:
+def quantised(names: Sequence[str], tables: Sequence[dict], images: Images) -> dict:
     def row(k: int) -> dict:
         before, after = (t["per_class"][k]["recall"]["value"] for t in tables)
         change = 100 * (after - before)
@@ -82,7 +82,7 @@ def quantised(names: Sequence[str], tables: Sequence[dict], pictures: Pictures) 
         "lost": 162,
         "won": 125,
         "classes": rows,
-        "broken": [pictures.picture("keras", "int8") for _ in range(3)],
+        "broken": [images.image("keras", "int8") for _ in range(3)],
     }
 
 
@@ -109,13 +109,13 @@ def make_report(
         flip: flip test-time augmentation is measured.
         explained: there is Grad-CAM.
         mistaken: the network makes mistakes.
-        empty_class: the first class has no picture in the test split.
-        side: of every picture, pixels.
+        empty_class: the first class has no image in the test split.
+        side: of every image, pixels.
         seed: of all numbers.
     """
     random = np.random.default_rng(seed)
     names, each = class_names(classes), max(10_000 // classes, 10)
-    pictures = Pictures(random, names, side)
+    images = Images(random, names, side)
     networks = {}
     for name in ("keras", "int8") if int8 else ("keras",):
         if name == "keras":
@@ -155,22 +155,22 @@ def make_report(
         },
         "class_names": names,
         "chance": 1 / classes,
-        "pictures": {"train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes},
+        "images": {"train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes},
         "networks": networks,
-        "quantised": {"int8": quantised(names, [n["accuracy"] for n in networks.values()], pictures)}
+        "quantised": {"int8": quantised(names, [n["accuracy"] for n in networks.values()], images)}
         if int8
         else {},
-        "mistakes": {name: [pictures.picture() for _ in range(12 * mistaken)] for name in networks},
-        "confused_pairs": confused_pairs(networks, pictures),
+        "mistakes": {name: [images.image() for _ in range(12 * mistaken)] for name in networks},
+        "confused_pairs": confused_pairs(networks, images),
         "explanation": {
             "layer": "stage4_block2_relu2",
-            "right": [pictures.picture("keras", right=True) for _ in range(4)],
-            "wrong": [pictures.picture("its answer", "its label") for _ in range(4)],
+            "right": [images.image("keras", right=True) for _ in range(4)],
+            "wrong": [images.image("its answer", "its label") for _ in range(4)],
         }
         if explained
         else None,
         "cost": cost(random, int8),
-        "data": data(random, names, pictures),
+        "data": data(random, names, images),
         "environment": {
             "python": "3.11.2",
             "packages": {"keras": "3.15.1", "tensorflow": "2.21.0"},
@@ -178,23 +178,23 @@ def make_report(
             "cores": 2,
         },
     }
-    return report, pictures.images
+    return report, images.images
 
 
-def confused_pairs(networks: dict, pictures: Pictures) -> list[dict]:
+def confused_pairs(networks: dict, images: Images) -> list[dict]:
     tables = {name: np.array(each["accuracy"]["confusion_matrix"]) for name, each in networks.items()}
     counts = tables["keras"]
     mistakes = counts - np.diag(counts.diagonal())
     order = [np.unravel_index(k, counts.shape) for k in np.argsort(-mistakes, axis=None)[:5]]
     return [
         {
-            "label": pictures.names[label],
-            "predicted": pictures.names[predicted],
-            "pictures": {name: int(table[label, predicted]) for name, table in tables.items()},
+            "label": images.names[label],
+            "predicted": images.names[predicted],
+            "images": {name: int(table[label, predicted]) for name, table in tables.items()},
             "share_of_label": {
                 name: estimate(table[label, predicted] / table[label].sum()) for name, table in tables.items()
             },
-            "examples": [pictures.picture() for _ in range(4)],
+            "examples": [images.image() for _ in range(4)],
         }
         for label, predicted in order
         if mistakes[label, predicted]
@@ -220,7 +220,7 @@ def cost(random: np.random.Generator, int8: bool) -> dict:
     }
 
 
-def data(random: np.random.Generator, names: Sequence[str], pictures: Pictures) -> dict:
+def data(random: np.random.Generator, names: Sequence[str], images: Images) -> dict:
     train = random.integers(3000, 4500, len(names))
     return {
         "balance": {
@@ -231,10 +231,10 @@ def data(random: np.random.Generator, names: Sequence[str], pictures: Pictures) 
             "imbalance_ratio": float(train.max() / train.min()),
         },
         "label_errors": {
-            "pictures": 15_000,
+            "images": 15_000,
             "suspected": 91,
             "estimated_share": 0.0061,
-            "ranked": [pictures.picture(suggested="something else", probability=0.08) for _ in range(8)],
+            "ranked": [images.image(suggested="something else", probability=0.08) for _ in range(8)],
         },
-        "hardest": {"pictures": 10_000, "ranked": [pictures.picture(probability=0.002) for _ in range(8)]},
+        "hardest": {"images": 10_000, "ranked": [images.image(probability=0.002) for _ in range(8)]},
     }

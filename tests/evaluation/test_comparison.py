@@ -14,7 +14,7 @@ from pipeline.run_directory import RunDirectory
 from tests.evaluation.comparison_sample import ENVIRONMENT, LABELS, NAMES, build, estimate, report
 
 WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
-"""Run -> pictures that it gets wrong; against the best `near` loses 2 and wins 1."""
+"""Run -> images that it gets wrong; against the best `near` loses 2 and wins 1."""
 
 
 def predicted(run: str) -> np.ndarray:
@@ -32,18 +32,18 @@ def test_the_most_accurate_comes_first_and_of_equals_the_first_named():
     assert comparison["best"] == "one"
 
 
-def test_how_far_each_is_behind_the_best_is_counted_picture_by_picture():
+def test_how_far_each_is_behind_the_best_is_counted_image_by_image():
     reports = {run: report(1 - len(WRONG[run]) / 8) for run in ("far", "best", "near")}
     answered = {run: (LABELS, predicted(run)) for run in reports}
     rows = {row["run"]: row["behind_best"] for row in build_comparison(reports, answered)["runs"]}
     assert rows["best"] is None
     near, far = rows["near"], rows["far"]
     assert (near["lost"], near["won"], near["drop_points"]) == (2, 1, 12.5)
-    # Pictures 0, 1 and 7 are answered otherwise.
+    # Images 0, 1 and 7 are answered otherwise.
     assert near["agreement"] == 5 / 8
     assert (far["lost"], far["won"], far["drop_points"]) == (3, 0, 37.5)
     assert far["agreement"] == 5 / 8
-    # Agresti and Min 2005, with half a picture more in each of four cells: 3.5 and 0.5 of 10.
+    # Agresti and Min 2005, with half an image more in each of four cells: 3.5 and 0.5 of 10.
     centre, reach = 3.5 - 0.5, 1.959964 * np.sqrt(4 - 3**2 / 10)
     expected = [100 * (centre - reach) / 10, 100 * (centre + reach) / 10]
     assert far["drop_interval_95_points"] == pytest.approx(expected)
@@ -95,7 +95,7 @@ def test_a_row_holds_the_figures_of_its_run():
         "behind_best": None,
         "on_front": dict.fromkeys(COSTS, True),
     }
-    assert (comparison["data"], comparison["pictures"]) == ("digits", 8)
+    assert (comparison["data"], comparison["images"]) == ("digits", 8)
     assert comparison["environment"] == ENVIRONMENT
     (plain,) = build(one=report(0.5))["runs"]
     assert plain["corrupted_accuracy"] is None
@@ -174,14 +174,14 @@ def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, whate
     return Evaluated()(RunDirectory(run.path.resolve()), out, request, whatever)
 
 
-def test_runs_tested_on_different_pictures_are_refused_before_any_is_measured(tmp_path):
+def test_runs_tested_on_different_images_are_refused_before_any_is_measured(tmp_path):
     runs = [put_run(tmp_path / name) for name in ("best", "near")]
     runs.append(put_run(tmp_path / "far", "beef"))
     evaluated = Evaluated()
     with pytest.raises(UserError) as raised:
         compare_runs(request(tmp_path / "out", *runs), evaluated)
     assert str(raised.value) == (
-        "runs to compare must be tested on the same pictures; "
+        "runs to compare must be tested on the same images; "
         f"{tmp_path}/best and {tmp_path}/far are not (same --data, --seed or --split-seed)"
     )
     assert evaluated.asked == []

@@ -1,4 +1,4 @@
-"""What is told of the data: planted wrong labels, planted hard pictures, counted classes."""
+"""What is told of the data: planted wrong labels, planted hard images, counted classes."""
 
 import json
 
@@ -9,7 +9,7 @@ from evaluation import data_errors
 from evaluation.data_errors import describe_balance, describe_hardest, describe_label_errors, find_suspects
 from evaluation.networks.networks import Network
 from evaluation.page.gallery import Gallery
-from tests.evaluation.made_up import answers_of, build_data, build_run, pictures_of, table_network
+from tests.evaluation.made_up import answers_of, build_data, build_run, images_of, table_network
 
 NAMES = ("ant", "bee", "cat")
 ROWS = 120
@@ -55,13 +55,13 @@ def test_planted_labels_are_found_in_every_split(run):
     gallery = Gallery(run.data)
     held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
     described = describe_label_errors(held_out, gallery)
-    assert (described["pictures"], described["suspected"]) == (90, 4)
-    # Every picture that is not planted is confidently of its label, and every planted one of
-    # another: the joint's off-diagonal share of each label, weighted by its pictures, is 4 / 90.
+    assert (described["images"], described["suspected"]) == (90, 4)
+    # Every image that is not planted is confidently of its label, and every planted one of
+    # another: the joint's off-diagonal share of each label, weighted by its diagrams, is 4 / 90.
     assert described["estimated_share"] == pytest.approx(4 / 90)
     found = {each["row"]: each for each in described["ranked"]}
     assert list(found) == sorted(PLANTED, key=lambda row: -PLANTED[row])
-    images = pictures_of(ROWS)
+    images = images_of(ROWS)
     for row, margin in PLANTED.items():
         each = found[row]
         assert each["split"] == next(name for name, rows in SPLITS.items() if row in rows)
@@ -70,7 +70,7 @@ def test_planted_labels_are_found_in_every_split(run):
         # Probabilities by way of logarithms in float32.
         assert each["margin"] == pytest.approx(-margin, abs=1e-6)
         assert each["probability"] == pytest.approx((1 - margin) / 2, abs=1e-6)
-        np.testing.assert_array_equal(gallery.images[each["images"]["picture"]], images[row])
+        np.testing.assert_array_equal(gallery.images[each["images"]["image"]], images[row])
 
 
 def test_the_splits_may_come_in_any_order_and_number(run):
@@ -90,7 +90,7 @@ def test_answers_are_looked_at_as_calibrated(run):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_no_more_pictures_are_shown_than_fit(run, monkeypatch):
+def test_no_more_images_are_shown_than_fit(run, monkeypatch):
     monkeypatch.setattr(data_errors, "SHOWN", 2)
     held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
     described = describe_label_errors(held_out, Gallery(run.data))
@@ -103,12 +103,12 @@ def test_no_suspect(run):
     truth = build_run(run.directory.path, build_data(TRUTH, {"test": range(30)}, NAMES))
     answers["test"].logits[:] = np.log(np.eye(3)[TRUTH[:30]] * 0.9 + 0.03)
     described = describe_label_errors(find_suspects(truth, answers, 1.0), Gallery(truth.data))
-    assert described == {"pictures": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
+    assert described == {"images": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
 
 
-def test_the_hardest_pictures_have_the_least_probable_labels(run):
+def test_the_hardest_images_have_the_least_probable_labels(run):
     chances = np.full((ROWS, 3), 1 / 3)
-    # Of train, whose rows are 90 to 119; others are harder still but are no train pictures.
+    # Of train, whose rows are 90 to 119; others are harder still but are no train images.
     train = np.arange(90, ROWS)
     of_label = 0.05 + np.random.default_rng(1).permutation(30) / 50
     chances[train] = ((1 - of_label) / 2)[:, None]
@@ -117,19 +117,19 @@ def test_the_hardest_pictures_have_the_least_probable_labels(run):
     chances[np.arange(90), LABELS[:90]] = 0.02
     gallery, logits = Gallery(run.data), np.log(chances).astype(np.float32)
     described = describe_hardest(run, table_network(logits), gallery)
-    assert described["pictures"] == 30
+    assert described["images"] == 30
     hardest = sorted(train, key=lambda row: chances[row, LABELS[row]])[:12]
     assert [each["row"] for each in described["ranked"]] == hardest
-    images = pictures_of(ROWS)
+    images = images_of(ROWS)
     for row, each in zip(hardest, described["ranked"], strict=True):
         assert each["split"] == "train"
         assert each["label"] == NAMES[LABELS[row]]
         assert each["probability"] == pytest.approx(chances[row, LABELS[row]], abs=1e-6)
         assert each["confidence"] == pytest.approx(chances[row].max(), abs=1e-6)
-        np.testing.assert_array_equal(gallery.images[each["images"]["picture"]], images[row])
+        np.testing.assert_array_equal(gallery.images[each["images"]["image"]], images[row])
 
 
-def test_hard_pictures_are_looked_for_among_some_that_are_evenly_spread(run, monkeypatch):
+def test_hard_images_are_looked_for_among_some_that_are_evenly_spread(run, monkeypatch):
     monkeypatch.setattr(data_errors, "HARDEST_AMONG", 4)
     seen = []
 
@@ -140,7 +140,7 @@ def test_hard_pictures_are_looked_for_among_some_that_are_evenly_spread(run, mon
     described = describe_hardest(run, Network("keras", "", predict), Gallery(run.data))
     # Places 0, 9 2/3, 19 1/3 and 29 of 30, rounded down.
     assert seen == [90, 99, 109, 119]
-    assert described["pictures"] == 4
+    assert described["images"] == 4
 
 
 def test_balance_counts_classes_in_each_split(tmp_path):

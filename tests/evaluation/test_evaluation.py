@@ -34,7 +34,7 @@ def run(digits_run, tmp_path_factory) -> Path:
     """A finished run with an int8 file in its bundle."""
     run = tmp_path_factory.mktemp("evaluated") / "exported"
     shutil.copytree(digits_run, run)
-    # Of 270 pictures a few may turn.
+    # Of 270 images a few may turn.
     exported = run_command(export_main, run, "--formats", "int8", "--max-drop", "3")
     assert exported.code == 0, exported.error
     return run
@@ -59,7 +59,7 @@ def report(folder) -> dict:
 
 @pytest.fixture(scope="module")
 def held_out(run) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of test, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
+    """Images of test, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
     rows = prepare_data(Config().with_values(load_values(run / "config.json"))).splits.test
     digits = load_digits()
     # Grey 0..16 becomes 0..255.
@@ -73,7 +73,7 @@ def logits(run, held_out) -> np.ndarray:
     return network.predict(held_out[0].astype(np.float32), verbose=0)
 
 
-def test_figures_are_those_of_the_pictures(report, logits, held_out):
+def test_figures_are_those_of_the_images(report, logits, held_out):
     figures, (_, labels) = report["networks"]["keras"], held_out
     predicted = logits.argmax(axis=-1)
     accuracy = figures["accuracy"]
@@ -102,12 +102,12 @@ def test_int8_is_measured_beside_keras(run, report):
         assert beside[name] == exported[name]
     assert len(beside["broken"]) == beside["lost"]
     for figures in report["networks"].values():
-        assert figures["robustness"]["pictures"] == CORRUPTED
+        assert figures["robustness"]["images"] == CORRUPTED
         assert len(figures["robustness"]["corruptions"]) == 15
         assert figures["flip"]["top1"]["value"] < figures["accuracy"]["top1"]["value"]
 
 
-def test_predictions_have_a_row_for_each_picture(folder, logits, held_out):
+def test_predictions_have_a_row_for_each_image(folder, logits, held_out):
     with (folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["label"]) for row in rows] == held_out[1].tolist()
@@ -145,7 +145,7 @@ def test_the_same_again_measures_nothing(run, outcome, folder, contents):
 
 @pytest.fixture(scope="module")
 def smaller(tmp_path_factory) -> Path:
-    """A run on the same pictures that has learned little."""
+    """A run on the same images that has learned little."""
     run = tmp_path_factory.mktemp("smaller") / "smaller"
     settings = ["--width", "4", "--epochs", "2", "--devices", "cpu", "--run-dir", str(run)]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -153,7 +153,7 @@ def smaller(tmp_path_factory) -> Path:
     return run
 
 
-def test_two_runs_are_compared_picture_by_picture(run, smaller, outcome, tmp_path, logits, held_out):
+def test_two_runs_are_compared_image_by_image(run, smaller, outcome, tmp_path, logits, held_out):
     out = tmp_path / "comparison"
     compared = evaluate(smaller, run, "--flip", "--corrupted", CORRUPTED, "--out", out)
     assert compared.code == 0, compared.error
@@ -162,9 +162,9 @@ def test_two_runs_are_compared_picture_by_picture(run, smaller, outcome, tmp_pat
     assert [first["run"], second["run"]] == ["exported", "smaller"]
     assert comparison["best"] == "exported"
     network = keras.saving.load_model(smaller / "model.keras", compile=False)
-    pictures, labels = held_out
+    images, labels = held_out
     right = logits.argmax(axis=-1) == labels
-    other = network.predict(pictures, verbose=0).argmax(axis=-1) == labels
+    other = network.predict(images, verbose=0).argmax(axis=-1) == labels
     assert second["behind_best"]["lost"] == np.sum(right & ~other)
     assert second["behind_best"]["won"] == np.sum(other & ~right)
     # The cheapest and the best are on the front, whatever the cost.

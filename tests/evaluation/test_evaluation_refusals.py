@@ -85,7 +85,7 @@ def test_the_same_run_twice(refused, own_run):
     assert "must be different" in refused(own_run, own_run.parent / "." / own_run.name)
 
 
-def test_runs_that_were_tested_on_different_pictures(refused, own_run):
+def test_runs_that_were_tested_on_different_images(refused, own_run):
     other = own_run.parent / "other"
     shutil.copytree(own_run, other)
     recorded = json.loads((other / "splits.json").read_text())

@@ -225,7 +225,7 @@ def test_nothing_holds_where_there_is_nothing(out):
 
 
 @pytest.mark.parametrize("paths", [PATHS, ()], ids=["files", "no files"])
-def test_predictions_have_a_row_for_each_picture_of_test(out, paths):
+def test_predictions_have_a_row_for_each_image_of_test(out, paths):
     data = build_data(LABELS, {"test": TEST}, NAMES, paths)
     labels = np.array(LABELS)[TEST]
     keras = answers_of(labels, [[0, 1, 0, 0, 0], [0, 0, 0.4, 0.6, 0], [0.25, 0.75, 0, 0, 0]])

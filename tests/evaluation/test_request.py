@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.request import CORRUPTED_PICTURES, Request, parse_evaluation_request
+from evaluation.request import CORRUPTED_IMAGES, Request, parse_evaluation_request
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
@@ -34,7 +34,7 @@ def refusal(*arguments: str) -> str:
 
 def test_nothing_asked_is_the_default():
     assert parse() == DEFAULTS
-    assert DEFAULTS.corrupted == CORRUPTED_PICTURES
+    assert DEFAULTS.corrupted == CORRUPTED_IMAGES
 
 
 @pytest.mark.parametrize(

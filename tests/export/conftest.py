@@ -13,7 +13,7 @@ from keras import layers
 
 from export.bundle.directory import BundleDirectory
 from export.convert.converter import Converter
-from export.convert.network import write_single_picture_graph
+from export.convert.network import write_single_image_graph
 from tests.commands import Outcome, run_command
 
 
@@ -37,11 +37,11 @@ def trained() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def converter_of(tmp_path_factory) -> Callable[[keras.Model], Converter]:
-    """Network -> the converter of its single-picture graph."""
+    """Network -> the converter of its single-image graph."""
 
     def convert(network: keras.Model) -> Converter:
         graph = tmp_path_factory.mktemp("graph")
-        write_single_picture_graph(network, graph)
+        write_single_image_graph(network, graph)
         return Converter(graph, [layer.name for layer in network.layers])
 
     return convert
@@ -93,7 +93,7 @@ def preconverted(digits_float32, monkeypatch) -> None:
     """Convert the unchanged network once for all tests, which is most of a quick export."""
     from export import export as exporter
 
-    monkeypatch.setattr(exporter, "write_single_picture_graph", lambda *_: None)
+    monkeypatch.setattr(exporter, "write_single_image_graph", lambda *_: None)
     monkeypatch.setattr(exporter.Converter, "float32", lambda _: digits_float32)
 
 

@@ -28,16 +28,16 @@ TFLITE = {
 }
 
 LENIENT = ("--max-drop", "2")
-"""Of 270 pictures, so that another processor's rounding does not fail the gate by one or two."""
+"""Of 270 images, so that another processor's rounding does not fail the gate by one or two."""
 
 ASK_SAVED_MODEL = """
 import sys
 import numpy as np
 import tensorflow as tf
 
-folder, pictures, scores = sys.argv[1:]
+folder, images, scores = sys.argv[1:]
 loaded = tf.saved_model.load(folder)
-np.save(scores, loaded.signatures["serve"](pixels=tf.constant(np.load(pictures)))["scores"])
+np.save(scores, loaded.signatures["serve"](pixels=tf.constant(np.load(images)))["scores"])
 """
 
 
@@ -65,7 +65,7 @@ def report(bundle):
 
 @pytest.fixture(scope="module")
 def held_out(digits_run):
-    """Pictures, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
+    """Images, uint8 [270, 8, 8, 3], straight from scikit-learn, and their digits."""
     config = Config().with_values(load_values(digits_run / "config.json"))
     rows = prepare_data(config).splits.test
     digits = load_digits()
@@ -74,14 +74,14 @@ def held_out(digits_run):
     return np.stack([grey] * 3, axis=-1), digits.target[rows]
 
 
-def answers(content: bytes, pictures: np.ndarray) -> np.ndarray:
+def answers(content: bytes, images: np.ndarray) -> np.ndarray:
     """Real scores of a .tflite file, by TFLite's quantisation specification."""
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
-    for picture in pictures[:, None]:
-        values = picture.astype(np.float64)
+    for image in images[:, None]:
+        values = image.astype(np.float64)
         if takes["dtype"] != np.float32:
             scale, zero_point = takes["quantization"]
             limits = np.iinfo(takes["dtype"])
@@ -93,10 +93,10 @@ def answers(content: bytes, pictures: np.ndarray) -> np.ndarray:
     return (np.array(rows) - zero_point) * scale
 
 
-def write_pictures(folder, pictures, labels):
+def write_images(folder, images, labels):
     folder.mkdir()
-    for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        Image.fromarray(picture).save(folder / f"{index:02}_{label}.png")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(folder / f"{index:02}_{label}.png")
     return folder
 
 
@@ -126,12 +126,12 @@ def test_every_file_is_there_and_nothing_else(bundle):
 
 
 def test_accuracies_are_those_of_the_files_on_the_test_split(bundle, report, held_out):
-    pictures, labels = held_out
+    images, labels = held_out
     assert set(report["files"]) == set(TFLITE)
     for name, file in TFLITE.items():
-        scores = answers((bundle / file).read_bytes(), pictures)
+        scores = answers((bundle / file).read_bytes(), images)
         accuracy = np.mean(scores.argmax(axis=-1) == labels)
-        # The same files on the same pictures: only the decimal fraction may be rounded.
+        # The same files on the same images: only the decimal fraction may be rounded.
         assert report["files"][name]["accuracy"] == pytest.approx(accuracy, abs=1e-12), name
 
 
@@ -147,7 +147,7 @@ def test_calibration_is_the_runs_calibration_split(report, digits_run):
     recorded = json.loads((digits_run / "splits.json").read_text())["splits"]
     calibration = report["calibration"]
     assert calibration["fingerprint"] == recorded["calibration"]["fingerprint"]
-    assert calibration["pictures"] == recorded["calibration"]["pictures"] == 100
+    assert calibration["images"] == recorded["calibration"]["images"] == 100
     assert calibration["left_out_because_in_test"] == 0
 
 
@@ -205,8 +205,8 @@ def test_what_lies_beside_the_files_is_of_them(bundle):
     assert (bundle / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
     models = json.loads((bundle / "preprocessing.json").read_text())["models"]
     assert set(models) == set(TFLITE.values())
-    with Image.open(bundle / "files.png") as picture:
-        picture.verify()
+    with Image.open(bundle / "files.png") as image:
+        image.verify()
 
 
 def test_benchmark_measures_one_thread_and_all(report):
@@ -218,21 +218,21 @@ def test_benchmark_measures_one_thread_and_all(report):
 
 
 def test_the_saved_model_answers_without_this_project(bundle, digits_run, held_out, tmp_path):
-    pictures, scores = held_out[0][:32], tmp_path / "scores.npy"
-    np.save(tmp_path / "pictures.npy", pictures)
-    asked = ["-c", ASK_SAVED_MODEL, bundle / "saved_model", tmp_path / "pictures.npy", scores]
+    images, scores = held_out[0][:32], tmp_path / "scores.npy"
+    np.save(tmp_path / "images.npy", images)
+    asked = ["-c", ASK_SAVED_MODEL, bundle / "saved_model", tmp_path / "images.npy", scores]
     subprocess.run([sys.executable, *asked], cwd=tmp_path, check=True, capture_output=True)
     network = keras.saving.load_model(digits_run / "model.keras", compile=False)
-    expected = network.predict_on_batch(pictures.astype(np.float32))
+    expected = network.predict_on_batch(images.astype(np.float32))
     # Sums of a few hundred float32 terms, fused otherwise; logits are below 10.
     np.testing.assert_allclose(np.load(scores), expected, rtol=0, atol=1e-4)
 
 
 def test_run_py_names_the_digits_where_there_is_no_tensorflow(bundle, bare_python, held_out, tmp_path):
-    pictures, labels = held_out
-    right = answers((bundle / TFLITE["int8"]).read_bytes(), pictures).argmax(axis=-1) == labels
+    images, labels = held_out
+    right = answers((bundle / TFLITE["int8"]).read_bytes(), images).argmax(axis=-1) == labels
     first = [np.flatnonzero(right & (labels == digit))[0] for digit in range(10)]
-    folder = write_pictures(tmp_path / "digits", pictures[first], labels[first])
+    folder = write_images(tmp_path / "digits", images[first], labels[first])
     bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     settings = {"capture_output": True, "text": True, "env": bare, "cwd": bundle}
     for absent in ("tensorflow", "keras", "pipeline"):
@@ -249,17 +249,17 @@ def test_probabilities_of_a_uint8_file_sum_to_one(export, digits_run, held_out, 
     bundle, asked = tmp_path / "bundle", ["--output", "probabilities", "--input-type", "uint8"]
     outcome = export(digits_run, "--formats", "int8", *asked, *LENIENT, "--out", bundle)
     assert outcome.code == 0, outcome.error
-    pictures, labels = held_out
+    images, labels = held_out
     content = (bundle / TFLITE["int8"]).read_bytes()
     interpreter = Interpreter(model_content=content)
     (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
     # A pixel goes in as it is: no arithmetic before the network.
     assert (takes["dtype"], takes["quantization"]) == (np.uint8, (1.0, 0))
     assert gives["dtype"] == np.uint8
-    folder = write_pictures(tmp_path / "digits", pictures[:20], labels[:20])
+    folder = write_images(tmp_path / "digits", images[:20], labels[:20])
     rows = classify(bundle, folder, "--top", "10")
     assert len(rows) == 20
-    for scores, (_, *pairs) in zip(answers(content, pictures[:20]), rows, strict=True):
+    for scores, (_, *pairs) in zip(answers(content, images[:20]), rows, strict=True):
         assert sorted(pairs[::2]) == [str(digit) for digit in range(10)]
         chances = np.array([float(chance) for chance in pairs[1::2]])
         # Ten levels of 1/256, each off by half a level at most, and printed to four digits.
@@ -275,10 +275,10 @@ def test_a_temperature_is_in_every_file_and_in_the_card(export, digits_run, held
     outcome = export(digits_run, *asked)
     assert outcome.code == 0, outcome.error
     assert "temperature  2.5, folded into the last layer" in outcome.printed
-    pictures, _ = held_out
+    images, _ = held_out
     network = keras.saving.load_model(digits_run / "model.keras", compile=False)
-    expected = network.predict(pictures[:20], verbose=0) / 2.5
-    scores = answers((tmp_path / "bundle" / TFLITE["float32"]).read_bytes(), pictures[:20])
+    expected = network.predict(images[:20], verbose=0) / 2.5
+    scores = answers((tmp_path / "bundle" / TFLITE["float32"]).read_bytes(), images[:20])
     # What the export itself allows between Keras and LiteRT.
     np.testing.assert_allclose(scores, expected, atol=1e-4 * max(1, abs(expected).max()))
     assert "temperature of 2.5" in (tmp_path / "bundle" / "model_card.md").read_text()

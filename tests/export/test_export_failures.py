@@ -81,8 +81,8 @@ def test_a_loud_channel_fails_int8_and_repair_mends_it(export, own_run, contents
     assert "stage2_block1_conv1" in worst
     assert worst[0] in outcome.error
     assert "stage2_block1_conv1" in (failed / "report.md").read_text()
-    with Image.open(failed / "layers.png") as picture:
-        picture.verify()
+    with Image.open(failed / "layers.png") as image:
+        image.verify()
 
     outcome = export(own_run, "--formats", "int8", "--repair")
     assert outcome.code == 0, outcome.error
@@ -118,12 +118,12 @@ def test_a_saved_model_needs_no_tflite(export, own_run):
     assert (own_run / "export/saved_model/saved_model.pb").exists()
 
 
-@pytest.mark.parametrize(("pictures", "code"), [(2, 0), (3, 1)])
+@pytest.mark.parametrize(("images", "code"), [(2, 0), (3, 1)])
 @pytest.mark.usefixtures("untimed", "preconverted")
-def test_another_accuracy_than_the_run_measured_is_refused(export, own_run, pictures, code):
-    # Rounding on another device may turn two of the 270 pictures.
+def test_another_accuracy_than_the_run_measured_is_refused(export, own_run, images, code):
+    # Rounding on another device may turn two of the 270 images.
     metrics = json.loads((own_run / "metrics.json").read_text())
-    metrics["test"]["accuracy"] -= pictures / 270
+    metrics["test"]["accuracy"] -= images / 270
     (own_run / "metrics.json").write_text(json.dumps(metrics))
     outcome = export(own_run, "--formats", "float32")
     assert outcome.code == code
@@ -132,7 +132,7 @@ def test_another_accuracy_than_the_run_measured_is_refused(export, own_run, pict
 
 @pytest.fixture
 def data(own_run):
-    """The run's pictures and splits."""
+    """The run's images and splits."""
     return prepare_data(Config().with_values(load_values(own_run / "config.json")))
 
 
@@ -148,12 +148,12 @@ def test_rows_of_test_in_the_calibration_split_are_refused(export, own_run, data
     hand_over(replace(data, splits=replace(data.splits, calibration=rows)), own_run, monkeypatch)
     outcome = export(own_run, "--formats", "int8")
     assert outcome.code == 1
-    assert "calibration must never look at test; 3 of its 103 pictures" in outcome.error
+    assert "calibration must never look at test; 3 of its 103 images" in outcome.error
     assert not (own_run / "export").exists()
 
 
 @pytest.mark.usefixtures("untimed", "preconverted")
-def test_pictures_of_test_under_another_row_are_left_out(export, own_run, data, monkeypatch):
+def test_images_of_test_under_another_row_are_left_out(export, own_run, data, monkeypatch):
     digests = data.source.digests.copy()
     calibration, test = data.splits.calibration, data.splits.test
     digests[calibration[[5, 50, 99]]] = digests[test[[0, 7, 9]]]
@@ -161,17 +161,17 @@ def test_pictures_of_test_under_another_row_are_left_out(export, own_run, data, 
     hand_over(replace(data, source=source), own_run, monkeypatch)
     outcome = export(own_run, "--formats", "float32")
     assert outcome.code == 0, outcome.error
-    assert "97 pictures of train" in outcome.printed
+    assert "97 images of train" in outcome.printed
     assert "3 left out because they are in test" in outcome.printed
     report = json.loads((own_run / "export/report.json").read_text())
     kept = np.delete(calibration, [5, 50, 99])
-    assert report["calibration"]["pictures"] == 97
+    assert report["calibration"]["images"] == 97
     assert report["calibration"]["left_out_because_in_test"] == 3
     assert report["calibration"]["fingerprint"] == fingerprint(source, kept)
 
 
 @pytest.mark.parametrize(
-    ("name", "writes"), [("saved_model", "export_saved_model"), ("float32", "write_single_picture_graph")]
+    ("name", "writes"), [("saved_model", "export_saved_model"), ("float32", "write_single_image_graph")]
 )
 def test_a_file_that_answers_otherwise_is_caught(name, writes, export, own_run, monkeypatch):
     write = getattr(exporter, writes)

@@ -114,20 +114,20 @@ def test_a_full_disk(refused, own_run, monkeypatch):
     assert message.endswith("No space left on device")
 
 
-def test_pictures_that_changed_since_training(refused, own_run):
+def test_images_that_changed_since_training(refused, own_run):
     recorded = json.loads((own_run / "splits.json").read_text())
     recorded["splits"]["train"]["fingerprint"] = "0" * 64
     (own_run / "splits.json").write_text(json.dumps(recorded))
     assert "digits no longer has the fingerprints" in refused(own_run)
 
 
-def test_too_few_calibration_pictures(refused, own_run):
+def test_too_few_calibration_images(refused, own_run):
     change_config(own_run, lambda sections: sections["data"].update(calibration_size=20))
     data = prepare_data(Config().with_values(load_values(own_run / "config.json")))
     recorded = describe_splits(data.source, data.splits)
     (own_run / "splits.json").write_text(json.dumps(recorded))
     message = refused(own_run)
-    assert "at least 32 pictures" in message
+    assert "at least 32 images" in message
     assert "received 20 (--calibration-size 20" in message
 
 

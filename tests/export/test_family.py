@@ -19,9 +19,9 @@ from export.convert.converter import Converter
 from export.convert.network import (
     build_inference_network,
     with_convolutions_for_norms,
-    write_single_picture_graph,
+    write_single_image_graph,
 )
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Rung
 from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
 from export.tflite.interpreter import LiteRTModel
@@ -68,8 +68,8 @@ NARROWEST = {"resnext50": 16, "wrn_28_10": 16, "mlp": 16}
 SMALL, LARGE = 8, 64
 """Sizes in pixels: the digits' own, and one that leaves stages behind a large stem their 3x3."""
 
-PICTURES = 64
-"""Real pictures that calibrate and are compared, so that no activation is beyond its range."""
+IMAGES = 64
+"""Real images that calibrate and are compared, so that no activation is beyond its range."""
 
 MICRO = ("resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet")
 """Zeros as channels, pooling, groups, norms before convolutions, no shortcuts, no residuals."""
@@ -87,7 +87,7 @@ class Exported:
         losses: of each step.
         unmoved: paths of the trainable weights that are as they were.
         layers: names of the network's layers and operations.
-        images: uint8 [pictures, size, size, 3].
+        images: uint8 [images, size, size, 3].
         expected: the Keras network's scores of them.
         content: the file.
     """
@@ -140,9 +140,9 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
     deployed.set_weights(run.model.get_weights())
     network = build_inference_network(deployed, "logits")
     names = [operation.name for operation in network.operations]
-    write_single_picture_graph(network, graph)
-    images = real_pictures(run)
-    rung = Rung(CalibrationPictures(images, "", 0), "int8")
+    write_single_image_graph(network, graph)
+    images = real_images(run)
+    rung = Rung(CalibrationImages(images, "", 0), "int8")
     content = rung.quantize(Converter(graph, names).float32(), images)
     return Exported(losses, unmoved, names, images, network.predict_on_batch(images), content)
 
@@ -161,9 +161,9 @@ def train(run: TrainingRun) -> list[float]:
     return steps.history["loss"]
 
 
-def real_pictures(run: TrainingRun) -> np.ndarray:
-    examples = run.data.examples("calibration").spread(PICTURES)
-    batches = build_evaluation_batches(examples, global_batch_size=PICTURES, replicas=1)
+def real_images(run: TrainingRun) -> np.ndarray:
+    examples = run.data.examples("calibration").spread(IMAGES)
+    batches = build_evaluation_batches(examples, global_batch_size=IMAGES, replicas=1)
     images, *_ = next(batches.as_numpy_iterator())
     return np.rint(images).astype(np.uint8)
 
@@ -197,7 +197,7 @@ def test_its_file_gives_the_scores_of_keras_up_to_rounding(exported):
     weighted = sum(op.multiply_adds > 0 for op in read_graph(exported.content).operations)
     error = np.sqrt(np.mean((scores - exported.expected) ** 2)) / step
     assert error < 2 * np.sqrt(2 * weighted / 12)
-    # Scores that stand for something spread over many steps; few pictures then lie so near to
+    # Scores that stand for something spread over many steps; few images then lie so near to
     # the border of two classes that some steps decide.
     assert exported.expected.std() > 10 * step
     assert np.mean(scores.argmax(axis=-1) == exported.expected.argmax(axis=-1)) >= 0.9

@@ -32,14 +32,14 @@ def make_plan(**changes: Any) -> SearchPlan:
 
 
 def make_result(number: int, accuracy: float | None = 0.5, **changes: Any) -> TrialResult:
-    """A completed trial of a search, measured on 100 pictures."""
+    """A completed trial of a search, measured on 100 images."""
     fields = {
         "purpose": SEARCH,
         "status": COMPLETED,
         "values": START,
         "seed": 0,
         "cross_entropy": 1.0,
-        "pictures": 100,
+        "images": 100,
         "best_epoch": 10,
         "epochs": 10,
         "seconds": 60.0,

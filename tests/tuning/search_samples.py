@@ -39,7 +39,7 @@ SETTINGS = (
     "--confirm",
     "1x1",
 )
-"""1,274 pictures of train make 9 steps an epoch; states are saved at steps 4, 8, 9, 13, ..."""
+"""1,274 images of train make 9 steps an epoch; states are saved at steps 4, 8, 9, 13, ..."""
 
 LONGEST_SECONDS = 300
 """After which a process hangs, on however busy a machine."""

@@ -16,7 +16,7 @@ from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground, prepare_ground
 from tests.commands import ROOT
 from tuning import cost
-from tuning.cost import PICTURES, Cost, Costs
+from tuning.cost import IMAGES, Cost, Costs
 from tuning.space.limits import Limits
 
 CLASSES = 10
@@ -89,11 +89,11 @@ def test_a_real_network_is_counted_converted_and_timed(ground, path):
     assert adds / 1000 < found.latency_ms * 1e6 < 1000 * adds
 
 
-def test_real_pictures_of_train_are_used_on_one_thread(ground, path, measured):
+def test_real_images_of_train_are_used_on_one_thread(ground, path, measured):
     found = Costs(path, ground).of(CONFIG)
     (call,) = measured
-    rows = ground.data.splits.train[:PICTURES]
-    expected = ground.data.source.pictures.images[rows]
+    rows = ground.data.splits.train[:IMAGES]
+    expected = ground.data.source.images.images[rows]
     np.testing.assert_array_equal(call.images, expected)
     np.testing.assert_array_equal(call.timed[0], expected)
     assert call.timed[1] == 1
@@ -153,8 +153,8 @@ PARAMETERS, ADDS = counts_by_table(width=4)
         (Limits(max_parameters=1000), f"{PARAMETERS:,} parameters, more than --max-parameters 1,000"),
         (Limits(max_mac=ADDS - 1), f"{ADDS:,} multiply-adds, more than --max-mac {ADDS - 1:,}"),
         (Limits(max_bytes_int8=2344), "2,345 bytes in int8, more than --max-bytes-int8 2,344"),
-        (Limits(max_latency_ms=0.0), "1.5 ms a picture, more than --max-latency-ms 0.0"),
-        (Limits(max_latency_ms=1.4), "1.5 ms a picture, more than --max-latency-ms 1.4"),
+        (Limits(max_latency_ms=0.0), "1.5 ms an image, more than --max-latency-ms 0.0"),
+        (Limits(max_latency_ms=1.4), "1.5 ms an image, more than --max-latency-ms 1.4"),
     ],
 )
 def test_a_broken_limit_is_told_with_both_figures(limits, expected, ground, path, measured):

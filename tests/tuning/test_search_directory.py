@@ -196,13 +196,13 @@ def test_results_are_those_that_have_ended_in_order(tmp_path):
     assert directory.results() == results[::-1]
 
 
-def test_the_pictures_of_a_search_stay_the_same(tmp_path):
+def test_the_images_of_a_search_stay_the_same(tmp_path):
     directory = SearchDirectory(tmp_path)
     begun = {"source": "made up", "splits": {"train": {"fingerprint": "a"}}}
-    directory.check_pictures(begun)
-    directory.check_pictures(begun)
+    directory.check_images(begun)
+    directory.check_images(begun)
     with pytest.raises(UserError, match="made up no longer has the fingerprints in"):
-        directory.check_pictures({"source": "made up", "splits": {"train": {"fingerprint": "b"}}})
+        directory.check_images({"source": "made up", "splits": {"train": {"fingerprint": "b"}}})
 
 
 def test_a_strangers_folder_of_the_states_name_is_left_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures of the hyperparameters of a search, one by one and together."""
+"""Images of the hyperparameters of a search, one by one and together."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The picture of accuracy against what the network costs on a device, with the Pareto front."""
+"""The image of accuracy against what the network costs on a device, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.training.plots import save_figure
 from tuning.report.plots import ACCURACY, write_across
 from tuning.trials.results import COMPLETED, SEARCH, TrialResult
 
-if TYPE_CHECKING:  # Pictures can be drawn without TensorFlow, which measuring costs takes.
+if TYPE_CHECKING:  # Images can be drawn without TensorFlow, which measuring costs takes.
     from tuning.cost import Cost
 
 
@@ -42,7 +42,7 @@ def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost], path:
     _draw_front(left, names, list(zip(sizes, gains, strict=True)))
     _draw_front(right, names, list(zip(latencies, gains, strict=True)))
     left.set_xlabel("size as int8, KiB")
-    right.set_xlabel("latency of one picture, ms")
+    right.set_xlabel("latency of one image, ms")
     left.set_ylabel(ACCURACY)
     if not trials:
         left.set(xlim=(0, 1000), ylim=(0, 100))

@@ -13,9 +13,9 @@ class Limits:
 
     Attributes:
         max_parameters: trainable weights.
-        max_mac: multiply-adds of one picture.
+        max_mac: multiply-adds of one image.
         max_bytes_int8: size of the int8 .tflite file.
-        max_latency_ms: median time of one picture through that file, on one thread here.
+        max_latency_ms: median time of one image through that file, on one thread here.
     """
 
     max_parameters: int | None = None

@@ -101,7 +101,7 @@ def search_space(config: Config) -> Space:
     kinds = _with(("sgd", "momentum", "rmsprop", "adamw"), config.fit.optimizer)
     space = (
         Dimension("width", "channels of the first stage", choices=tuple(sorted(widths))),
-        Dimension("batch_size", "pictures a step", choices=tuple(sorted(batches))),
+        Dimension("batch_size", "images a step", choices=tuple(sorted(batches))),
         Dimension("optimizer", "the optimizer", choices=kinds),
         Dimension(
             "peak_learning_rate",
@@ -135,7 +135,7 @@ def search_space(config: Config) -> Space:
             choices=(3, 6, 9, 12, 15),
             when=("policy", ("randaugment",)),
         ),
-        Dimension("mixing", "what mixes pictures", choices=("none", "mixup", "cutmix")),
+        Dimension("mixing", "what mixes images", choices=("none", "mixup", "cutmix")),
         Dimension(
             "mixing_alpha", "alpha of its Beta(alpha, alpha)", 0.1, 1.0, when=("mixing", ("mixup", "cutmix"))
         ),
@@ -214,7 +214,7 @@ def apply(values: Mapping[str, Value], config: Config) -> Config:
 
 
 def mixing_of(config: Config) -> str:
-    """Name what mixes pictures under `config`."""
+    """Name what mixes images under `config`."""
     return "mixup" if config.augment.mixup else "cutmix" if config.augment.cutmix else "none"
 
 

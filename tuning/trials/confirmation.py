@@ -18,7 +18,7 @@ class Confirmed:
         values: its hyperparameters.
         is_start: whether the search began with it.
         accuracies: on validation, one a seed.
-        correct: pictures that were right, of all seeds together.
+        correct: images that were right, of all seeds together.
         cross_entropy: mean over the seeds, nats; decides where `correct` ties.
     """
 
@@ -72,7 +72,7 @@ def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
                     values=values,
                     is_start=values == start,
                     accuracies=tuple(result.accuracy for result in again),
-                    correct=sum(round(result.accuracy * result.pictures) for result in again),
+                    correct=sum(round(result.accuracy * result.images) for result in again),
                     cross_entropy=statistics.mean(result.cross_entropy for result in again),
                 )
             )

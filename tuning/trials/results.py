@@ -12,21 +12,21 @@ SEARCH, CONFIRMATION = "search", "confirmation"
 COMPLETED, STOPPED, FAILED = "completed", "stopped early", "failed"
 
 
-def score_of(accuracy: float, cross_entropy: float, pictures: int) -> float:
+def score_of(accuracy: float, cross_entropy: float, images: int) -> float:
     """Rank by accuracy and, where a small validation split ties, by cross-entropy:
 
         score = a - h / (1 + h) / (2 n)
 
-    The last term is less than half a picture, so that it never outweighs one.
+    The last term is less than half an image, so that it never outweighs one.
 
     Args:
-        accuracy: a, share of the validation pictures.
-        cross_entropy: h, nats a picture, at least 0.
-        pictures: n, of the validation split.
+        accuracy: a, share of the validation images.
+        cross_entropy: h, nats an image, at least 0.
+        images: n, of the validation split.
     """
     if math.isinf(cross_entropy):
-        return accuracy - 1 / (2 * pictures)
-    return accuracy - cross_entropy / (1 + cross_entropy) / (2 * pictures)
+        return accuracy - 1 / (2 * images)
+    return accuracy - cross_entropy / (1 + cross_entropy) / (2 * images)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrialResult:
         seed: of the training.
         accuracy: on validation, of the best epoch; None where it failed, as all that follow.
         cross_entropy: of that epoch, nats.
-        pictures: validation pictures.
+        images: validation images.
         best_epoch: which it was, from 1.
         epochs: that this trial trained.
         seconds: that it took.
@@ -56,7 +56,7 @@ class TrialResult:
     seed: int
     accuracy: float | None = None
     cross_entropy: float | None = None
-    pictures: int | None = None
+    images: int | None = None
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
@@ -68,7 +68,7 @@ class TrialResult:
         """What it is worth; None where it failed."""
         if self.status == FAILED:
             return None
-        return score_of(self.accuracy, self.cross_entropy, self.pictures)
+        return score_of(self.accuracy, self.cross_entropy, self.images)
 
     def save(self, path: Path) -> None:
         """Write it as JSON, in whole."""

@@ -14,7 +14,7 @@ from pipeline.config.config import Config
 from pipeline.run_directory import RunDirectory, write_whole
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.run import TrainingRun
-from pipeline.training.train import Ground, open_run, pictures_in_place
+from pipeline.training.train import Ground, images_in_place, open_run
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Value, settle
@@ -67,7 +67,7 @@ class Trial:
 
         Raises:
             Interrupted: a signal asked to stop; the state is saved.
-            UserError: the run cannot be written, or its pictures are gone.
+            UserError: the run cannot be written, or its diagrams are gone.
         """
         path = self.directory.result(self.name)
         if not path.exists():
@@ -94,7 +94,7 @@ class Trial:
     def _attempt(self, ground: Ground, report: Report) -> TrialResult:
         """Train; what may go wrong with one configuration alone is a result as well."""
         try:
-            with pictures_in_place():
+            with images_in_place():
                 return self._train(ground, report)
         except NonFinite as error:
             return self._failed(str(error))
@@ -146,7 +146,7 @@ class Trial:
             self.seed,
             accuracy=history[best - 1]["val_accuracy"],
             cross_entropy=history[best - 1]["val_cross_entropy"],
-            pictures=len(run.data.splits.validation),
+            images=len(run.data.splits.validation),
             best_epoch=best,
             epochs=max(len(history) - self.first_epoch, 0),
             seconds=sum(row["seconds"] for row in history[self.first_epoch :]),

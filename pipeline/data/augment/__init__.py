@@ -1,6 +1,6 @@
-"""Random variation of training pictures, vectorised over the batch: every picture its own draw.
+"""Random variation of training images, vectorised over the batch: every image its own draw.
 
-Batch number s is a pure function of (run seed, s): nothing here holds state. Pictures stay uint8
+Batch number s is a pure function of (run seed, s): nothing here holds state. Images stay uint8
 until an operation changes single values, so that the common path (crop, flip, cutout) only moves
 bytes. `build_augmentation` says in which order the operations of the other files apply, and why.
 """
@@ -48,14 +48,14 @@ def build_augmentation(config: AugmentConfig) -> Augmentation:
         for number, (is_on, operation) in enumerate(operations):
             if is_on:
                 images = operation(images, seeds[number])
-        # Last, because it mixes finished pictures, and their labels with them.
+        # Last, because it mixes finished images, and their labels with them.
         return mix(images, labels, seeds[-1], mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
 
     return augment
 
 
 def _operations(config: AugmentConfig, keys: Keys) -> list[tuple[bool, Operation]]:
-    """List (is it on, operation on pictures alone) in the order in which the operations apply.
+    """List (is it on, operation on images alone) in the order in which the operations apply.
 
     The order is semantics. What resamples comes first, on the original pixels; then crop and
     flip; then the policy, which wants uint8; then the photometric operations, the first to need

@@ -13,13 +13,13 @@ def resized_crop_boxes(
     """Draw boxes of whole pixels: area uniform in [min_area, 1], aspect in [3/4, 4/3].
 
     Source: Szegedy et al. 2014, "Going Deeper with Convolutions", section 6; log-uniform aspect
-    and ten attempts as in torchvision's RandomResizedCrop. Where none fits, the whole picture.
+    and ten attempts as in torchvision's RandomResizedCrop. Where none fits, the whole image.
 
     Args:
         seed: int32 [2].
         height: scalar, in pixels.
         width: scalar, in pixels.
-        min_area: share of the picture's area.
+        min_area: share of the image's area.
         count: number of boxes.
 
     Returns:
@@ -38,14 +38,14 @@ def random_boxes(
     aspect: tuple[float, float],
     count: int | tf.Tensor,
 ) -> tf.Tensor:
-    """Draw boxes of whole pixels, uniform in place, that lie inside a picture.
+    """Draw boxes of whole pixels, uniform in place, that lie inside an image.
 
-    The first of ten attempts that fits counts, else the whole picture.
+    The first of ten attempts that fits counts, else the whole image.
 
     Args:
         seed: int32 [2].
-        size: float32 [2], the picture's height and width in pixels.
-        area: least and greatest, as shares of the picture's; uniform.
+        size: float32 [2], the image's height and width in pixels.
+        area: least and greatest, as shares of the image's; uniform.
         aspect: least and greatest width by height; log-uniform.
         count: number of boxes.
 

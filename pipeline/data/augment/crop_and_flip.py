@@ -16,7 +16,7 @@ def crop_and_flip(
         images: [batch, height, width, 3].
         seed: int32 [2].
         keys: for the alternating flip.
-        padding: pixels on each side, fewer than the picture's own.
+        padding: pixels on each side, fewer than the image's own.
         mode: what the padding holds, reflect or zero.
         flip: none, horizontal, vertical, both or alternating.
     """
@@ -63,7 +63,7 @@ def _splitmix(bits: tf.Tensor) -> tf.Tensor:
 
 
 def _shift_rows(images: tf.Tensor, offsets: tf.Tensor, mode: str) -> tf.Tensor:
-    """Let row y of picture b be what row y + offsets[b] was. Every row moves as one block."""
+    """Let row y of image b be what row y + offsets[b] was. Every row moves as one block."""
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     rows = tf.reshape(images, [-1, width, 3])
     places = tf.range(height) + offsets[:, None]
@@ -76,9 +76,9 @@ def _shift_rows(images: tf.Tensor, offsets: tf.Tensor, mode: str) -> tf.Tensor:
 
 
 def _shift_columns(images: tf.Tensor, offsets: tf.Tensor, padding: int, mode: str) -> tf.Tensor:
-    """Let column x of picture b be what column x + offsets[b] was.
+    """Let column x of image b be what column x + offsets[b] was.
 
-    Pictures of one offset are cut out together, because a slice copies whole rows where a gather
+    Images of one offset are cut out together, because a slice copies whole rows where a gather
     copies pixel by pixel: for 32 pixels that takes a third of the time.
     """
     width = tf.shape(images)[2]
@@ -96,17 +96,17 @@ def _shift_columns(images: tf.Tensor, offsets: tf.Tensor, padding: int, mode: st
 
 
 def _mirror(images: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Mirror the `chosen` pictures (bool [batch]) left to right."""
+    """Mirror the `chosen` images (bool [batch]) left to right."""
     return _apply_to(chosen, images, _reversed_columns)
 
 
 def _turn_over(images: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Mirror the `chosen` pictures (bool [batch]) top to bottom."""
+    """Mirror the `chosen` images (bool [batch]) top to bottom."""
     return _apply_to(chosen, images, lambda some: tf.reverse(some, [1]))
 
 
 def _apply_to(chosen: tf.Tensor, images: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """Replace the `chosen` pictures by what `function` makes of them."""
+    """Replace the `chosen` images by what `function` makes of them."""
     # Not `tf.where`, which takes many times as long to broadcast the choice over the pixels.
     side = tf.cast(chosen, tf.int32)
     kept, changed = tf.dynamic_partition(images, side, 2)
@@ -115,7 +115,7 @@ def _apply_to(chosen: tf.Tensor, images: tf.Tensor, function: Callable[[tf.Tenso
 
 
 def _reversed_columns(images: tf.Tensor) -> tf.Tensor:
-    """Mirror all pictures left to right."""
+    """Mirror all images left to right."""
     # TensorFlow reverses the middle of three axes four times as fast as one of four.
     shape = tf.shape(images)
     rows = tf.reshape(images, [shape[0] * shape[1], shape[2], 3])

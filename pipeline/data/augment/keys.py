@@ -14,7 +14,7 @@ class Keys(NamedTuple):
     Attributes:
         batch: int32 [2], stateless seed of this batch, a function of run seed and step.
         run: int32 [2], stateless seed of the run.
-        examples: int64 [batch], which example each picture is.
+        examples: int64 [batch], which example each image is.
         epoch: int64 scalar.
     """
 

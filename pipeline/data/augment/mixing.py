@@ -1,4 +1,4 @@
-"""Mixing pictures and their labels: mixup and CutMix."""
+"""Mixing images and their labels: mixup and CutMix."""
 
 import tensorflow as tf
 
@@ -26,7 +26,7 @@ def mix(
 def mixup(
     images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blend each picture and label with the one before: share x_i + (1 - share) x_(i-1).
+    """Blend each image and label with the one before: share x_i + (1 - share) x_(i-1).
 
     Shares follow Beta(alpha, alpha), one an example, which varies more within a batch than the
     one a batch of the authors' code. A shuffled batch makes its neighbour a random partner.
@@ -43,9 +43,9 @@ def mixup(
 def cutmix(
     images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Paste into each picture a box of the one before; mix labels by the exact area.
+    """Paste into each image a box of the one before; mix labels by the exact area.
 
-    The box has a share 1 - Beta(alpha, alpha) of the area (one an example), the picture's own
+    The box has a share 1 - Beta(alpha, alpha) of the area (one an example), the image's own
     aspect and a uniform centre; the border clips it. Only whole pixels move, so the dtype stays.
     Source: Yun et al. 2019, "CutMix", section 3.1, equation 2.
     """

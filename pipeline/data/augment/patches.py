@@ -1,4 +1,4 @@
-"""Patches that hide a part of the picture: cutout and random erasing."""
+"""Patches that hide a part of the image: cutout and random erasing."""
 
 import tensorflow as tf
 
@@ -6,14 +6,14 @@ from pipeline.data.augment.boxes import inside, random_boxes
 from pipeline.data.augment.keys import fold_in
 
 MID_GREY = 128
-"""Near the mean of natural pictures, so that after normalisation it excites a network least."""
+"""Near the mean of natural images, so that after normalisation it excites a network least."""
 
 
 def cutout(images: tf.Tensor, seed: tf.Tensor, *, side: int) -> tf.Tensor:
     """Fill with mid grey a square centred anywhere, clipped at the border. Keeps the dtype.
 
     Source: DeVries & Taylor 2017, "Improved Regularization of Convolutional Neural Networks with
-    Cutout", section 3. They fill normalised pictures with 0, which is the mean: so mid grey here.
+    Cutout", section 3. They fill normalised images with 0, which is the mean: so mid grey here.
     """
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     size = tf.stack([height, width])[:, None, None]

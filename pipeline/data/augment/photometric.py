@@ -1,4 +1,4 @@
-"""Photometric jitter: brightness, contrast, saturation and hue, one draw a picture."""
+"""Photometric jitter: brightness, contrast, saturation and hue, one draw an image."""
 
 import tensorflow as tf
 
@@ -9,13 +9,13 @@ def random_brightness(images: tf.Tensor, seed: tf.Tensor, *, strength: float) ->
 
 
 def random_contrast(images: tf.Tensor, seed: tf.Tensor, *, strength: float) -> tf.Tensor:
-    """Blend with the picture's mean grey, as torchvision's ColorJitter: float32 in [0, 255]."""
+    """Blend with the image's mean grey, as torchvision's ColorJitter: float32 in [0, 255]."""
     mean = tf.reduce_mean(_grey(images), axis=(1, 2), keepdims=True)
     return _blend(mean, images, seed, strength)
 
 
 def random_saturation(images: tf.Tensor, seed: tf.Tensor, *, strength: float) -> tf.Tensor:
-    """Blend with the grey picture, as torchvision's ColorJitter: float32 in [0, 255]."""
+    """Blend with the grey image, as torchvision's ColorJitter: float32 in [0, 255]."""
     return _blend(_grey(images), images, seed, strength)
 
 

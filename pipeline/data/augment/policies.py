@@ -1,8 +1,8 @@
-"""Automatic augmentation policies, TrivialAugment and RandAugment, on whole batches of pictures.
+"""Automatic augmentation policies, TrivialAugment and RandAugment, on whole batches of images.
 
-Every picture draws its own operation, and the batch is computed at once: shears, translations and
-rotations are one projective transform with a matrix a picture; operations on single values are
-one lookup with a table a picture; colour and sharpness are blends. Results equal Pillow's.
+Every image draws its own operation, and the batch is computed at once: shears, translations and
+rotations are one projective transform with a matrix an image; operations on single values are
+one lookup with a table an image; colour and sharpness are blends. Results equal Pillow's.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ ONE_SIDED = ("posterize", "solarize")
 
 
 def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply to each picture one operation at one of 31 strengths, both drawn uniformly.
+    """Apply to each image one operation at one of 31 strengths, both drawn uniformly.
 
     Source: Müller & Hutter 2021, "TrivialAugment", section 3 and the wide space of table 1.
 
@@ -51,7 +51,7 @@ def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, layers: int, magnitude: int) -> tf.Tensor:
-    """Apply to each picture `layers` random operations in turn, each at strength `magnitude`.
+    """Apply to each image `layers` random operations in turn, each at strength `magnitude`.
 
     Source: Cubuk et al. 2019, "RandAugment", section 3; the ranges are AutoAugment's (Cubuk et
     al. 2018, table 6), whose translations reach 150 of 331 pixels.
@@ -82,7 +82,7 @@ def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, layers: int, magnitude: 
 
 
 def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-    """Apply operation `kinds[i]` to picture i.
+    """Apply operation `kinds[i]` to image i.
 
     Args:
         images: uint8 [batch, height, width, 3], as is the result.
@@ -108,7 +108,7 @@ def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) ->
 def _random_operation(
     images: tf.Tensor, seed: tf.Tensor, strength: tf.Tensor | float, spans: Mapping[str, float]
 ) -> tf.Tensor:
-    """Apply a uniformly drawn operation to each picture; `strength` is a share of its span."""
+    """Apply a uniformly drawn operation to each image; `strength` is a share of its span."""
     shape = [2, tf.shape(images)[0]]
     kinds, coins = tf.unstack(tf.random.stateless_uniform(shape, seed, 0, len(OPERATIONS), tf.int32))
     sides = tf.cast(coins % 2 * 2 - 1, tf.float32)
@@ -134,7 +134,7 @@ def _warp(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-    """Replace each value by its picture's table: 256 entries a channel."""
+    """Replace each value by its diagram's table: 256 entries a channel."""
     batch = tf.shape(images)[0]
     values = tf.range(256)[None, :, None]
     amount = amounts[:, None, None]
@@ -190,7 +190,7 @@ def _equalizing(counts: tf.Tensor) -> tf.Tensor:
 
 
 def _enhance(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-    """Move away from the grey picture (color) or from the smoothed one (sharpness)."""
+    """Move away from the grey image (color) or from the smoothed one (sharpness)."""
     is_color = (kinds == OPERATIONS.index("color"))[:, None, None, None]
     start = tf.where(is_color, _grey(images), _smooth(images))
     return tf.cast(_blend(start, images, amounts[:, None, None, None]), tf.uint8)

@@ -8,7 +8,7 @@ from pipeline.data.augment.boxes import resized_crop_boxes
 
 
 def random_resized_crop(images: tf.Tensor, seed: tf.Tensor, *, min_area: float) -> tf.Tensor:
-    """Enlarge a box of each picture (`resized_crop_boxes`) to the full size, bilinearly. uint8."""
+    """Enlarge a box of each image (`resized_crop_boxes`) to the full size, bilinearly. uint8."""
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     top, left, bottom, right = tf.unstack(resized_crop_boxes(seed, height, width, min_area, batch), axis=1)
     # Edges map to edges, so that centres, half a pixel in, keep their distance from them.
@@ -34,7 +34,7 @@ def random_rotation(images: tf.Tensor, seed: tf.Tensor, *, degrees: float, mode:
 def project(
     images: tf.Tensor, matrices: tf.Tensor, *, interpolation: str, fill_mode: str, fill_value: float = 0.0
 ) -> tf.Tensor:
-    """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its picture.
+    """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its diagram.
 
     Args:
         images: uint8 [batch, height, width, 3], as is the result.
@@ -44,7 +44,7 @@ def project(
             (the mirror image, last pixel repeated).
         fill_value: of CONSTANT.
     """
-    # In float32, because in uint8 the kernel truncates: every picture would darken by half a level.
+    # In float32, because in uint8 the kernel truncates: every image would darken by half a level.
     read = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=tf.pad(matrices, [[0, 0], [0, 2]]),

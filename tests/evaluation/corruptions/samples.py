@@ -1,4 +1,4 @@
-"""Pictures that the tests of the corruptions share."""
+"""Images that the tests of the corruptions share."""
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +13,7 @@ FIXED = ["defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpe
 DRAWN = [name for name in CORRUPTIONS if name not in FIXED]
 
 
-def smooth_pictures(count: int, height: int, width: int) -> np.ndarray:
+def smooth_images(count: int, height: int, width: int) -> np.ndarray:
     """Draw coloured blobs, uint8 [count, height, width, 3], some values clipped at 0 and 255."""
     noise = np.random.default_rng(7).standard_normal((count, height, width, 3))
     blobs = ndimage.gaussian_filter(noise, (0, 1.5, 1.5, 0))
@@ -21,10 +21,10 @@ def smooth_pictures(count: int, height: int, width: int) -> np.ndarray:
 
 
 def impulse(side: int) -> np.ndarray:
-    """Return a black float picture [side, side, 3] whose middle pixel is white."""
-    picture = np.zeros((side, side, 3))
-    picture[side // 2, side // 2] = 1
-    return picture
+    """Return a black float image [side, side, 3] whose middle pixel is white."""
+    image = np.zeros((side, side, 3))
+    image[side // 2, side // 2] = 1
+    return image
 
 
 def coordinates(side: int) -> np.ndarray:

@@ -15,16 +15,16 @@ from evaluation.corruptions.blur import (
     motion_blur,
     zoom_blur,
 )
-from tests.evaluation.corruptions.samples import impulse, smooth_pictures
+from tests.evaluation.corruptions.samples import impulse, smooth_images
 
 EXACT = 1e-12
 """Sums of a few hundred products of float64 in [0, 1]."""
 
 
-def correlate(picture: np.ndarray, kernel: np.ndarray, mode: str) -> np.ndarray:
-    """Sum kernel[i, j] picture[y + i - reach, x + j - reach], term by term."""
-    reach, (height, width) = len(kernel) // 2, picture.shape[:2]
-    padded = np.pad(picture, [(reach, reach), (reach, reach), (0, 0)], mode=mode)
+def correlate(image: np.ndarray, kernel: np.ndarray, mode: str) -> np.ndarray:
+    """Sum kernel[i, j] image[y + i - reach, x + j - reach], term by term."""
+    reach, (height, width) = len(kernel) // 2, image.shape[:2]
+    padded = np.pad(image, [(reach, reach), (reach, reach), (0, 0)], mode=mode)
     return sum(
         kernel[i, j] * padded[i : i + height, j : j + width]
         for i in range(len(kernel))
@@ -64,13 +64,13 @@ def test_disk_sums_to_one_and_is_symmetric(radius, deviation, scale):
         np.testing.assert_allclose(kernel, turned, rtol=0, atol=EXACT)
 
 
-def test_disk_of_a_picture_twice_as_large_has_its_gaussian_twice_as_wide():
+def test_disk_of_an_image_twice_as_large_has_its_gaussian_twice_as_wide():
     kernel = disk(0.4, 0.5, 2.0)  # a radius of 0.8 pixels: the centre only
     margin = (len(kernel) - 5) // 2
     np.testing.assert_allclose(kernel, np.pad(gaussian(1.0, 2), margin), rtol=0, atol=EXACT)
 
 
-def test_disk_of_a_large_picture_has_the_area_of_its_circle():
+def test_disk_of_a_large_image_has_the_area_of_its_circle():
     kernel = disk(1.5, 0.1, 7.0)
     # Of uniform weight 1 / area inside; the count of pixels is off by less than the rim's share.
     assert 1 / kernel[len(kernel) // 2, len(kernel) // 2] == pytest.approx(math.pi * 10.5**2, rel=0.03)
@@ -79,15 +79,15 @@ def test_disk_of_a_large_picture_has_the_area_of_its_circle():
 def test_defocus_makes_a_disk_of_a_pixel():
     blurred = defocus_blur(impulse(64), None, radius=3, deviation=0.01)[:, :, 0]
     distance = np.hypot(*(np.indices((64, 64)) - 32))
-    lit = distance <= 6  # twice 3, in a picture of 64
+    lit = distance <= 6  # twice 3, in an image of 64
     np.testing.assert_allclose(blurred, lit / lit.sum(), rtol=0, atol=EXACT)
 
 
 def test_defocus_is_the_explicit_sum_with_mirrored_edges():
-    picture = smooth_pictures(1, 32, 40)[0] / 255
+    image = smooth_images(1, 32, 40)[0] / 255
     cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]) / 5
-    blurred = defocus_blur(picture, None, radius=1, deviation=0.1)
-    np.testing.assert_allclose(blurred, correlate(picture, cross, "reflect"), rtol=0, atol=EXACT)
+    blurred = defocus_blur(image, None, radius=1, deviation=0.1)
+    np.testing.assert_allclose(blurred, correlate(image, cross, "reflect"), rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_defocus_is_the_explicit_sum_with_mirrored_edges():
     [(0.25, 32, 1), (0.4, 32, 2), (0.4, 64, 3)],
 )
 def test_glass_blurs_twice_with_a_gaussian(deviation, side, reach):
-    picture = smooth_pictures(1, side, side)[0] / 255
+    image = smooth_images(1, side, side)[0] / 255
     kernel = gaussian(deviation * side / 32, reach)
-    expected = correlate(correlate(picture, kernel, "edge"), kernel, "edge")
-    blurred = glass_blur(picture, np.random.default_rng(1), deviation, reach=1, rounds=0)
+    expected = correlate(correlate(image, kernel, "edge"), kernel, "edge")
+    blurred = glass_blur(image, np.random.default_rng(1), deviation, reach=1, rounds=0)
     np.testing.assert_allclose(blurred, expected, rtol=0, atol=EXACT)
 
 
@@ -168,9 +168,9 @@ def test_motion_is_a_line_at_its_angle(degrees):
 
 
 def test_motion_repeats_the_edge():
-    picture = np.zeros((1, 10, 3))
-    picture[:, -1] = 1
-    blurred = blur_along_line(picture, 2, 1, 0.0)[0, :, 0]
+    image = np.zeros((1, 10, 3))
+    image[:, -1] = 1
+    blurred = blur_along_line(image, 2, 1, 0.0)[0, :, 0]
     weights = np.exp(-(np.arange(5) ** 2) / 2)
     # Column 9 - i reads the last column and all that lies beyond it from tap i on.
     expected = np.zeros(10)
@@ -191,7 +191,7 @@ def test_motion_angles_are_uniform_within_45_degrees():
 
 
 @pytest.mark.parametrize(("side", "taps"), [(8, 5), (32, 13), (64, 25)])
-def test_motion_is_as_long_a_share_of_every_picture(side, taps):
+def test_motion_is_as_long_a_share_of_every_image(side, taps):
     line = np.zeros((side, side, 3))
     line[:, -1] = 1  # lit columns tell the reach to the right, whatever the angle
     reached = []
@@ -202,27 +202,27 @@ def test_motion_is_as_long_a_share_of_every_picture(side, taps):
     assert max(reached) == taps
 
 
-def zoomed_by_scipy(picture: np.ndarray, factor: float) -> np.ndarray:
-    height, width = picture.shape[:2]
+def zoomed_by_scipy(image: np.ndarray, factor: float) -> np.ndarray:
+    height, width = image.shape[:2]
     rows, columns = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - rows) // 2, (width - columns) // 2
-    large = ndimage.zoom(picture[top : top + rows, left : left + columns], (factor, factor, 1), order=1)
+    large = ndimage.zoom(image[top : top + rows, left : left + columns], (factor, factor, 1), order=1)
     top, left = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
     return large[top : top + height, left : left + width]
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.01, 1.13, 1.26, 1.75, 2.25, 7.0])
 def test_enlarging_is_that_of_scipy(factor):
-    picture = smooth_pictures(1, 48, 32)[0] / 255
-    enlarged = enlarge(picture.transpose(2, 0, 1), factor).transpose(1, 2, 0)
-    np.testing.assert_allclose(enlarged, zoomed_by_scipy(picture, factor), rtol=0, atol=1e-9)
+    image = smooth_images(1, 48, 32)[0] / 255
+    enlarged = enlarge(image.transpose(2, 0, 1), factor).transpose(1, 2, 0)
+    np.testing.assert_allclose(enlarged, zoomed_by_scipy(image, factor), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("limit", "count"), [(1.06, 7), (1.16, 16)])
-def test_zoom_is_the_mean_over_enlargements_and_the_picture(limit, count):
-    picture = smooth_pictures(1, 32, 32)[0] / 255
+def test_zoom_is_the_mean_over_enlargements_and_the_image(limit, count):
+    image = smooth_images(1, 32, 32)[0] / 255
     # By the authors' arange, whose end is rounded: 1.06 is in the one, 1.16 not in the other.
     factors = [1 + 0.01 * i for i in range(count)]
-    frames = [picture, *(zoomed_by_scipy(picture, factor) for factor in factors)]
-    blurred = zoom_blur(picture, None, limit)
+    frames = [image, *(zoomed_by_scipy(image, factor) for factor in factors)]
+    blurred = zoom_blur(image, None, limit)
     np.testing.assert_allclose(blurred, np.mean(frames, axis=0), rtol=0, atol=1e-9)

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from evaluation.corruptions.scale import length_scale
-from tests.evaluation.corruptions.samples import DRAWN, FIXED, SIZES, smooth_pictures
+from tests.evaluation.corruptions.samples import DRAWN, FIXED, SIZES, smooth_images
 
 PAPER = {
     "noise": ["gaussian_noise", "shot_noise", "impulse_noise"],
@@ -65,7 +65,7 @@ def test_parameters_are_the_authors(name):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_every_size_is_corrupted_to_its_own_shape(name, height, width):
-    images = smooth_pictures(1, height, width)
+    images = smooth_images(1, height, width)
     before = images.copy()
     images.flags.writeable = False
     for severity in (1, 5):
@@ -79,7 +79,7 @@ def test_every_size_is_corrupted_to_its_own_shape(name, height, width):
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_batches_of_any_size_give_the_same_pixels(name):
-    images = smooth_pictures(6, 32, 32)
+    images = smooth_images(6, 32, 32)
     at_once = corrupt(images, name, 4, seed=3)
     np.testing.assert_array_equal(corrupt(images, name, 4, seed=3), at_once)
     for size in (1, 3):
@@ -90,8 +90,8 @@ def test_batches_of_any_size_give_the_same_pixels(name):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_pictures_seeds_and_severities_draw_for_themselves(name):
-    images = np.repeat(smooth_pictures(1, 32, 32), 2, axis=0)
+def test_images_seeds_and_severities_draw_for_themselves(name):
+    images = np.repeat(smooth_images(1, 32, 32), 2, axis=0)
     one, two = corrupt(images, name, 3, seed=3)
     assert np.any(one != two)
     assert np.any(one != corrupt(images[:1], name, 3, seed=4)[0])
@@ -99,8 +99,8 @@ def test_pictures_seeds_and_severities_draw_for_themselves(name):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_what_draws_nothing_is_the_same_for_each_picture_and_seed(name):
-    images = np.repeat(smooth_pictures(1, 32, 32), 2, axis=0)
+def test_what_draws_nothing_is_the_same_for_each_image_and_seed(name):
+    images = np.repeat(smooth_images(1, 32, 32), 2, axis=0)
     one, two = corrupt(images, name, 3, seed=3)
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(one, corrupt(images[:1], name, 3, seed=4)[0])
@@ -119,7 +119,7 @@ def test_noise_of_two_severities_is_not_the_same_draw():
     [name for name in CORRUPTIONS if name not in NOT_IN_ORDER],
 )
 def test_pixels_change_more_with_each_severity(name):
-    images = smooth_pictures(24, 32, 32)
+    images = smooth_images(24, 32, 32)
     # The motion blurs 3 and 4 differ in the tail only.
     severities = [1, 2, 3, 5] if name == "motion_blur" else SEVERITIES
     changes = [
@@ -130,7 +130,7 @@ def test_pixels_change_more_with_each_severity(name):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("name", [*PAPER["blur"], "elastic_transform", "pixelate"])
-def test_what_moves_pixels_leaves_a_constant_picture(name, height, width):
+def test_what_moves_pixels_leaves_a_constant_image(name, height, width):
     images = np.empty((1, height, width, 3), np.uint8)
     images[:] = (0, 77, 255)
     for severity in SEVERITIES if height < 224 else (1, 5):
@@ -163,7 +163,7 @@ def test_lengths_scale_with_the_shorter_side(shape, scale):
 
 
 def test_unknown_names_and_severities_are_refused():
-    images = smooth_pictures(1, 8, 8)
+    images = smooth_images(1, 8, 8)
     with pytest.raises(ValueError, match=r"gaussian_noise, .* received 'speckle_noise'"):
         corrupt(images, "speckle_noise", 1, seed=0)
     for severity in (0, 6):

@@ -9,25 +9,25 @@ from scipy import stats
 
 from evaluation.corruptions import corrupt
 from evaluation.corruptions.digital import contrast, elastic_transform
-from tests.evaluation.corruptions.samples import coordinates, smooth_pictures
+from tests.evaluation.corruptions.samples import coordinates, smooth_images
 
 
 @pytest.mark.parametrize("factor", [0.75, 0.15])
 def test_contrast_is_its_formula_with_the_mean_of_each_channel(factor):
-    picture = smooth_pictures(1, 48, 32)[0] / 255 * [1, 0.5, 0.2]
-    expected = np.empty_like(picture)
+    image = smooth_images(1, 48, 32)[0] / 255 * [1, 0.5, 0.2]
+    expected = np.empty_like(image)
     for channel in range(3):
-        mean = picture[:, :, channel].sum() / (48 * 32)
-        expected[:, :, channel] = (picture[:, :, channel] - mean) * factor + mean
+        mean = image[:, :, channel].sum() / (48 * 32)
+        expected[:, :, channel] = (image[:, :, channel] - mean) * factor + mean
     # Sums of 1536 values of float64.
-    np.testing.assert_allclose(contrast(picture, None, factor), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(contrast(image, None, factor), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (32, 32), (48, 32)])
 def test_elastic_without_amplitudes_is_the_identity(height, width):
-    picture = smooth_pictures(1, height, width)[0] / 255
-    same = elastic_transform(picture, np.random.default_rng(1), 0, 0.06, 0)
-    np.testing.assert_allclose(same, picture, rtol=0, atol=1e-12)
+    image = smooth_images(1, height, width)[0] / 255
+    same = elastic_transform(image, np.random.default_rng(1), 0, 0.06, 0)
+    np.testing.assert_allclose(same, image, rtol=0, atol=1e-12)
 
 
 def test_shear_moves_three_corners_by_uniform_draws():
@@ -60,7 +60,7 @@ def test_displacements_are_smooth_noise_in_proportion_to_the_side(side):
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * deviation**2))
     weights /= weights.sum()
     # Uniform in +-1 has a variance of 1/3; a weighted mean has that times its squared weights.
-    # A larger picture shows the same displacements in shares of its side.
+    # A larger image shows the same displacements in shares of its side.
     expected = 0.1 * side * (side / 32) * np.sqrt(1 / 3) * np.sum(weights**2)
     # 20 x 2 fields of about 40 independent places: a standard error of 2 %.
     assert np.std(fields) == pytest.approx(expected, rel=0.1)
@@ -72,7 +72,7 @@ def test_displacements_are_smooth_noise_in_proportion_to_the_side(side):
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (32, 32), (48, 32)])
 @pytest.mark.parametrize(("severity", "share"), list(enumerate([0.95, 0.9, 0.85, 0.75, 0.65], start=1)))
 def test_pixelate_is_pillows_box(severity, share, height, width):
-    images = smooth_pictures(2, height, width)
+    images = smooth_images(2, height, width)
     for image, corrupted in zip(images, corrupt(images, "pixelate", severity, 0), strict=True):
         small = Image.fromarray(image).resize((int(width * share), int(height * share)), 4)
         np.testing.assert_array_equal(corrupted, np.asarray(small.resize((width, height), 4)))
@@ -80,7 +80,7 @@ def test_pixelate_is_pillows_box(severity, share, height, width):
 
 @pytest.mark.parametrize(("severity", "quality"), list(enumerate([80, 65, 58, 50, 40], start=1)))
 def test_jpeg_is_pillows(severity, quality):
-    images = smooth_pictures(2, 48, 32)
+    images = smooth_images(2, 48, 32)
     corrupted = corrupt(images, "jpeg_compression", severity, 0)
     for image, stored in zip(images, corrupted, strict=True):
         file = io.BytesIO()

@@ -20,16 +20,16 @@ def test_gaussian_noise_has_the_published_deviation(severity, deviation):
 
 
 def test_gaussian_noise_is_added_and_normal():
-    picture = np.linspace(0, 1, 3072).reshape(32, 32, 3)
-    noise = gaussian_noise(picture, np.random.default_rng(1), 0.1) - picture
+    image = np.linspace(0, 1, 3072).reshape(32, 32, 3)
+    noise = gaussian_noise(image, np.random.default_rng(1), 0.1) - image
     assert stats.kstest(noise.ravel() / 0.1, "norm").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("photons", [500, 250, 100, 75, 50])
 @pytest.mark.parametrize("brightness", [0.2, 0.8])
 def test_shot_noise_counts_photons(photons, brightness):
-    picture = np.full((128, 128, 3), brightness)
-    noisy = shot_noise(picture, np.random.default_rng(1), photons)
+    image = np.full((128, 128, 3), brightness)
+    noisy = shot_noise(image, np.random.default_rng(1), photons)
     counts = noisy * photons
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-9)
     variance = brightness / photons
@@ -51,7 +51,7 @@ def test_impulses_have_the_published_share_and_balance(severity, share):
 
 
 def test_impulses_hit_each_channel_on_its_own():
-    picture = np.full((128, 128, 3), 0.5)
-    hit = impulse_noise(picture, np.random.default_rng(1), 0.2) != 0.5
+    image = np.full((128, 128, 3), 0.5)
+    hit = impulse_noise(image, np.random.default_rng(1), 0.2) != 0.5
     # 16384 pixels: the share of those hit in red and green, 0.04, has a standard error of 0.0015.
     assert np.mean(hit[..., 0] & hit[..., 1]) == pytest.approx(0.2**2, abs=0.0077)

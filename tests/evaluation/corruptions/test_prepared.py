@@ -11,15 +11,15 @@ from evaluation.corruptions import SEVERITIES
 from evaluation.corruptions.prepared import find_prepared, read_prepared
 from evaluation.metrics.robustness import BATCH
 
-PICTURES = BATCH + 12
+IMAGES = BATCH + 12
 """More than one batch."""
 
 CODES = {"brightness": 1, "frosted_glass_blur": 2}
-"""TFDS's name of a corruption -> the blue of its pictures; glass blur has another name there."""
+"""TFDS's name of a corruption -> the blue of its diagrams; glass blur has another name there."""
 
 
-def picture_of(i: int, config: str) -> np.ndarray:
-    """A picture that tells its number, severity and corruption by its colour."""
+def image_of(i: int, config: str) -> np.ndarray:
+    """An image that tells its number, severity and corruption by its colour."""
     name, _, severity = config.rpartition("_")
     return np.full((32, 32, 3), [i, severity, CODES[name]], np.uint8)
 
@@ -45,8 +45,8 @@ class Cifar10Corrupted(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {"test": self._generate_examples()}
 
     def _generate_examples(self):
-        for i in range(PICTURES):
-            yield i, {"image": picture_of(i, self.builder_config.name), "label": i * i % 10}
+        for i in range(IMAGES):
+            yield i, {"image": image_of(i, self.builder_config.name), "label": i * i % 10}
 
 
 @pytest.fixture(scope="module")
@@ -85,24 +85,24 @@ def test_nothing_is_found_where_nothing_lies(tmp_path, monkeypatch, there):
     assert folder.exists() == there
 
 
-@pytest.mark.parametrize("pictures", [PICTURES, 20])
+@pytest.mark.parametrize("count", [IMAGES, 20])
 @pytest.mark.usefixtures("data_dir")
-def test_every_cell_has_the_right_pictures_and_labels_of_the_same_draw(pictures):
-    corrupted, drawn = read_prepared(pictures, seed=5), set()
+def test_every_cell_has_the_right_images_and_labels_of_the_same_draw(count):
+    corrupted, drawn = read_prepared(count, seed=5), set()
     for name, code in {"brightness": 1, "glass_blur": 2}.items():
         for severity in (1, 3, 5):
             batches, labels = corrupted(name, severity)
             batches = list(batches)
             assert max(map(len, batches)) <= BATCH
             images = np.concatenate(batches)
-            assert images.shape == (pictures, 32, 32, 3)
+            assert images.shape == (count, 32, 32, 3)
             assert images.dtype == np.uint8
             numbers = images[:, 0, 0, 0].astype(int)
             np.testing.assert_array_equal(labels, numbers**2 % 10)
             assert labels.dtype == np.int64
             colours = images - np.uint8([0, severity, code])
             np.testing.assert_array_equal(colours, images * np.uint8([1, 0, 0]))
-            assert len(set(numbers.tolist())) == pictures
+            assert len(set(numbers.tolist())) == count
             drawn.add(tuple(numbers.tolist()))
     assert len(drawn) == 1
 

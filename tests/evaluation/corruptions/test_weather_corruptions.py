@@ -10,7 +10,7 @@ from scipy import stats
 from evaluation.corruptions import weather
 from evaluation.corruptions.plasma import plasma
 from evaluation.corruptions.weather import brightness, fog, frost, snow
-from tests.evaluation.corruptions.samples import smooth_pictures
+from tests.evaluation.corruptions.samples import smooth_images
 
 EXACT = 1e-12
 """A few operations of float64 in [0, 1]."""
@@ -53,33 +53,33 @@ def test_plasma_is_a_corner_of_the_least_square_that_covers_it(height, width, si
 
 
 def test_fog_is_its_formula_with_a_known_fractal():
-    picture = smooth_pictures(1, 32, 32)[0] / 300
+    image = smooth_images(1, 32, 32)[0] / 300
     haze = plasma(32, 32, 2.5, np.random.default_rng(4))
-    brightest = picture.max()
-    expected = (picture + 0.75 * haze[:, :, None]) * brightest / (brightest + 0.75)
-    foggy = fog(picture, np.random.default_rng(4), density=0.75, decay=2.5)
+    brightest = image.max()
+    expected = (image + 0.75 * haze[:, :, None]) * brightest / (brightest + 0.75)
+    foggy = fog(image, np.random.default_rng(4), density=0.75, decay=2.5)
     np.testing.assert_allclose(foggy, expected, rtol=0, atol=EXACT)
     assert not fog(np.zeros((8, 8, 3)), np.random.default_rng(4), 1.5, 2).any()
 
 
 def test_brightness_adds_to_the_value_of_hsv():
     colours = itertools.product([0.0, 0.2, 0.5, 0.9, 1.0], repeat=3)
-    picture = np.array(list(colours)).reshape(25, 5, 3)
+    image = np.array(list(colours)).reshape(25, 5, 3)
     for gain in (0.05, 0.3):
         expected = []
-        for colour in picture.reshape(-1, 3):
+        for colour in image.reshape(-1, 3):
             hue, saturation, value = colorsys.rgb_to_hsv(*colour)
             expected.append(colorsys.hsv_to_rgb(hue, saturation, min(value + gain, 1)))
-        brighter = brightness(picture, None, gain)
+        brighter = brightness(image, None, gain)
         np.testing.assert_allclose(brighter.reshape(-1, 3), expected, rtol=0, atol=EXACT)
 
 
 def test_snow_without_flakes_whitens_by_its_formula():
-    picture = smooth_pictures(1, 32, 32)[0] / 255
-    red, green, blue = np.moveaxis(picture, 2, 0)
+    image = smooth_images(1, 32, 32)[0] / 255
+    red, green, blue = np.moveaxis(image, 2, 0)
     grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, :, None]
-    expected = 0.8 * picture + 0.2 * np.maximum(picture, 1.5 * grey + 0.5)
-    snowy = snow(picture, np.random.default_rng(4), 0.5, 0, 1, threshold=0.51, visibility=0.8, **NO_BLUR)
+    expected = 0.8 * image + 0.2 * np.maximum(image, 1.5 * grey + 0.5)
+    snowy = snow(image, np.random.default_rng(4), 0.5, 0, 1, threshold=0.51, visibility=0.8, **NO_BLUR)
     np.testing.assert_allclose(snowy, expected, rtol=0, atol=EXACT)
 
 
@@ -102,7 +102,7 @@ def test_snow_falls_twice_the_second_time_turned():
     np.testing.assert_allclose(flakes(8, mean=3, deviation=0), 2, rtol=0, atol=EXACT)
 
 
-def test_flakes_are_as_large_a_share_of_every_picture():
+def test_flakes_are_as_large_a_share_of_every_image():
     def neighbours(fallen: np.ndarray) -> float:
         return np.corrcoef(fallen[:, 1:].ravel(), fallen[:, :-1].ravel())[0, 1]
 
@@ -132,10 +132,10 @@ def test_flakes_are_blurred_as_they_fall(monkeypatch):
 
 
 def test_frost_is_blended_with_its_weights():
-    picture = smooth_pictures(1, 32, 32)[0] / 255
-    ice = frost(picture, np.random.default_rng(4), visibility=0, cover=1)
-    blended = frost(picture, np.random.default_rng(4), visibility=0.75, cover=0.45)
-    np.testing.assert_allclose(blended, 0.75 * picture + 0.45 * ice, rtol=0, atol=EXACT)
+    image = smooth_images(1, 32, 32)[0] / 255
+    ice = frost(image, np.random.default_rng(4), visibility=0, cover=1)
+    blended = frost(image, np.random.default_rng(4), visibility=0.75, cover=0.45)
+    np.testing.assert_allclose(blended, 0.75 * image + 0.45 * ice, rtol=0, atol=EXACT)
 
 
 def test_frost_is_about_as_bright_and_blue_as_the_authors_photographs():

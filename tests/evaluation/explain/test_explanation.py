@@ -1,4 +1,4 @@
-"""Explanations: which network is asked for which class of which picture."""
+"""Explanations: which network is asked for which class of which image."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from evaluation.explain.explanation import Explanation
 from evaluation.explain.gradcam import overlay
 from evaluation.networks.deployed import DeployedFile
 from export.convert.converter import Converter
-from export.convert.network import write_single_picture_graph
+from export.convert.network import write_single_image_graph
 
 RED, BLUE = 0, 1
 
@@ -45,7 +45,7 @@ def swapped(network, tmp_path_factory) -> bytes:
     copy.set_weights(network.get_weights())
     copy.get_layer("head").set_weights([np.float32([[0, 1], [0, 0], [1, 0]]), np.zeros(2)])
     folder = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(copy, folder)
+    write_single_image_graph(copy, folder)
     return Converter(folder, [layer.name for layer in copy.layers]).float32()
 
 
@@ -62,7 +62,7 @@ def assert_drawn(drawn: np.ndarray, rows: list[int], left: list[int]) -> None:
     np.testing.assert_array_equal(drawn, overlay(IMAGES[rows], np.stack(list(map(halves, left)))))
 
 
-def test_each_view_asks_its_network_for_its_class_of_each_picture(network, swapped):
+def test_each_view_asks_its_network_for_its_class_of_each_image(network, swapped):
     file = DeployedFile("float32", "", swapped, "logits")
     explanation = Explanation(network, [file], gallery())
     assert explanation.layer == "colours"
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_explained_is_left_out(tmp_path):
     pixels = keras.Input((4, 4, 3), name="pixels")
     x = layers.Conv2D(4, 3, padding="same", name="conv")(pixels)
     flat = keras.Model(pixels, layers.Dense(2, name="head")(layers.Flatten(name="flat")(x)))
-    write_single_picture_graph(flat, tmp_path)
+    write_single_image_graph(flat, tmp_path)
     content = Converter(tmp_path, [layer.name for layer in flat.layers]).float32()
     files = [DeployedFile("float32", "", content, "logits")]
     explanation = Explanation(flat, files, gallery())
@@ -110,7 +110,7 @@ def test_a_perceptron_has_nothing_to_show(swapped):
     assert explanation.overlays(np.array([0]), classes) == {}
 
 
-def test_no_picture(network):
+def test_no_image(network):
     nothing = np.zeros(0, np.int64)
     classes = {"keras": ("keras", nothing)}
     assert Explanation(network, [], gallery()).overlays(nothing, classes) == {}

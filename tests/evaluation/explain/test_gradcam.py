@@ -26,9 +26,9 @@ def test_two_by_two_by_hand():
     # Class 0 is red less green, class 1 green less red, class 2 the absence of either.
     head = np.array([[1, -1, -1], [-1, 1, -1]], np.float32)
     network.set_weights([red_and_green[None, None], head])
-    picture = np.zeros((2, 2, 3), np.uint8)
-    picture[..., 0], picture[..., 1] = [[8, 0], [4, 2]], [[0, 6], [2, 8]]
-    found = GradCAM(network).maps(np.stack([picture] * 3), np.arange(3))
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[..., 0], image[..., 1] = [[8, 0], [4, 2]], [[0, 6], [2, 8]]
+    found = GradCAM(network).maps(np.stack([image] * 3), np.arange(3))
     # Red less green is [[8, -6], [2, -6]]; the weights are its signs by 1 / 4.
     expected = [[[1, 0], [0.25, 0]], [[0, 1], [0, 1]], [[0, 0], [0, 0]]]
     # Powers of two, so that nothing rounds.
@@ -115,7 +115,7 @@ def test_a_perceptron_has_no_feature_maps():
         GradCAM(perceptron)
 
 
-def test_overlay_is_half_grey_picture_half_colour():
+def test_overlay_is_half_grey_image_half_colour():
     images = np.zeros((1, 1, 3, 3), np.uint8)
     images[0, 0, 1] = 200
     images[0, 0, 2] = [250, 0, 0]

@@ -18,27 +18,27 @@ PATTERNS = 28 + 200 * np.stack([ROWS, COLUMNS, (ROWS + COLUMNS) % 2])
 """Of each class: lying stripes, standing stripes, a checkerboard."""
 
 
-def _noise(pictures: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(128, 30, (pictures, SIZE, SIZE))
+def _noise(images: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(128, 30, (images, SIZE, SIZE))
 
 
 def _put(scene: np.ndarray, label: int, top: int, left: int) -> None:
     scene[top : top + PATCH, left : left + PATCH] = PATTERNS[label]
 
 
-def _pictures(scenes: np.ndarray) -> np.ndarray:
+def _images(scenes: np.ndarray) -> np.ndarray:
     return np.repeat(np.clip(scenes, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def _scenes(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patterns anywhere in noise: uint8 pictures, labels and each pattern's top left corner."""
+def _scenes(images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patterns anywhere in noise: uint8 images, labels and each pattern's top left corner."""
     random = np.random.default_rng(seed)
-    labels = random.integers(0, 3, pictures)
-    corners = random.integers(0, SIZE - PATCH + 1, (pictures, 2))
-    scenes = _noise(pictures, seed)
+    labels = random.integers(0, 3, images)
+    corners = random.integers(0, SIZE - PATCH + 1, (images, 2))
+    scenes = _noise(images, seed)
     for scene, label, corner in zip(scenes, labels, corners, strict=True):
         _put(scene, label, *corner)
-    return _pictures(scenes), labels, corners
+    return _images(scenes), labels, corners
 
 
 def _untrained(seed: int) -> keras.Model:
@@ -85,10 +85,10 @@ def test_of_two_patterns_each_class_lights_its_own_corner(trained, other):
     (scene,) = _noise(1, seed=3)
     _put(scene, 0, 0, 0)
     _put(scene, other, far, far)
-    maps = GradCAM(trained).maps(_pictures(np.stack([scene] * 2)), np.array([0, other]))
+    maps = GradCAM(trained).maps(_images(np.stack([scene] * 2)), np.array([0, other]))
     half = SIZE // 2
     top_left, bottom_right = maps[:, :half, :half], maps[:, half:, half:]
-    # A quarter of the picture each; no map that ignores the class can have half in both. Seen:
+    # A quarter of the image each; no map that ignores the class can have half in both. Seen:
     # 0.89 and more.
     assert top_left[0].sum() > 0.5 * maps[0].sum()
     assert bottom_right[1].sum() > 0.5 * maps[1].sum()
@@ -105,7 +105,7 @@ Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _rank_correlation(maps: np.ndarray, others: np.ndarray) -> float:
-    """Mean of Spearman's coefficient over the pictures; flat maps are like no other."""
+    """Mean of Spearman's coefficient over the images; flat maps are like no other."""
     pairs = zip(maps, others, strict=True)
     return np.mean([spearmanr(a, b, axis=None).statistic if np.ptp(a) and np.ptp(b) else 0 for a, b in pairs])
 
@@ -145,6 +145,6 @@ def test_an_edge_detector_fails_that_check(trained):
     def edges(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         del labels
         grey = images.mean(axis=-1)
-        return np.stack([gaussian_gradient_magnitude(picture, 1) for picture in grey])
+        return np.stack([gaussian_gradient_magnitude(image, 1) for image in grey])
 
     assert (_cascade(trained, edges) >= DEPENDENT).all()

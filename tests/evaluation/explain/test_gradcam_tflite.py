@@ -10,19 +10,19 @@ from keras import layers
 from evaluation.explain.gradcam import GradCAM
 from evaluation.explain.gradcam_tflite import TFLiteGradCAM
 from export.convert.converter import Converter
-from export.convert.network import write_single_picture_graph
-from export.quantize.calibration_images import CalibrationPictures
+from export.convert.network import write_single_image_graph
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Rung
 from tests.evaluation.explain.two_blocks import build_two_blocks
 
 
-def _pictures(count: int, seed: int) -> np.ndarray:
+def _images(count: int, seed: int) -> np.ndarray:
     """Squares of random colours, as noise alone averages out to one flat map."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     return coarse.repeat(4, axis=1).repeat(4, axis=2)
 
 
-IMAGES = _pictures(20, seed=0)
+IMAGES = _images(20, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def expected(network, classes) -> np.ndarray:
 @pytest.fixture(scope="module")
 def converter(network, tmp_path_factory) -> Converter:
     graph = tmp_path_factory.mktemp("graph")
-    write_single_picture_graph(network, graph)
+    write_single_image_graph(network, graph)
     return Converter(graph, [layer.name for layer in network.layers])
 
 
@@ -72,9 +72,9 @@ def test_float16_file_gives_nearly_the_maps_of_keras(converter, classes, expecte
 
 @pytest.mark.parametrize("input_type", ["int8", "uint8"])
 def test_int8_file_gives_similar_maps(float32, classes, expected, input_type):
-    pictures = _pictures(32, seed=1)
-    rung = Rung(CalibrationPictures(pictures, fingerprint="", left_out=0), input_type)
-    found = TFLiteGradCAM(rung.quantize(float32, pictures)).maps(IMAGES, classes)
+    images = _images(32, seed=1)
+    rung = Rung(CalibrationImages(images, fingerprint="", left_out=0), input_type)
+    found = TFLiteGradCAM(rung.quantize(float32, images)).maps(IMAGES, classes)
     similar = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(expected, found, strict=True)]
     # A level of 1 / 255 of the range in each of five tensors in a row, where the head's weights
     # let feature maps cancel; seen: 0.9975.
@@ -86,7 +86,7 @@ def test_a_file_without_global_average_pooling_is_refused(tmp_path: Path):
     maps = layers.Conv2D(2, 3, activation="relu", name="conv")(pixels)
     logits = layers.Dense(2, name="head")(layers.Flatten(name="flatten")(maps))
     network = keras.Model(pixels, logits, name="net")
-    write_single_picture_graph(network, tmp_path)
+    write_single_image_graph(network, tmp_path)
     content = Converter(tmp_path, ["conv", "head"]).float32()
     with pytest.raises(ValueError, match="received CONV_2D and CONV_2D"):
         TFLiteGradCAM(content).maps(np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1, int))

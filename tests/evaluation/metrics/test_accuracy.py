@@ -13,13 +13,13 @@ from evaluation.metrics.answers import Answers
 from evaluation.metrics.intervals import share
 
 
-def noisy(pictures, classes, seed, strength=2.0):
+def noisy(images, classes, seed, strength=2.0):
     """Make answers that are often right, of classes that are not as frequent as each other."""
     generator = np.random.default_rng(seed)
     chances = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
-    labels = generator.choice(classes, size=pictures, p=chances)
-    logits = generator.normal(size=(pictures, classes)).astype(np.float32)
-    logits[np.arange(pictures), labels] += strength
+    labels = generator.choice(classes, size=images, p=chances)
+    logits = generator.normal(size=(images, classes)).astype(np.float32)
+    logits[np.arange(images), labels] += strength
     return Answers(labels, logits)
 
 
@@ -59,7 +59,7 @@ def test_a_case_on_paper():
         weighted = (3 * values[0] + 2 * values[1] + values[2]) / 6
         assert result["weighted"][name]["value"] == pytest.approx(weighted)
     assert [row["f1"]["value"] for row in result["per_class"]] == pytest.approx(f1)
-    assert [row["pictures"] for row in result["per_class"]] == [3, 2, 1]
+    assert [row["images"] for row in result["per_class"]] == [3, 2, 1]
     # Called 2: none. Its precision is 0 / 0.
     assert result["per_class"][2]["precision"] is None
     # Class 1 scores high on itself (2 of 2) and on one of the other four: 1 - 1/2 * 1/4.
@@ -80,7 +80,7 @@ def test_values_are_scikit_learns():
         assert result[average]["roc_auc"]["value"] == pytest.approx(expected)
     for row in result["per_class"]:
         expected = report[row["class"]]
-        assert row["pictures"] == expected["support"]
+        assert row["images"] == expected["support"]
         assert row["precision"]["value"] == pytest.approx(expected["precision"])
         assert row["recall"]["value"] == pytest.approx(expected["recall"])
         assert row["f1"]["value"] == pytest.approx(expected["f1-score"])
@@ -114,16 +114,16 @@ def test_shares_have_wilsons_interval():
             assert row[name]["interval_95"] == [expected.low, expected.high]
 
 
-def test_averages_have_the_interval_of_drawing_pictures():
-    """The multinomial and the influences stand for measuring drawn pictures with scikit-learn."""
+def test_averages_have_the_interval_of_drawing_images():
+    """The multinomial and the influences stand for measuring drawn images with scikit-learn."""
     answers = noisy(150, 3, seed=3)
     result, generator, drawn = measure_strictly(answers), np.random.default_rng(5), []
     for _ in range(500):
         rows = generator.integers(150, size=150)
         labels, scores = answers.labels[rows], answers.probabilities[rows]
-        *metrics, pictures = precision_recall_fscore_support(labels, answers.predicted[rows])
+        *metrics, images = precision_recall_fscore_support(labels, answers.predicted[rows])
         metrics.append(roc_auc_score(labels, scores, multi_class="ovr", average=None))
-        values = [np.average(metrics, axis=1, weights=each) for each in (None, pictures)]
+        values = [np.average(metrics, axis=1, weights=each) for each in (None, images)]
         drawn.append(values)
     expected = np.moveaxis(np.quantile(drawn, [0.025, 0.975], axis=0), 0, -1)
     for average, rows in zip(("macro", "weighted"), expected, strict=True):
@@ -136,7 +136,7 @@ def test_averages_have_the_interval_of_drawing_pictures():
 
 
 def test_the_spread_of_average_areas_is_the_jackknifes():
-    """Classes of unlike size and area, where each part of a picture's influence counts."""
+    """Classes of unlike size and area, where each part of an image's influence counts."""
     generator = np.random.default_rng(7)
     labels = generator.choice(3, size=150, p=[0.15, 0.25, 0.6])
     logits = generator.normal(size=(150, 3)) + np.diag([0.5, 0.5, 4])[labels]
@@ -156,7 +156,7 @@ def test_the_spread_of_average_areas_is_the_jackknifes():
 
 @pytest.mark.usefixtures("few_resamples")
 def test_a_class_that_is_not_drawn_is_not_missed():
-    # One of 21 pictures is of class 1, and a third of the samples are without it.
+    # One of 21 images is of class 1, and a third of the samples are without it.
     result = measure_strictly(certain([0] * 20 + [1], [0] * 20 + [1], 2))
     for name in ("precision", "recall", "f1"):
         assert result["macro"][name] == {"value": 1, "interval_95": [1, 1]}
@@ -170,29 +170,29 @@ def test_averages_of_areas_are_in_0_to_1():
 
 
 def test_the_influence_on_an_area_is_its_derivative():
-    """What an area gains by a little more weight on one picture, as scikit-learn weighs it."""
+    """What an area gains by a little more weight on one image, as scikit-learn weighs it."""
     generator, little = np.random.default_rng(4), 1e-6
     positive = generator.random(30) < 0.4
     scores = np.round(generator.normal(size=30) + positive, 1)  # rounded: some are equal
     area = roc_auc_score(positive, scores)
     influence = area_influence(positive, scores)
     assert influence.mean() == pytest.approx(0, abs=1e-12)
-    for picture in range(30):
+    for image in range(30):
         weights = np.ones(30)
-        weights[picture] += little
+        weights[image] += little
         gain = (roc_auc_score(positive, scores, sample_weight=weights) - area) / little
-        # Influences are per share of the pictures: one of thirty. The second order is `little`.
-        assert influence[picture] / 30 == pytest.approx(gain, abs=1e-5)
+        # Influences are per share of the images: one of thirty. The second order is `little`.
+        assert influence[image] / 30 == pytest.approx(gain, abs=1e-5)
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_a_class_without_pictures_is_undefined_and_left_out_of_averages():
+def test_a_class_without_images_is_undefined_and_left_out_of_averages():
     answers = certain([0, 0, 1, 1], [0, 2, 1, 1], 4)
     result = measure_strictly(answers)
     called, absent = result["per_class"][2], result["per_class"][3]
     assert called["recall"] is called["f1"] is called["roc_auc"] is None
     assert called["precision"]["value"] == 0
-    assert absent["pictures"] == 0
+    assert absent["images"] == 0
     assert [absent[name] for name in ("precision", "recall", "f1", "roc_auc")] == [None] * 4
     assert result["macro"]["recall"]["value"] == pytest.approx((1 / 2 + 1) / 2)
     areas = [row["roc_auc"]["value"] for row in result["per_class"][:2]]
@@ -206,7 +206,7 @@ def test_a_class_without_pictures_is_undefined_and_left_out_of_averages():
         pytest.param([0, 1, 1], [0, 1, 0], 2, id="two classes"),
         pytest.param([0, 1, 1], [0, 0, 0], 2, id="one of two never predicted"),
         pytest.param([2, 2], [2, 1], 7, id="one class in the split"),
-        pytest.param([3], [3], 7, id="one picture"),
+        pytest.param([3], [3], 7, id="one image"),
         pytest.param([0, 4], [0, 1], 5, id="as many classes as five guesses"),
         pytest.param([0, 1, 5, 0], [0, 1, 5, 0], 7, id="all right"),
         pytest.param([0, 1, 5, 0], [1, 0, 0, 5], 7, id="all wrong"),

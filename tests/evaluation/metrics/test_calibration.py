@@ -23,12 +23,12 @@ from evaluation.metrics.calibration import (
 )
 
 
-def calibrated(pictures, seed, classes=5, factor=1.0):
+def calibrated(images, seed, classes=5, factor=1.0):
     """Make answers whose labels are drawn from their softmax, then multiply the logits."""
     generator = np.random.default_rng(seed)
-    logits = 2 * generator.normal(size=(pictures, classes))
+    logits = 2 * generator.normal(size=(images, classes))
     cumulative = softmax(logits, axis=-1).cumsum(axis=-1)
-    labels = (cumulative > generator.random((pictures, 1))).argmax(axis=-1)
+    labels = (cumulative > generator.random((images, 1))).argmax(axis=-1)
     return Answers(labels, (factor * logits).astype(np.float32))
 
 
@@ -42,7 +42,7 @@ def measure(test, validation=None, seed=0):
 
 
 def test_a_case_on_paper():
-    # Ten pictures of confidence 0.7, six right: in one bin of either kind, |0.6 - 0.7|.
+    # Ten images of confidence 0.7, six right: in one bin of either kind, |0.6 - 0.7|.
     test = with_probabilities([0] * 6 + [1, 1, 1, 2], [[0.7, 0.2, 0.1]] * 10)
     before = measure(test)["before"]
     # float32 logits hold a probability to 1e-7.
@@ -54,17 +54,17 @@ def test_a_case_on_paper():
     # Label 0: .09 + .04 + .01; label 1: .49 + .64 + .01; label 2: .49 + .04 + .81.
     brier = (6 * 0.14 + 3 * 1.14 + 1.34) / 10
     assert before["brier"]["value"] == pytest.approx(brier, **close)
-    filled = [each for each in before["equal_width_bins"] if each["pictures"]]
+    filled = [each for each in before["equal_width_bins"] if each["images"]]
     assert filled == [
         {
             "low": pytest.approx(10 / 15),
             "high": pytest.approx(11 / 15),
-            "pictures": 10,
+            "images": 10,
             "confidence": pytest.approx(0.7, **close),
             "accuracy": pytest.approx(0.6),
         }
     ]
-    empty = {"low": 0, "high": pytest.approx(1 / 15), "pictures": 0}
+    empty = {"low": 0, "high": pytest.approx(1 / 15), "images": 0}
     assert before["equal_width_bins"][0] == {**empty, "confidence": None, "accuracy": None}
 
 
@@ -92,9 +92,9 @@ def test_an_edge_belongs_to_the_bin_below():
     assert assign_bins(confidence, equal_width_edges()).tolist() == [0, 2, 3, 14]
 
 
-@pytest.mark.parametrize("pictures", [15, 16, 44, 1000])
-def test_bins_of_equal_mass(pictures):
-    confidence = np.random.default_rng(0).permutation(np.linspace(0.2, 1, pictures))
+@pytest.mark.parametrize("images", [15, 16, 44, 1000])
+def test_bins_of_equal_mass(images):
+    confidence = np.random.default_rng(0).permutation(np.linspace(0.2, 1, images))
     bins = assign_bins(confidence, equal_mass_edges(confidence))
     counts = np.bincount(bins, minlength=BINS)
     assert counts.max() - counts.min() <= 1
@@ -113,7 +113,7 @@ def test_the_error_of_equal_mass_bins_follows_its_definition():
     gaps = [test.right[rows].mean() - test.confidence[rows].mean() for rows in np.split(order, 15)]
     result = measure(test)["before"]
     assert result["ece_equal_mass"]["value"] == pytest.approx(np.abs(gaps).mean())
-    assert [each["pictures"] for each in result["equal_mass_bins"]] == [30] * 15
+    assert [each["images"] for each in result["equal_mass_bins"]] == [30] * 15
     assert result["equal_mass_bins"][0]["low"] == pytest.approx(test.confidence.min())
     assert result["equal_mass_bins"][-1]["high"] == pytest.approx(test.confidence.max())
 
@@ -151,7 +151,7 @@ def test_calibrated_answers_have_no_error_beyond_chance():
 
 
 def test_the_interval_of_the_error_holds_the_truth():
-    """The error of very many pictures is in the interval of a few; percentiles rarely hold it."""
+    """The error of very many images is in the interval of a few; percentiles rarely hold it."""
     many = calibrated(200_000, seed=4, factor=1.3)
     gaps = many.confidence - many.right
     truth = expected_calibration_error(gaps, assign_bins(many.confidence, equal_width_edges()))
@@ -166,7 +166,7 @@ def test_the_interval_of_the_error_holds_the_truth():
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_the_factor(factor):
-    # The temperature of 20,000 pictures of five classes is 1 % off by chance: four times that.
+    # The temperature of 20,000 images of five classes is 1 % off by chance: four times that.
     assert fit_temperature(calibrated(20_000, seed=5, factor=factor)) == pytest.approx(factor, rel=0.04)
 
 
@@ -195,7 +195,7 @@ def test_a_validation_split_without_mistakes_changes_nothing():
     result = measure(test, validation)
     assert result["temperature"] == 1
     assert result["before"] == result["after"]
-    assert result["validation_pictures"] == 5
+    assert result["validation_images"] == 5
 
 
 def test_answers_that_are_all_wrong_reach_the_greatest_temperature():
@@ -237,7 +237,7 @@ def test_means_have_the_normal_interval():
         )
 
 
-def test_few_pictures_and_equal_confidences_have_a_result():
+def test_few_images_and_equal_confidences_have_a_result():
     for test in (
         Answers(np.array([1]), np.array([[0, 2, 1]], np.float32)),
         Answers(np.array([0, 1, 1]), np.zeros((3, 2), np.float32)),
@@ -246,7 +246,7 @@ def test_few_pictures_and_equal_confidences_have_a_result():
         result = measure(test)
         for kind in ("equal_width_bins", "equal_mass_bins"):
             assert len(result["before"][kind]) == BINS
-            assert sum(each["pictures"] for each in result["before"][kind]) == len(test)
+            assert sum(each["images"] for each in result["before"][kind]) == len(test)
         for name in ("nll", "brier", "ece_equal_width", "ece_equal_mass"):
             low, high = result["after"][name]["interval_95"]
             assert 0 <= low <= result["after"][name]["value"] <= high

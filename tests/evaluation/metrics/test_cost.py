@@ -14,7 +14,7 @@ from evaluation.networks.deployed import DeployedFile
 from export.tflite.interpreter import LiteRTModel
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
-from tests.evaluation.made_up import build_data, build_run, pictures_of
+from tests.evaluation.made_up import build_data, build_run, images_of
 
 INT8 = DeployedFile("int8", "model_int8.tflite", b"." * 300, "logits")
 FLOAT32 = DeployedFile("float32", "model_float32.tflite", b"." * 900, "logits")
@@ -95,7 +95,7 @@ def test_files_have_their_bytes_and_their_time(run, timed):
     assert {each.threads for each in timed} == {1}
     # The first of train, not of the table.
     for each in timed:
-        np.testing.assert_array_equal(each.images, pictures_of(40)[np.arange(39, 23, -1)])
+        np.testing.assert_array_equal(each.images, images_of(40)[np.arange(39, 23, -1)])
 
 
 def test_where_int8_was_not_exported_a_preview_stands_in(run, network, timed):

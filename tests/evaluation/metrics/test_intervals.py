@@ -68,7 +68,7 @@ def test_f1_from_its_definition():
 
 
 def test_wilson_and_f1_hold_the_truth_in_95_of_100():
-    # Each picture is a hit, a miss, a false alarm or none of them.
+    # Each image is a hit, a miss, a false alarm or none of them.
     chances = np.array([0.30, 0.04, 0.06, 0.60])
     samples = np.random.default_rng(0).multinomial(100, chances, size=1000)
     recall, f1 = 0.30 / 0.34, 0.60 / 0.70
@@ -108,7 +108,7 @@ def test_the_area_of_one_pair_is_a_share_of_one():
     assert (estimate.low, estimate.high) == pytest.approx((expected.low, 1), abs=1e-10)
 
 
-def test_the_area_interval_holds_the_truth_where_there_are_few_pictures():
+def test_the_area_interval_holds_the_truth_where_there_are_few_images():
     generator, held = np.random.default_rng(0), 0
     truth = norm.cdf(2 / math.sqrt(2))  # two normal distributions, two deviations apart
     for _ in range(400):

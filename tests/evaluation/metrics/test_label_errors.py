@@ -25,7 +25,7 @@ def _no_warnings():
 def test_two_classes_by_hand():
     labels = np.array([0, 0, 0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]])
-    # Thresholds (0.9 + 0.8 + 0.5 + 0.2) / 4 = 0.6 and (0.7 + 0.1) / 2 = 0.4. Pictures 2, of which
+    # Thresholds (0.9 + 0.8 + 0.5 + 0.2) / 4 = 0.6 and (0.7 + 0.1) / 2 = 0.4. Images 2, of which
     # both classes are equally probable, and 3 reach class 1's alone, and 5 reaches class 0's.
     # The joint is [[2, 2], [1, 1]]: half of either label is wrong.
     found = suspect_labels(labels, probabilities)
@@ -49,7 +49,7 @@ def test_three_classes_by_hand():
         ]
     )
     # Thresholds: 1.1 / 2 = 0.55, 0.8 / 2 = 0.4 and 1.85 / 3 = 0.617.
-    # The joint is [[1, 1, 0], [0, 1, 0], [1, 1, 1]]; scaled to 2, 2 and 3 pictures, 1 + 0 + 2 of
+    # The joint is [[1, 1, 0], [0, 1, 0], [1, 1, 1]]; scaled to 2, 2 and 3 images, 1 + 0 + 2 of
     # 7 are wrong.
     found = suspect_labels(labels, probabilities)
     np.testing.assert_array_equal(found.indices, [6, 1, 5])
@@ -58,11 +58,11 @@ def test_three_classes_by_hand():
     assert found.wrong_share == pytest.approx(3 / 7, abs=ROUNDING)
 
 
-def test_a_class_without_pictures_is_never_suggested():
+def test_a_class_without_images_is_never_suggested():
     labels = np.array([0, 0, 2, 2])
     probabilities = np.array([[0.6, 0.4, 0.0], [0.1, 0.9, 0.0], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
-    # Thresholds 0.35, none and 0.45: picture 1 reaches none, and picture 3 class 0's.
-    # The joint's rows are [1, 0, 0], nothing and [1, 0, 1]: of 4 pictures one is wrong.
+    # Thresholds 0.35, none and 0.45: image 1 reaches none, and image 3 class 0's.
+    # The joint's rows are [1, 0, 0], nothing and [1, 0, 1]: of 4 images one is wrong.
     found = suspect_labels(labels, probabilities)
     np.testing.assert_array_equal(found.indices, [3])
     np.testing.assert_array_equal(found.suggested, [0])
@@ -80,11 +80,11 @@ def test_a_network_that_always_says_the_same_suspects_only_what_it_is_as_sure_of
 
 def _by_the_definition(labels, probabilities):
     """Equations 1 to 3 set by set, as the paper writes them."""
-    pictures, classes = probabilities.shape
-    sets = [[x for x in range(pictures) if labels[x] == j] for j in range(classes)]
+    images, classes = probabilities.shape
+    sets = [[x for x in range(images) if labels[x] == j] for j in range(classes)]
     t = [math.fsum(probabilities[x, j] for x in own) / len(own) for j, own in enumerate(sets)]
     joint = [[set() for _ in range(classes)] for _ in range(classes)]
-    for x in range(pictures):
+    for x in range(images):
         reached = [(probabilities[x, j], j) for j in range(classes) if probabilities[x, j] >= t[j]]
         if reached:
             joint[labels[x]][max(reached)[1]].add(x)
@@ -101,7 +101,7 @@ def test_loops_over_the_definition_agree():
     random = np.random.default_rng(0)
     labels = random.permutation(np.arange(300) % 5)
     probabilities = random.dirichlet(np.full(5, 0.5), 300)
-    # Every other picture knows its label, or nearly all would be suspects.
+    # Every other image knows its label, or nearly all would be suspects.
     probabilities[::2] = (probabilities[::2] + np.eye(5)[labels[::2]]) / 2
     found = suspect_labels(labels, probabilities)
     indices, wrong_share = _by_the_definition(labels, probabilities)
@@ -131,7 +131,7 @@ def test_planted_errors_are_found():
     planted = np.isin(found.indices, wrong)
     # The classifier errs on 4.5 % of the digits. Seen with four seeds: of the suspects 0.957 to
     # 0.971 are planted, of the first half all; they are 0.73 to 0.76 of the planted, as of some
-    # pictures it is never sure; and 0.051 to 0.054 of the labels are estimated wrong. By chance
+    # images it is never sure; and 0.051 to 0.054 of the labels are estimated wrong. By chance
     # 0.05 of any suspects would be planted.
     assert planted.mean() > 0.9
     assert planted[: PLANTED // 2].mean() > 0.95

@@ -1,4 +1,4 @@
-"""Robustness: a table worked by hand, its interval, and which pictures are measured."""
+"""Robustness: a table worked by hand, its interval, and which images are measured."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,21 @@ from evaluation.metrics.answers import Answers
 from evaluation.metrics.robustness import BATCH, corrupt_images, describe_robustness, measure_robustness
 from evaluation.networks.networks import Network
 from pipeline.console.progress import Progress
-from tests.evaluation.made_up import pictures_of, table_network
+from tests.evaluation.made_up import images_of, table_network
 
 ROUNDING = 1e-12
 """Means of a few ones and zeros."""
 
 
-def falling(pictures: int, wrong: int) -> list[np.ndarray]:
-    """At severity s, `wrong` times s pictures are answered wrongly, the first ones."""
-    return [np.arange(pictures) >= wrong * severity for severity in SEVERITIES]
+def falling(images: int, wrong: int) -> list[np.ndarray]:
+    """At severity s, `wrong` times s images are answered wrongly, the first ones."""
+    return [np.arange(images) >= wrong * severity for severity in SEVERITIES]
 
 
 def test_a_table_by_hand():
     clean = np.array([True, True, True, False])
     described = describe_robustness(clean, {"fog": falling(10, 1), "shot_noise": falling(10, 2)}, seed=0)
-    assert described["pictures"] == 10
+    assert described["images"] == 10
     assert described["clean"]["value"] == 0.75
     fog, noise = described["corruptions"]["fog"], described["corruptions"]["shot_noise"]
     assert list(described["corruptions"]) == ["fog", "shot_noise"]
@@ -32,7 +32,7 @@ def test_a_table_by_hand():
     assert fog["mean"] == pytest.approx(0.7, abs=ROUNDING)
     assert noise["mean"] == pytest.approx(0.4, abs=ROUNDING)
     # Wald's interval of a share of one half.
-    margin = 1.959964 * 0.5 / np.sqrt(described["pictures"])
+    margin = 1.959964 * 0.5 / np.sqrt(described["images"])
     assert described["cell_margin"] == pytest.approx(margin)
     assert described["by_severity"] == pytest.approx([0.85, 0.7, 0.55, 0.4, 0.25], abs=ROUNDING)
     assert described["mean"]["value"] == pytest.approx(0.55, abs=ROUNDING)
@@ -40,15 +40,15 @@ def test_a_table_by_hand():
     assert low < 0.55 < high
 
 
-def test_what_is_resampled_is_pictures():
-    # Every picture is right in half of the cells: whichever are drawn, the mean is a half.
+def test_what_is_resampled_is_images():
+    # Every image is right in half of the cells: whichever are drawn, the mean is a half.
     halves = np.tile([True, False], 10)
     cells = {name: [halves, ~halves, halves, ~halves, halves] for name in ("fog", "frost")}
     cells["frost"] = [~right for right in cells["frost"]]
     described = describe_robustness(halves, cells, seed=0)
     assert described["mean"] == {"value": 0.5, "interval_95": [0.5, 0.5]}
     # One that is right in all cells or in none has a mean like a share's: its standard error is
-    # sqrt(p (1 - p) / n), and 1.96 of them are the interval of 400 pictures.
+    # sqrt(p (1 - p) / n), and 1.96 of them are the interval of 400 images.
     all_or_none = np.arange(400) < 100
     described = describe_robustness(all_or_none, {"fog": [all_or_none] * 5}, seed=0)
     reach = 1.96 * np.sqrt(0.25 * 0.75 / 400)
@@ -59,7 +59,7 @@ def test_what_is_resampled_is_pictures():
 
 @pytest.fixture
 def every_other() -> tuple[np.ndarray, np.ndarray]:
-    """Labels of 6 pictures, and logits by which pictures 1, 3 and 5 are right."""
+    """Labels of 6 images, and logits by which images 1, 3 and 5 are right."""
     labels = np.array([0, 1, 2, 0, 1, 2])
     right = np.arange(6) % 2 == 1
     return labels, np.eye(3, dtype=np.float32)[np.where(right, labels, (labels + 1) % 3)]
@@ -67,11 +67,11 @@ def every_other() -> tuple[np.ndarray, np.ndarray]:
 
 def test_every_network_answers_for_every_cell(every_other):
     labels, logits = every_other
-    images, asked = pictures_of(6), []
+    images, asked = images_of(6), []
 
     def corrupted(name, severity):
         asked.append((name, severity))
-        # At severity 5 only pictures 0 to 3 are as they were; 4 and 5 look like picture 0.
+        # At severity 5 only images 0 to 3 are as they were; 4 and 5 look like image 0.
         rows = np.where(np.arange(6) < 4, np.arange(6), 0) if severity == 5 else np.arange(6)
         return [images[rows[:4]], images[rows[4:]]], labels
 
@@ -82,7 +82,7 @@ def test_every_network_answers_for_every_cell(every_other):
     names = ("frost", "pixelate")
     figures = measure_robustness([good, poor], names, corrupted, clean, 0, progress)
     assert asked == [(name, severity) for name in names for severity in SEVERITIES]
-    # Labels of pictures 4 and 5 are 1 and 2, and picture 0 is answered 0 by one, 1 by the other.
+    # Labels of images 4 and 5 are 1 and 2, and image 0 is answered 0 by one, 1 by the other.
     for name in names:
         assert figures[0]["corruptions"][name]["accuracy"] == [1, 1, 1, 1, 4 / 6]
         assert figures[1]["corruptions"][name]["accuracy"] == [0.5, 0.5, 0.5, 0.5, 0.5]
@@ -90,8 +90,8 @@ def test_every_network_answers_for_every_cell(every_other):
     assert progress.done == 2 * 2 * 5 * 6
 
 
-def test_pictures_are_corrupted_by_their_place_in_the_table_whatever_the_batch():
-    images = pictures_of(2 * BATCH - 20)
+def test_images_are_corrupted_by_their_place_in_the_table_whatever_the_batch():
+    images = images_of(2 * BATCH - 20)
     batches, labels = corrupt_images(images, np.arange(len(images)), seed=7)("shot_noise", 3)
     np.testing.assert_array_equal(labels, np.arange(len(images)))
     batches = list(batches)
@@ -101,13 +101,13 @@ def test_pictures_are_corrupted_by_their_place_in_the_table_whatever_the_batch()
     assert (whole != images).any(axis=(1, 2, 3)).all()
 
 
-def test_all_cells_are_of_the_same_pictures():
-    images, labels = pictures_of(5), np.arange(5)
+def test_all_cells_are_of_the_same_images():
+    images, labels = images_of(5), np.arange(5)
     seen: dict[str, list[np.ndarray]] = {}
 
-    def predict(pictures):
-        seen.setdefault("shown", []).append(pictures)
-        return np.eye(5, dtype=np.float32)[: len(pictures)]
+    def predict(batch):
+        seen.setdefault("shown", []).append(batch)
+        return np.eye(5, dtype=np.float32)[: len(batch)]
 
     names = ("brightness", "gaussian_noise")
     clean = [Answers(labels, np.eye(5))]

@@ -97,7 +97,7 @@ def test_a_file_that_is_gone(run):
     assert refusal(run) == f"a bundle must be whole; {path}: No such file or directory"
 
 
-def test_a_bundle_of_other_pictures(run):
+def test_a_bundle_of_other_images(run):
     others = {**run.splits, "test": {"fingerprint": "other"}}
     folder = put_bundle(run, splits=others)
     expected = f"a bundle must be of the run that it lies in; {folder} is of another"

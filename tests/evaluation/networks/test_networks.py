@@ -11,11 +11,11 @@ from scipy.special import log_softmax, softmax
 from evaluation.networks.deployed import DeployedFile
 from evaluation.networks.networks import Network, answer, deployed_network, keras_network, with_mirror_image
 from export.convert.converter import Converter
-from export.convert.network import build_inference_network, write_single_picture_graph
-from export.quantize.calibration_images import CalibrationPictures
+from export.convert.network import build_inference_network, write_single_image_graph
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Rung
 from pipeline.console.progress import Progress
-from tests.evaluation.made_up import pictures_of, table_network
+from tests.evaluation.made_up import images_of, table_network
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 4, 4, 3), np.uint8)
 
@@ -35,7 +35,7 @@ def network() -> keras.Model:
 
 def convert(network: keras.Model, output: str, folder: Path) -> bytes:
     network = build_inference_network(network, output)
-    write_single_picture_graph(network, folder)
+    write_single_image_graph(network, folder)
     return Converter(folder, [layer.name for layer in network.layers]).float32()
 
 
@@ -46,7 +46,7 @@ def files(network, tmp_path_factory) -> dict[tuple[str, str], bytes]:
     for output in ("logits", "probabilities"):
         made[output, "float32"] = convert(network, output, tmp_path_factory.mktemp("graph"))
         for kind in ("int8", "uint8"):
-            rung = Rung(CalibrationPictures(IMAGES, "", 0), kind)
+            rung = Rung(CalibrationImages(IMAGES, "", 0), kind)
             made[output, kind] = rung.quantize(made[output, "float32"], IMAGES)
     return made
 
@@ -56,7 +56,7 @@ def predict_deployed(content: bytes, output: str, images: np.ndarray) -> np.ndar
 
 
 def test_answers_are_in_the_order_of_the_table_and_each_batch_is_made_once():
-    images, labels = pictures_of(7), np.arange(7) % 3
+    images, labels = images_of(7), np.arange(7) % 3
     first, second = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
     networks, made = [table_network(first, "first"), table_network(second, "second")], []
 
@@ -86,7 +86,7 @@ def test_a_float32_file_answers_as_keras(files, output):
     answers = predict_deployed(files[output, "float32"], output, IMAGES)
     assert answers.dtype == np.float32
     expected = predict_by_hand(IMAGES)
-    # Logarithms of probabilities are the logits but for a constant of each picture; 1e-4 as above.
+    # Logarithms of probabilities are the logits but for a constant of each image; 1e-4 as above.
     np.testing.assert_allclose(log_softmax(answers, -1), log_softmax(expected, -1), atol=1e-4)
     if output == "logits":
         np.testing.assert_allclose(answers, expected, atol=1e-4)
@@ -109,7 +109,7 @@ def test_integer_files_take_pixels_and_return_what_their_integers_mean(files, ki
 
 
 def red_and_black() -> np.ndarray:
-    """Two pictures; of the red one, green and blue are e^25 times less probable."""
+    """Two images; of the red one, green and blue are e^25 times less probable."""
     images = np.zeros((2, 4, 4, 3), np.uint8)
     images[0, ..., 0] = 250
     return images
@@ -143,7 +143,7 @@ def test_a_file_keeps_its_name_and_the_temperature_that_is_folded_in(files, outp
 
 
 def corners() -> np.ndarray:
-    """One picture whose top left is 0, top right 1, bottom left 2, bottom right 3."""
+    """One image whose top left is 0, top right 1, bottom left 2, bottom right 3."""
     image = np.zeros((1, 2, 5, 3), np.uint8)
     image[0, 0, -1], image[0, 1, 0], image[0, 1, -1] = 1, 2, 3
     return image

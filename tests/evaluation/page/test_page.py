@@ -65,7 +65,7 @@ def test_ids_are_distinct_and_links_lead_somewhere(page):
     assert {link[1:] for link in links} <= set(ids)
 
 
-def test_headings_pictures_and_tables_say_what_they_are(page):
+def test_headings_images_and_tables_say_what_they_are(page):
     levels = [int(each.tag[1]) for each in page.all(*HEADINGS)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -118,7 +118,7 @@ def test_the_verdict_comes_first(pages):
     # 731,648 / 1024 = 714.5
     assert tiles[6:] == [
         "Size 714.5 KiB model_int8.tflite",
-        "Latency 0.412 ms median for one picture, model_int8.tflite",
+        "Latency 0.412 ms median for one image, model_int8.tflite",
     ]
 
 
@@ -142,7 +142,7 @@ def test_of_many_classes_the_worst_are_shown_and_it_is_said(pages):
     worst = sorted(table, key=lambda each: each["recall"]["value"])[:20]
     rows = pages["hundred"].table("The 20 classes of 100 with the lowest recall")[2:]
     assert [row[0] for row in rows] == [each["class"] for each in worst]
-    balance = pages["hundred"].table("The 20 classes of 100 with the fewest training pictures")[1:]
+    balance = pages["hundred"].table("The 20 classes of 100 with the fewest training images")[1:]
     fewest = sorted(each["train"] for each in report["data"]["balance"]["classes"])[:20]
     assert [row[1] for row in balance] == [f"{count:,}" for count in fewest]
     assert len(pages["thousand"].table("The 20 classes of 1,000 that lost most")) == 21
@@ -159,7 +159,7 @@ def test_confusion_is_a_matrix_of_few_classes_and_pairs_of_many(pages):
         assert not any(e.text.startswith("Confusion") for e in pages[variant].all("caption"))
         pairs = pages[variant].table("The most frequent kinds of mistake")[2:]
         assert [row[:2] + row[2::2] for row in pairs] == [
-            [pair["label"], pair["predicted"], *map(str, pair["pictures"].values())]
+            [pair["label"], pair["predicted"], *map(str, pair["images"].values())]
             for pair in report["confused_pairs"]
         ]
 
@@ -204,7 +204,7 @@ def test_names_are_escaped(pages):
 
 
 @pytest.mark.parametrize(("side", "kind"), [(8, "png"), (32, "png"), (96, "png"), (97, "jpeg")])
-def test_small_pictures_are_embedded_exactly(side, kind):
+def test_small_images_are_embedded_exactly(side, kind):
     image = np.random.default_rng(0).integers(0, 256, (side, side - 3, 3), dtype=np.uint8)
     uri, enlarged = embed(image)
     header, _, content = uri.partition(",")
@@ -216,26 +216,26 @@ def test_small_pictures_are_embedded_exactly(side, kind):
         np.testing.assert_array_equal(decoded, image)
 
 
-def test_large_pictures_are_made_small():
+def test_large_images_are_made_small():
     _, _, content = embed(np.full((400, 200, 3), 128, np.uint8)).uri.partition(",")
-    picture = Image.open(io.BytesIO(base64.b64decode(content)))
-    assert (picture.format, picture.size) == ("JPEG", (80, 160))
+    image = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert (image.format, image.size) == ("JPEG", (80, 160))
 
 
-def test_every_picture_of_the_report_is_on_the_page(pages):
+def test_every_image_of_the_report_is_on_the_page(pages):
     _, images = make_report(**VARIANTS["ten"])
     sources = {each.attributes["src"] for each in pages["ten"].all("img")}
     assert sources == {embed(image).uri for image in images.values()}
 
 
-def test_a_picture_in_a_file_is_called_by_it():
+def test_an_image_in_a_file_is_called_by_it():
     report, images = make_report(**VARIANTS["least"])
     report["mistakes"]["keras"][0]["path"] = "/data/cats/cat_7.png"
     captions = [each.text for each in Page(write_page(report, images)).all("figcaption")]
     assert sum(caption.endswith("cat_7.png") for caption in captions) == 1
 
 
-def test_classes_without_pictures_come_last():
+def test_classes_without_images_come_last():
     recall = [0.5, None, 0.25, 1.0]
     rows = [{"recall": None if value is None else {"value": value}} for value in recall]
     assert worst_rows(rows) == [2, 0, 3, 1]

@@ -167,7 +167,7 @@ def test_nothing_sticks_out(seen):
     assert seen["outside"] == []
 
 
-def test_every_picture_is_there_and_large_enough_to_see(seen):
+def test_every_image_is_there_and_large_enough_to_see(seen):
     assert len(seen["images"]) > 20
     assert all(loaded for loaded, _ in seen["images"])
     assert min(width for _, width in seen["images"]) >= 64

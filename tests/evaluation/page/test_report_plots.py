@@ -58,19 +58,19 @@ def test_recall_outside_its_interval_can_be_drawn(figures):
     assert [segment[:, 0].tolist() for segment in bars.get_segments()] == [[0.5, 1], [0, 0.5]]
 
 
-def test_classes_without_any_picture_can_be_drawn(figures):
+def test_classes_without_any_image_can_be_drawn(figures):
     plot_class_recall({"keras": [row("cat", None), row("dog", None)]})
     assert len(figures) == 1
 
 
 BINS = [
-    {"low": 0.0, "high": 0.5, "pictures": 0, "confidence": None, "accuracy": None},
-    {"low": 0.5, "high": 0.75, "pictures": 7, "confidence": 0.625, "accuracy": 0.5},
-    {"low": 0.75, "high": 1.0, "pictures": 900, "confidence": 0.875, "accuracy": 1.0},
+    {"low": 0.0, "high": 0.5, "images": 0, "confidence": None, "accuracy": None},
+    {"low": 0.5, "high": 0.75, "images": 7, "confidence": 0.625, "accuracy": 0.5},
+    {"low": 0.75, "high": 1.0, "images": 900, "confidence": 0.875, "accuracy": 1.0},
 ]
 
 
-def test_reliability_shows_accuracy_gap_and_pictures_of_each_bin(figures):
+def test_reliability_shows_accuracy_gap_and_images_of_each_bin(figures):
     plot_reliability(BINS, "name", "title")
     top, bottom = figures[0].axes
     bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in top.patches]
@@ -84,10 +84,10 @@ def test_reliability_shows_accuracy_gap_and_pictures_of_each_bin(figures):
         [[0.875, 0.875], [0.875, 1.0]],
     ]
     assert [bar.get_height() for bar in bottom.patches] == [7, 900]
-    assert bottom.get_ylim()[0] < 1  # a bin of one picture has a bar
+    assert bottom.get_ylim()[0] < 1  # a bin of one image has a bar
 
 
-def test_severity_begins_with_the_clean_pictures(figures):
+def test_severity_begins_with_the_clean_images(figures):
     shares = [0.8, 0.7, 0.6, 0.5, 0.4]
     clean = {"value": 0.9, "interval_95": [0.8, 0.95]}
     plot_severity({"keras": {"clean": clean, "by_severity": shares}}, "name")

@@ -21,7 +21,7 @@ def figures(accuracy: dict, robustness: dict | None, ece: float, scaled: float, 
         "calibration": {
             "temperature": t,
             "temperature_at_limit": t == LIMIT,
-            "validation_pictures": 1234,
+            "validation_images": 1234,
             "before": {"ece_equal_width": estimate(ece, 0, 1)},
             "after": {"ece_equal_width": estimate(scaled, 0, 1)},
         },
@@ -65,7 +65,7 @@ def test_a_temperature_that_matters_is_to_be_folded(capsys, temperature, flag):
     assert next_steps(temperature, Path("runs/one"), capsys) == [
         "",
         "everything lies in runs/one/evaluation: report.html, report.json, predictions.csv, label_errors.csv",
-        "next, by the temperature of 1,234 validation pictures:",
+        "next, by the temperature of 1,234 validation images:",
         f"  python -m export runs/one --temperature {flag}",
     ]
 

@@ -1,4 +1,4 @@
-"""What an export found, its report, and the folder and pictures of a failure."""
+"""What an export found, its report, and the folder and images of a failure."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from export.bundle import failure, plots
 from export.bundle.failure import write_failure
 from export.bundle.report import build_report, describe_tried
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import Findings, Halves, Tried
 from export.quantize.strategies import Rung
 from export.request import parse_export_request
@@ -19,7 +19,7 @@ from export.verify.micro import MicroResult
 from pipeline.config.presets import preset
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from pipeline.finished_run import FinishedRun
 from pipeline.run_directory import RunDirectory
 from tests.export.bundle.samples import ERRORS, KERAS, LABELS, NAMES, comparison, latency
@@ -32,12 +32,12 @@ def run(tmp_path_factory) -> FinishedRun:
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     network = keras.Model(pixels, layers.Dense(4, name="head")(x), name="small")
     nothing = np.zeros(0, np.int64)
-    source = Source("digits", NAMES, LABELS, np.zeros((10, 1), np.uint8), ArrayPictures(None), {})
+    source = Source("digits", NAMES, LABELS, np.zeros((10, 1), np.uint8), ArrayImages(None), {})
     data = PreparedData(source, Splits(nothing, nothing, nothing, nothing), 8)
     config = preset("digits").with_values({"seed": 3, "width": 16, "image_size": 8})
     metrics = {"parameters": 1234567, "multiply_adds": 89012, "test": {"accuracy": 0.9}}
     directory = RunDirectory(tmp_path_factory.mktemp("runs") / "digits-1")
-    return FinishedRun(directory, config, network, data, metrics, {"test": {"pictures": 10}})
+    return FinishedRun(directory, config, network, data, metrics, {"test": {"images": 10}})
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def found(float32) -> Findings:
     """Of two files, of which int8 is the smaller; what is in them is all the same here."""
     files = {"float32": float32 + bytes(2048), "int8": float32}
     split, more = (
-        CalibrationPictures(np.zeros((count, 8, 8, 3), np.uint8), letter * 64, 2)
+        CalibrationImages(np.zeros((count, 8, 8, 3), np.uint8), letter * 64, 2)
         for count, letter in ((10, "e"), (40, "f"))
     )
     kept = Rung(more, "int8", "least squared error", ("conv1", "pool"))

@@ -1,4 +1,4 @@
-"""What the tests of the report share: ten pictures' answers, and errors of layers."""
+"""What the tests of the report share: ten images' answers, and errors of layers."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from export.verify.comparison import compare
 
 NAMES = ("cat", "dog", "owl", "yak")
 
-# Of ten pictures, three a class and none of a yak, Keras knows nine and the converted eight: two
+# Of ten images, three a class and none of a yak, Keras knows nine and the converted eight: two
 # cats lost, an owl won.
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 KERAS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
@@ -26,8 +26,8 @@ def latency(p50_ms: float, threads: int = 1) -> Latency:
     return Latency(threads, 9.5, p50_ms, 3.0, 4.0, 5.0, 800.0, None, 50, 2, 3)
 
 
-FIRST = "10 pictures, full range"
-SECOND = "40 pictures, least squared error, conv1 and pool in float32"
+FIRST = "10 images, full range"
+SECOND = "40 images, least squared error, conv1 and pool in float32"
 """Names of the two ways to quantise."""
 
 ERRORS = [

@@ -88,6 +88,6 @@ def test_a_full_disk_while_writing_is_a_user_error(directory):
 
 
 def test_an_error_of_the_system_that_no_other_place_mends_keeps_its_type(directory):
-    missing = FileNotFoundError(errno.ENOENT, "no such picture")
+    missing = FileNotFoundError(errno.ENOENT, "no such image")
     with pytest.raises(FileNotFoundError):
         export(directory, missing)

@@ -35,7 +35,7 @@ def test_text_of_a_failure_names_the_ten_worst_layers_and_what_to_try(failed, fo
         assert flag in text
 
 
-def test_picture_of_a_failure_has_the_worst_layer_on_top(figures, failed):
+def test_image_of_a_failure_has_the_worst_layer_on_top(figures, failed):
     (axes,) = figures[0].axes
     bars = [(bar.get_y() + bar.get_height() / 2, bar.get_width()) for bar in axes.patches]
     # Ten bars at 0, 1, 2, ...; the axis points down, so that the first is on top.

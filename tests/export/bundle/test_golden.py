@@ -99,7 +99,7 @@ def test_tensors_are_described_as_the_file_says(golden):
             assert described["zero_point"] == tensor.zero_points[0]
 
 
-def test_pictures_are_kept_as_they_are(golden):
+def test_images_are_kept_as_they_are(golden):
     _, _, folder = golden
     for number, image in enumerate(IMAGES):
         np.testing.assert_array_equal(np.asarray(Image.open(folder / f"input_{number}.png")), image)
@@ -171,7 +171,7 @@ def test_one_wrong_byte_is_noticed(name, few):
 
 
 @pytest.mark.parametrize(("place", "change"), [(8, 1), (11, -1), (36, -20)])
-def test_a_wrong_length_inside_a_picture_is_noticed(place, change, few):
+def test_a_wrong_length_inside_an_image_is_noticed(place, change, few):
     """Of the header, far too long or one too short, and of the pixels (PNG, section 5.3)."""
     content, folder = few
     data = bytearray((folder / "input_1.png").read_bytes())
@@ -209,7 +209,7 @@ def test_vectors_of_another_file_are_noticed(few, files):
         verify_golden(files["uint8"], folder)
 
 
-def test_another_picture_is_noticed(few):
+def test_another_image_is_noticed(few):
     content, folder = few
     Image.fromarray(IMAGES[5]).save(folder / "input_0.png")
     with pytest.raises(ExportFailed, match=r"input_0\.bin must be .*0x[0-9a-f]{8}.*; received"):

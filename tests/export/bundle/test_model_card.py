@@ -11,13 +11,13 @@ def test_figures_of_the_report_stand_in_the_card(report):
         "width 16, trained on digits",
         "8 x 8 RGB pixels",
         "returns probabilities for 4 classes",
-        "1,234,567 parameters, 89,012 multiply-adds a picture; test accuracy 90.00% in Keras",
-        "all 10 test pictures beside the Keras network",
-        "Calibrated on 40 un-augmented pictures",
+        "1,234,567 parameters, 89,012 multiply-adds an image; test accuracy 90.00% in Keras",
+        "all 10 test images beside the Keras network",
+        "Calibrated on 40 un-augmented images",
         "`ffffffffffffffff`",
         "differ by 1.2% in the median and by 4.6% at most (`conv1`)",
-        "agree on 87.50% of the test pictures, accuracies are 80.00% and 70.00%",
-        "reference kernels on 40 pictures, in an arena of 10.0 KiB",
+        "agree on 87.50% of the test images, accuracies are 80.00% and 70.00%",
+        "reference kernels on 40 images, in an arena of 10.0 KiB",
     ):
         assert text in card
     for row in (*file_rows(report), *map(tried_row, report["int8_tried"])):

@@ -1,4 +1,4 @@
-"""The pictures of a bundle and of a failure."""
+"""The images of a bundle and of a failure."""
 
 import pytest
 from PIL import Image
@@ -24,7 +24,7 @@ def test_files_are_drawn_with_their_own_figures(figures, report, tmp_path):
     assert set(limit.get_xdata()) == {report["max_drop_points"]}
 
 
-def test_pictures_are_png_and_not_blank(report, failed, tmp_path):
+def test_images_are_png_and_not_blank(report, failed, tmp_path):
     plot_files(report, tmp_path / "files.png")
     for path in (tmp_path / "files.png", failed / "layers.png"):
         with Image.open(path) as image:

@@ -31,7 +31,7 @@ def test_report_says_which_run_it_was(report):
     assert {"ai-edge-litert", "tensorflow"} <= set(report["environment"]["packages"])
     assert (report["output"], report["max_drop_points"]) == ("probabilities", 0.5)
     assert report["temperature"] == 1
-    assert report["splits"] == {"test": {"pictures": 10}}
+    assert report["splits"] == {"test": {"images": 10}}
 
 
 def test_report_holds_the_figures_of_each_file(report, found, float32):
@@ -39,7 +39,7 @@ def test_report_holds_the_figures_of_each_file(report, found, float32):
     assert (file["file"], file["bytes"]) == ("model_int8.tflite", len(float32))
     assert int(file["crc32"], 16) == zlib.crc32(float32)
     assert len(file["crc32"]) == 10
-    assert (file["test_pictures"], file["float_accuracy"], file["accuracy"]) == (10, 0.9, 0.8)
+    assert (file["test_images"], file["float_accuracy"], file["accuracy"]) == (10, 0.9, 0.8)
     assert (file["drop_points"], file["agreement"]) == (10.0, 0.7)
     assert (file["lost"], file["won"]) == (2, 1)
     assert (file["largest_difference"], file["tolerance"]) == (None, None)
@@ -57,7 +57,7 @@ def test_report_holds_the_figures_of_each_file(report, found, float32):
     assert costs == {"conv1": 6 * 6 * 5 * 27, "head": 4 * 5}
 
 
-def test_report_is_json_that_any_parser_takes_where_a_class_has_no_pictures(report, found):
+def test_report_is_json_that_any_parser_takes_where_a_class_has_no_images(report, found):
     assert math.isnan(found.comparisons["int8"].per_class[3])
     parsed = without_nan(to_json(report))
     assert parsed["files"]["int8"]["per_class"] == {
@@ -76,7 +76,7 @@ def test_a_figure_that_json_does_not_know_is_refused():
 
 def test_report_tells_of_calibration_and_its_halves(report, found):
     assert report["calibration"] == {
-        "pictures": 40,
+        "images": 40,
         "fingerprint": "f" * 64,
         "left_out_because_in_test": 2,
         "halves": dataclasses.asdict(found.halves),
@@ -88,7 +88,7 @@ def test_report_tells_of_every_way_that_was_tried(report, float32):
     assert (first["what"], first["passes"], first["layers_in_float32"]) == (FIRST, False, [])
     assert (second["what"], second["passes"]) == (SECOND, True)
     assert second["layers_in_float32"] == ["conv1", "pool"]
-    assert (first["pictures"], second["pictures"]) == (10, 40)
+    assert (first["images"], second["images"]) == (10, 40)
     assert (first["fingerprint"], second["fingerprint"]) == ("e" * 64, "f" * 64)
     assert (first["ranges"], second["ranges"]) == ("full range", "least squared error")
     assert (second["bytes"], second["latency_ms"]) == (len(float32), 0.75)
@@ -101,7 +101,7 @@ def test_report_tells_of_every_way_that_was_tried(report, float32):
     [
         (None, None),
         ("not installed", {"skipped": "not installed"}),
-        (MicroResult(40, 10240, 1024), {"pictures": 40, "arena_bytes": 10240, "activation_bytes": 1024}),
+        (MicroResult(40, 10240, 1024), {"images": 40, "arena_bytes": 10240, "activation_bytes": 1024}),
     ],
 )
 def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
@@ -116,5 +116,5 @@ def test_report_of_a_saved_model_alone(run, found):
     report = without_nan(to_json({**build_report(request, run, alone), "c_source": None}))
     assert (report["files"], report["int8_tried"], file_rows(report)) == ({}, [], [])
     assert report["calibration"]["halves"] is None
-    assert report["calibration"]["pictures"] == 10
+    assert report["calibration"]["images"] == 10
     assert "returns logits for 4 classes" in write_card(report, NAMES)

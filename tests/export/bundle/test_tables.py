@@ -6,9 +6,9 @@ from export.bundle.report import FILES_HEADER, TRIED_HEADER, file_rows, tried_ro
 from tests.export.bundle.samples import FIRST
 
 
-def interval(lost: int, won: int, pictures: int) -> str:
-    """Agresti and Min 2005: half a picture more in each of four cells, and 1.96 errors."""
-    total, lost, won = pictures + 2, lost + 0.5, won + 0.5
+def interval(lost: int, won: int, images: int) -> str:
+    """Agresti and Min 2005: half an image more in each of four cells, and 1.96 errors."""
+    total, lost, won = images + 2, lost + 0.5, won + 0.5
     error = math.sqrt((lost + won) / total - ((lost - won) / total) ** 2) / math.sqrt(total)
     low, high = ((lost - won) / total + side * 1.959964 * error for side in (-1, 1))
     return f"({100 * low:.2f} to {100 * high:.2f})"

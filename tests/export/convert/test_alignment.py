@@ -72,8 +72,8 @@ def test_nothing_else_changes(files, name):
 def micro_scores(content: bytes, encoded: list[np.ndarray]) -> list[bytes]:
     interpreter = micro.Interpreter.from_bytes(content, arena_size=2**20)
     scores = []
-    for picture in encoded:
-        interpreter.set_input(picture, 0)
+    for levels in encoded:
+        interpreter.set_input(levels, 0)
         interpreter.invoke()
         scores.append(interpreter.get_output(0).tobytes())
     return scores
@@ -84,7 +84,7 @@ def test_scores_are_the_same_bits_in_litert_and_on_micro(files, name):
     before, after = files[name], align_weights(files[name])
     models = [LiteRTModel(content, reference=True) for content in (before, after)]
     encoded = [models[0].encode(image[None]) for image in IMAGES]
-    litert = [[model.run(picture).tobytes() for picture in encoded] for model in models]
+    litert = [[model.run(levels).tobytes() for levels in encoded] for model in models]
     assert litert[0] == litert[1]
     assert len(set(litert[0])) > 1
     assert micro_scores(after, encoded) == micro_scores(before, encoded) == litert[0]

@@ -56,7 +56,7 @@ def float32(converter) -> bytes:
 
 @pytest.fixture(scope="module")
 def ranges(float32) -> dict[str, Range]:
-    """The least and the greatest value of each activation over the pictures."""
+    """The least and the greatest value of each activation over the images."""
     graph, model = read_graph(float32), LiteRTModel(float32, keep_tensors=True)
     observed = {operation.output.name: [] for operation in graph.operations}
     for image in IMAGES:

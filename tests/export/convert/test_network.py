@@ -16,7 +16,7 @@ from export.convert.network import (
     export_saved_model,
     with_convolutions_for_dense,
     with_temperature,
-    write_single_picture_graph,
+    write_single_image_graph,
 )
 from pipeline.errors import UserError
 
@@ -106,8 +106,8 @@ def test_saved_model_gives_keras_scores_without_keras(served, logits, batch, siz
     np.testing.assert_allclose(scores[batch], logits[:size], atol=1e-5)
 
 
-def test_single_picture_graph_infers_from_float_pixels(trained, logits, tmp_path):
-    write_single_picture_graph(build_inference_network(trained, "logits"), tmp_path)
+def test_single_image_graph_infers_from_float_pixels(trained, logits, tmp_path):
+    write_single_image_graph(build_inference_network(trained, "logits"), tmp_path)
     serve = tf.saved_model.load(str(tmp_path)).signatures["serve"]
     (pixels,) = serve.structured_input_signature[1].values()
     assert (pixels.name, pixels.dtype, pixels.shape) == ("pixels", tf.float32, (1, 6, 9, 3))

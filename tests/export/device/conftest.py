@@ -1,4 +1,4 @@
-"""A tiny network's files, a bundle of them, and pictures to classify."""
+"""A tiny network's files, a bundle of them, and images to classify."""
 
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def bundle(files, tmp_path) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> list[Path]:
-    """Pictures of the network's own size, so that nothing is resized."""
+def images(tmp_path) -> list[Path]:
+    """Images of the network's own size, so that nothing is resized."""
     paths = [tmp_path / f"{number:02d}.png" for number in range(len(IMAGES))]
     for path, image in zip(paths, IMAGES, strict=True):
         Image.fromarray(image).save(path)

@@ -1,4 +1,4 @@
-"""What the tests of run.py share: labels, pictures, a bundle, and what run.py printed."""
+"""What the tests of run.py share: labels, images, a bundle, and what run.py printed."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def classify(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[st
 
 
 def parse(output: str) -> tuple[list[str], list[list[str]], np.ndarray]:
-    """Split run.py's lines into paths, labels [pictures][K] and probabilities [pictures, K]."""
+    """Split run.py's lines into paths, labels [images][K] and probabilities [images, K]."""
     rows = [line.split("\t") for line in output.splitlines()]
     chances = np.array([row[2::2] for row in rows], float)
     return [row[0] for row in rows], [row[1::2] for row in rows], chances

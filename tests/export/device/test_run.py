@@ -28,44 +28,44 @@ from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, classify,
         *(("probabilities", kind) for kind in ("float32", "int8")),
     ],
 )
-def test_answers_equal_litert(kind, output, files, pictures, tmp_path, monkeypatch, capsys):
+def test_answers_equal_litert(kind, output, files, images, tmp_path, monkeypatch, capsys):
     name = f"model_{kind}.tflite"
     monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", files[output], output))
-    assert run.main(["--model", name, "--top", "5", *map(str, pictures)]) == 0
+    assert run.main(["--model", name, "--top", "5", *map(str, images)]) == 0
     paths, labels, chances = parse(capsys.readouterr().out)
 
     expected = LiteRTModel(files[output][name]).predict(IMAGES)
     if output == "logits":
         expected = softmax(expected, axis=1)
     order = np.argsort(-expected, axis=1, kind="stable")  # of equals the first, as argmax has it
-    assert paths == list(map(str, pictures))
+    assert paths == list(map(str, images))
     assert labels == [[LABELS[index] for index in row] for row in order]
     assert len({row[0] for row in labels}) > 2  # else a constant answer would pass
     # Printed with four decimals; float32 softmax is off by far less.
     np.testing.assert_allclose(chances, np.take_along_axis(expected, order, 1), atol=5.1e-5)
 
 
-def test_takes_the_int8_file_and_one_label_by_default(bundle, pictures):
-    plain = classify(bundle, *pictures)
+def test_takes_the_int8_file_and_one_label_by_default(bundle, images):
+    plain = classify(bundle, *images)
     assert (plain.returncode, plain.stderr) == (0, "")
-    assert plain.stdout == classify(bundle, "--model", "model_int8.tflite", *pictures).stdout
+    assert plain.stdout == classify(bundle, "--model", "model_int8.tflite", *images).stdout
     _, labels, chances = parse(plain.stdout)
-    assert np.shape(labels) == chances.shape == (len(pictures), 1)
+    assert np.shape(labels) == chances.shape == (len(images), 1)
     content = (bundle / "model_int8.tflite").read_bytes()
     expected = LiteRTModel(content).predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
-def test_takes_the_first_file_where_none_is_int8(files, pictures, tmp_path, monkeypatch, capsys):
+def test_takes_the_first_file_where_none_is_int8(files, images, tmp_path, monkeypatch, capsys):
     first = {"model_float32.tflite": files["logits"]["model_float32.tflite"]}
     monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", first, "logits"))
-    assert run.main(list(map(str, pictures))) == 0
+    assert run.main(list(map(str, images))) == 0
     _, labels, _ = parse(capsys.readouterr().out)
     expected = LiteRTModel(first["model_float32.tflite"]).predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
-def test_resizes_the_whole_picture_to_the_networks_shape(bundle, tmp_path, monkeypatch, capsys):
+def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "FOLDER", bundle)
     slopes = np.mgrid[0:120:0.5, 120:0:-0.25].transpose(1, 2, 0)
     large = np.concatenate([slopes, 2 * slopes[..., :1]], axis=-1).astype(np.uint8)
@@ -93,8 +93,8 @@ def test_description_equals_what_litert_reads(kind, files):
             scale = zero_point = None
         return {"dtype": kind, "scale": scale, "zero_point": zero_point}
 
-    picture = {"height": HEIGHT, "width": WIDTH, "channels": "RGB", "layout": "NHWC"}
-    assert described["input"] == {**picture, **numbers(model.input)}
+    image = {"height": HEIGHT, "width": WIDTH, "channels": "RGB", "layout": "NHWC"}
+    assert described["input"] == {**image, **numbers(model.input)}
     assert described["output"] == {"scores": "logits", **numbers(model.output)}
     if kind == "int8":
         assert (described["input"]["scale"], described["input"]["zero_point"]) == (1, -128)
@@ -116,39 +116,39 @@ def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, mon
     assert paths == [str(single), *(str(root / name) for name in seen)]
 
 
-def test_a_model_may_be_given_by_its_path(bundle, pictures, tmp_path, monkeypatch):
+def test_a_model_may_be_given_by_its_path(bundle, images, tmp_path, monkeypatch):
     (tmp_path / "kept").mkdir()
     (bundle / "model_float32.tflite").rename(tmp_path / "kept/model_float32.tflite")
     monkeypatch.chdir(tmp_path)
-    result = classify(bundle, pictures[0], "--model", "kept/model_float32.tflite")
+    result = classify(bundle, images[0], "--model", "kept/model_float32.tflite")
     assert result.returncode == 0, result.stderr
 
 
 def test_any_name_is_printed_in_any_locale(bundle, tmp_path):
-    picture = os.fsencode(tmp_path) + b"/caf\xe9.png"  # Latin-1, which is no UTF-8
-    Path(os.fsdecode(picture)).write_bytes(save(IMAGES[0], "png"))
+    image = os.fsencode(tmp_path) + b"/caf\xe9.png"  # Latin-1, which is no UTF-8
+    Path(os.fsdecode(image)).write_bytes(save(IMAGES[0], "png"))
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, bundle / "run.py", "--top", "5", picture]
+    command = [sys.executable, bundle / "run.py", "--top", "5", image]
     result = subprocess.run(command, capture_output=True, env=plain)
     assert (result.returncode, result.stderr) == (0, b"")
-    assert result.stdout.startswith(picture + b"\t")
+    assert result.stdout.startswith(image + b"\t")
     assert "\t犬\t".encode() in result.stdout
 
 
-def test_prints_each_line_at_once_and_ends_quietly_with_its_pipe(bundle, pictures, tmp_path):
+def test_prints_each_line_at_once_and_ends_quietly_with_its_pipe(bundle, images, tmp_path):
     os.mkfifo(tmp_path / "waits")  # opening it waits for a writer
     # More lines than a pipe holds (64 KiB on Linux), so that it can't be done before the pipe ends.
-    command = [bundle / "run.py", pictures[0], tmp_path / "waits", *[pictures[1]] * 3000]
+    command = [bundle / "run.py", images[0], tmp_path / "waits", *[images[1]] * 3000]
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": buffered}
     with subprocess.Popen([sys.executable, *command], **settings) as process:
         ready, _, _ = select.select([process.stdout], [], [], 30)
         if not ready:
             process.kill()
-        assert ready, "no line before the second picture was there"
-        assert process.stdout.readline().startswith(os.fsencode(pictures[0]))
+        assert ready, "no line before the second image was there"
+        assert process.stdout.readline().startswith(os.fsencode(images[0]))
         process.stdout.close()
-        (tmp_path / "waits").write_bytes(b"no picture")
+        (tmp_path / "waits").write_bytes(b"no image")
         complaints = process.stderr.read().splitlines()
     assert len(complaints) == 1
     assert b"waits" in complaints[0]

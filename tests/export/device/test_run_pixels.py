@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from export.device import run
-from pipeline.data.decode import decode_picture, resize_picture
+from pipeline.data.decode import decode_image, resize_image
 
 CORNERS = np.mgrid[0:120, 0:150] / np.array([119, 149])[:, None, None]
 SCENES = {
@@ -24,7 +24,7 @@ SCENES = {
 @pytest.mark.parametrize("size", [7, 32, 100, 224])
 def test_resizes_as_training_did(scene, size):
     resized = run.resize(Image.fromarray(SCENES[scene]), size, size).astype(int)
-    expected = resize_picture(tf.constant(SCENES[scene]), size).numpy().astype(int)
+    expected = resize_image(tf.constant(SCENES[scene]), size).numpy().astype(int)
     # Pillow rounds to a level after each of its two passes, the pipeline once, at the end.
     assert np.abs(resized - expected).max() <= 1
     assert (resized != expected).mean() < 0.25  # measured: 0 to 21 % of the values
@@ -36,7 +36,7 @@ def save(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def encoded_pictures() -> dict[str, tuple[bytes, int]]:
+def encoded_images() -> dict[str, tuple[bytes, int]]:
     """Name -> content, and how many levels the two decoders may differ."""
     blocks = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     colours = np.kron(blocks, np.ones((8, 8, 1), np.uint8))[:24, :37]
@@ -84,7 +84,7 @@ def encoded_pictures() -> dict[str, tuple[bytes, int]]:
     }
 
 
-ENCODED = encoded_pictures()
+ENCODED = encoded_images()
 
 
 @pytest.mark.parametrize("name", ENCODED)
@@ -93,13 +93,13 @@ def test_decodes_as_training_did(name, tmp_path):
     (tmp_path / name).write_bytes(content)
     decoded = run.decode(tmp_path / name)
     assert decoded.mode == "RGB"
-    expected = decode_picture(content).numpy().astype(int)
+    expected = decode_image(content).numpy().astype(int)
     assert np.asarray(decoded).shape == expected.shape
     assert np.abs(np.asarray(decoded) - expected).max() <= tolerance
 
 
 @pytest.mark.parametrize("name", ["RGB plain.jpg", "CMYK progressive.jpg", "RGB.png", "P.gif"])
-def test_refuses_pictures_that_were_cut_short(name, tmp_path):
+def test_refuses_images_that_were_cut_short(name, tmp_path):
     content, _ = ENCODED[name]
     for length in range(0, len(content) - 12, len(content) // 12):  # PNG's end mark has 12 bytes
         (tmp_path / name).write_bytes(content[:length])

@@ -1,4 +1,4 @@
-"""What the bundle's run.py says of bundles, arguments and pictures that it cannot use."""
+"""What the bundle's run.py says of bundles, arguments and images that it cannot use."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from export.device import run
 from tests.export.device.samples import IMAGES, assert_one_complaint, classify, parse, save
 
 
-def test_goes_on_past_pictures_that_cannot_be_read(bundle, pictures, tmp_path):
+def test_goes_on_past_images_that_cannot_be_read(bundle, images, tmp_path):
     good = save(IMAGES[0], "jpeg")
     contents = {
         "cut.jpg": good[: len(good) // 2],
@@ -28,15 +28,15 @@ def test_goes_on_past_pictures_that_cannot_be_read(bundle, pictures, tmp_path):
         path.write_bytes(contents[path.name])
     (tmp_path / "nothing").mkdir()
     bad += [tmp_path / "missing.png", tmp_path / "nothing"]
-    result = classify(bundle, pictures[0], *bad, pictures[1])
+    result = classify(bundle, images[0], *bad, images[1])
     assert result.returncode == 1
-    assert parse(result.stdout)[0] == [str(pictures[0]), str(pictures[1])]
+    assert parse(result.stdout)[0] == [str(images[0]), str(images[1])]
     complaints = result.stderr.splitlines()
     assert len(complaints) == len(bad)
     for complaint, path in zip(complaints, bad, strict=True):
         assert complaint.startswith(f"error: {path}: ")
     assert "No such file" in complaints[-2]
-    assert "a folder must hold pictures" in complaints[-1]
+    assert "a folder must hold images" in complaints[-1]
 
 
 def rewrite(change: Callable[[dict], object]) -> Callable[[Path], None]:
@@ -93,18 +93,18 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoiled", SPOILED)
-def test_spoiled_bundles_take_one_line(spoiled, bundle, pictures, monkeypatch, capfd):
+def test_spoiled_bundles_take_one_line(spoiled, bundle, images, monkeypatch, capfd):
     spoil, about = SPOILED[spoiled]
     spoil(bundle)
     monkeypatch.setattr(run, "FOLDER", bundle)
-    code = run.main([str(pictures[0])])
+    code = run.main([str(images[0])])
     assert_one_complaint(code, *capfd.readouterr(), about)
 
 
 @pytest.mark.parametrize(
     ("arguments", "about"),
     [
-        ([], "PICTURE_OR_FOLDER"),
+        ([], "IMAGE_OR_FOLDER"),
         (["x.png", "--fast"], "--fast"),
         (["x.png", "--mod", "model_int8.tflite"], "--mod"),
         (["x.png", "--top", "0"], "from 1 to 5; received 0"),
@@ -120,16 +120,16 @@ def test_wrong_arguments_take_one_line(arguments, about, bundle, monkeypatch, ca
     assert_one_complaint(run.main(arguments), *capfd.readouterr(), about)
 
 
-def test_missing_packages_take_one_line(bundle, pictures):
-    without_packages = [sys.executable, "-I", "-S", bundle / "run.py", pictures[0]]
+def test_missing_packages_take_one_line(bundle, images):
+    without_packages = [sys.executable, "-I", "-S", bundle / "run.py", images[0]]
     result = subprocess.run(without_packages, capture_output=True, text=True)
     about = "pip install ai-edge-litert numpy pillow"
     assert_one_complaint(result.returncode, result.stdout, result.stderr, about)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_takes_one_line(bundle, pictures):
-    command = [sys.executable, bundle / "run.py", pictures[0]]
+def test_a_full_disk_takes_one_line(bundle, images):
+    command = [sys.executable, bundle / "run.py", images[0]]
     with open("/dev/full", "w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert_one_complaint(result.returncode, "", result.stderr, "No space left")

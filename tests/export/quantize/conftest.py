@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from export.quantize.strategies import Rung, climb
-from tests.export.quantize.samples import IMAGES, draw_more, pictures
+from tests.export.quantize.samples import IMAGES, draw_more, images
 
 LOUD = 1000.0
 """By how much the planted channel of conv1 is louder than its neighbours."""
@@ -32,7 +32,7 @@ def network() -> keras.Model:
         kernel, bias = reader.get_weights()
         kernel[:, :, 0] /= LOUD
         reader.set_weights([kernel, bias])
-    # Scores of the mean picture are alike, so that each class is the answer to some pictures.
+    # Scores of the mean image are alike, so that each class is the answer to some images.
     kernel, bias = network.get_layer("head").get_weights()
     mean_scores = network.predict(IMAGES.astype(np.float32), verbose=0).mean(axis=0)
     network.get_layer("head").set_weights([kernel, bias - mean_scores])
@@ -51,4 +51,4 @@ def float32(network, converter_of) -> bytes:
 
 @pytest.fixture(scope="session")
 def rungs(float32, names) -> list[Rung]:
-    return list(climb(float32, pictures(10), draw_more, names, "int8"))
+    return list(climb(float32, images(10), draw_more, names, "int8"))

@@ -16,7 +16,7 @@ FACTOR = 1000.0
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures that differ in brightness and colour, as noise alone would not."""
+    """Images that differ in brightness and colour, as noise alone would not."""
     rng = np.random.default_rng(0)
     brightness = rng.uniform(0, 1, (32, 1, 1, 3))
     return (brightness * rng.integers(0, 256, (32, 8, 8, 3))).astype(np.uint8)
@@ -82,7 +82,7 @@ def test_signal_to_noise_of_a_convolution_worked_by_hand(one_layer, one_layer_fl
 def network():
     """Pixels, then conv1-norm1-relu1-conv2, then a head. Channel 7 of conv1 is dead.
 
-    Without positive offsets: of a black picture every layer computes zeros.
+    Without positive offsets: of a black image every layer computes zeros.
     """
     keras.utils.set_random_seed(0)
     pixels = keras.Input((8, 8, 3), name="pixels")
@@ -129,7 +129,7 @@ def loud_float32(loud, converter_of):
 
 
 def relative_error(float32, images):
-    """Size of int8's errors beside the differences between pictures' scores."""
+    """Size of int8's errors beside the differences between images' scores."""
     exact = LiteRTModel(float32).predict(images)
     content = quantize_to_int8(float32, Calibrator(float32, images).full)
     off = LiteRTModel(content).predict(images) - exact

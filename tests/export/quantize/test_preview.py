@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.preview import preview_int8
 from export.quantize.strategies import Rung
 from export.tflite.graph import read_graph, verify_integer_only
@@ -51,7 +51,7 @@ def trained(untrained) -> keras.Model:
 def test_size_is_that_of_the_trained_networks_file(untrained, trained, converter_of):
     preview = preview_int8(untrained, IMAGES)
     keras.utils.clear_session()
-    rung = Rung(CalibrationPictures(IMAGES, "", 0), "int8")
+    rung = Rung(CalibrationImages(IMAGES, "", 0), "int8")
     assert len(preview) == len(rung.quantize(converter_of(trained).float32(), IMAGES))
 
 

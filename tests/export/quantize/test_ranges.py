@@ -49,7 +49,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures that differ in brightness and contrast, so that extremes are rare."""
+    """Images that differ in brightness and contrast, so that extremes are rare."""
     rng = np.random.default_rng(1)
     contrast = rng.uniform(0, 1, (24, 1, 1, 3))
     return (contrast * rng.integers(0, 256, (24, 8, 8, 3))).astype(np.uint8)
@@ -84,7 +84,7 @@ def test_full_ranges_are_the_extremes_of_keras_activations(calibrator, activatio
         assert calibrator.full[name].high == pytest.approx(values.max(), abs=tolerance)
 
 
-def test_range_of_the_input_is_that_of_pixels_whatever_the_pictures_hold(calibrator, float32, images):
+def test_range_of_the_input_is_that_of_pixels_whatever_the_images_hold(calibrator, float32, images):
     pixels = read_graph(float32).input.name
     dark = Calibrator(float32, images // 4)
 

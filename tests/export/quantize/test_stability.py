@@ -1,4 +1,4 @@
-"""Each rung before the judge, and what two halves of the calibration pictures agree on."""
+"""Each rung before the judge, and what two halves of the calibration images agree on."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from export.quantize.strategies import Rung
 from export.tflite.graph import read_graph
 from export.tflite.interpreter import LiteRTModel
 from export.verify.comparison import compare
-from tests.export.quantize.samples import IMAGES, draw_more, pictures
+from tests.export.quantize.samples import IMAGES, draw_more, images
 
 
 class Court:
@@ -37,7 +37,7 @@ class Court:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No timing, which has tests of its own; calibration pictures from a list."""
+    """No timing, which has tests of its own; calibration images from a list."""
     monkeypatch.setattr(int8, "measure_file", lambda *given, **named: SimpleNamespace(p50_ms=0.25))
     drawn = []
 
@@ -92,8 +92,8 @@ def test_halves_are_disjoint_and_cover_all(float32, names, monkeypatch):
     seen = []
     monkeypatch.setattr(repair, "Calibrator", lambda file, half: seen.append(half) or Calibrator(file, half))
     court = Court([0] * 4, [0] * 4)
-    halves = compare_halves(float32, Rung(pictures(11), "int8"), court, names)
-    assert halves.pictures == (6, 5)
+    halves = compare_halves(float32, Rung(images(11), "int8"), court, names)
+    assert halves.images == (6, 5)
     rows = [[int(np.argmax((image == IMAGES).all(axis=(1, 2, 3)))) for image in h] for h in seen]
     assert [len(half) for half in rows] == [6, 5]
     assert sorted(rows[0] + rows[1]) == list(range(11))
@@ -101,7 +101,7 @@ def test_halves_are_disjoint_and_cover_all(float32, names, monkeypatch):
 
 @pytest.mark.parametrize("place", [0, 3, 4])
 def test_halves_answers_and_scales_worked_by_hand(float32, names, rungs, place):
-    rung = dataclasses.replace(rungs[place], calibration=pictures(12))
+    rung = dataclasses.replace(rungs[place], calibration=images(12))
     court = Court([0, 1, 2, 0], [0, 1, 1, 1])
     halves = compare_halves(float32, rung, court, names)
     files = [rung.quantize(float32, half) for half in (IMAGES[:6], IMAGES[6:12])]

@@ -6,13 +6,13 @@ import pytest
 from export.convert.alignment import align_weights
 from export.convert.converter import quantize_to_int8
 from export.quantize import strategies as repair
-from export.quantize.calibration_images import CalibrationPictures
+from export.quantize.calibration_images import CalibrationImages
 from export.quantize.layer_error import LayerError
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
 from export.quantize.strategies import climb
 from export.tflite.graph import read_graph, verify_integer_only
 from export.tflite.interpreter import LiteRTModel
-from tests.export.quantize.samples import IMAGES, draw_more, pictures
+from tests.export.quantize.samples import IMAGES, draw_more, images
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def output_of(graph, layer: str):
 def test_rungs_are_named_for_what_was_done(rungs):
     names = [rung.name for rung in rungs]
     assert names[:5] == [
-        "10 pictures, full range",
-        "50 pictures, full range",
-        "50 pictures, clipped by percentile",
-        "50 pictures, least squared error",
-        "50 pictures, least squared error, conv1 and conv2 and conv3 in float32",
+        "10 images, full range",
+        "50 images, full range",
+        "50 images, clipped by percentile",
+        "50 images, least squared error",
+        "50 images, least squared error, conv1 and conv2 and conv3 in float32",
     ]
     assert all(name.startswith(f"{names[3]}, conv1 and ") for name in names[5:])
     assert [rung.calibration.fingerprint for rung in rungs] == ["the first 10"] + 6 * ["the first 50"]
@@ -42,18 +42,18 @@ def test_the_ladder_is_climbed_no_higher_than_asked(float32, names, monkeypatch)
     rank = repair.rank_layers
     monkeypatch.setattr(repair, "rank_layers", lambda *given: done.append("rank") or rank(*given))
 
-    def draw(more: int) -> CalibrationPictures:
+    def draw(more: int) -> CalibrationImages:
         done.append(f"draw {more}")
         return draw_more(more)
 
     steps = []
-    for _ in climb(float32, pictures(10), draw, names, "int8"):
+    for _ in climb(float32, images(10), draw, names, "int8"):
         steps.append(tuple(done))
         done.clear()
     assert steps == [(), ("draw 40",), (), (), ("rank",), (), ()]
 
 
-def test_each_rung_of_integers_quantises_by_its_own_pictures_and_ranges(rungs, contents, float32):
+def test_each_rung_of_integers_quantises_by_its_own_images_and_ranges(rungs, contents, float32):
     few, many = Calibrator(float32, IMAGES[:10]), Calibrator(float32, IMAGES[:50])
     expected = [few.full, many.full, many.clipped(clip_by_percentile), many.clipped(clip_by_squared_error)]
     files = [align_weights(quantize_to_int8(float32, ranges)) for ranges in expected]
@@ -89,7 +89,7 @@ def test_what_the_layer_before_lost_comes_back(contents, float32):
     for content in contents:
         off = LiteRTModel(content).predict(IMAGES[:50]) - exact
         errors.append(np.linalg.norm(off) / np.linalg.norm(exact - exact.mean(axis=0)))
-    # Six silent channels of eight take most of the differences between pictures with them; int8
+    # Six silent channels of eight take most of the differences between images with them; int8
     # as such, of 256 levels a layer, costs a few percent.
     assert min(errors[:2]) > 0.3
     assert max(errors[4:]) < 0.1
@@ -108,7 +108,7 @@ def test_readers_are_all_that_read_and_none_else(float32, names, monkeypatch, wo
     graph = read_graph(float32, names)
     planted = [LayerError(name, "", output_of(graph, name).name, 0.0) for name in worst]
     monkeypatch.setattr(repair, "rank_layers", lambda *given: planted)
-    last = list(climb(float32, pictures(4), draw_more, names, "int8"))[-1]
+    last = list(climb(float32, images(4), draw_more, names, "int8"))[-1]
     assert set(last.kept_float) == kept
     assert len(last.kept_float) == len(kept)
     layer_of = {op.output.name: op.layer for op in graph.operations if op.name != "RESHAPE"}
@@ -116,5 +116,5 @@ def test_readers_are_all_that_read_and_none_else(float32, names, monkeypatch, wo
 
 
 def test_uint8_is_passed_on_to_every_rung(float32, names):
-    ladder = climb(float32, pictures(4), draw_more, names, "uint8")
+    ladder = climb(float32, images(4), draw_more, names, "uint8")
     assert [rung.input_type for rung in ladder] == ["uint8"] * 7

@@ -94,9 +94,9 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
     int8 = quantize_to_int8(float32, ranges)
     optimised, reference = LiteRTModel(int8, threads=2), LiteRTModel(int8, reference=True)
     encoded = [optimised.encode(image[None]) for image in IMAGES]
-    scores = np.stack([optimised.run(picture) for picture in encoded]).astype(int)
-    assert len(np.unique(scores)) > 12  # the pictures are told apart
-    others = np.stack([reference.run(picture) for picture in encoded]).astype(int)
+    scores = np.stack([optimised.run(levels) for levels in encoded]).astype(int)
+    assert len(np.unique(scores)) > 12  # the images are told apart
+    others = np.stack([reference.run(levels) for levels in encoded]).astype(int)
     assert np.abs(scores - others).max() <= 1
 
 

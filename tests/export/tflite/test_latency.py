@@ -93,7 +93,7 @@ def test_figures_are_of_the_runs(file, monkeypatch):
     assert (latency.runs, latency.threads) == (100, 1)
 
 
-def test_pictures_take_turns_as_the_file_takes_them(file, monkeypatch):
+def test_images_take_turns_as_the_file_takes_them(file, monkeypatch):
     seen = []
 
     def take_four(run, inputs, seconds):

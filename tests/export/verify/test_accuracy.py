@@ -1,4 +1,4 @@
-"""The judge: scores of the test split, each picture's beside its own label."""
+"""The judge: scores of the test split, each image's beside its own label."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score
 from export.tflite.interpreter import LiteRTModel
 from export.verify.accuracy import Judge
 from pipeline.data.batches import Examples
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from tests.export.quantize.samples import IMAGES, ROWS
 
 
@@ -17,13 +17,13 @@ def keras_scores(network) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def split(network) -> Examples:
-    """Pictures of which the network gets about two of three right."""
+    """Images of which the network gets about two of three right."""
     random = np.random.default_rng(1)
     guesses = random.integers(0, 4, len(IMAGES))
     known = random.uniform(size=len(IMAGES)) < 0.6
     labels = np.where(known, keras_scores(network).argmax(axis=-1), guesses)
-    pictures, digests = ArrayPictures(IMAGES), np.zeros((300, 1), np.uint8)
-    source = Source("made up", tuple("abcd"), labels.astype(np.int64), digests, pictures, {})
+    images, digests = ArrayImages(IMAGES), np.zeros((300, 1), np.uint8)
+    source = Source("made up", tuple("abcd"), labels.astype(np.int64), digests, images, {})
     return Examples(source, ROWS, 8)
 
 
@@ -32,7 +32,7 @@ def judge(network, split) -> Judge:
     return Judge(network, split)
 
 
-def test_each_test_picture_is_judged_once_and_beside_its_own_label(network, judge, float32, rungs, split):
+def test_each_test_image_is_judged_once_and_beside_its_own_label(network, judge, float32, rungs, split):
     files = {"float32": float32, "int8": rungs[0].quantize(float32, rungs[0].calibration.images)}
     scores = judge.scores(files)
     labels = split.source.labels[ROWS]
@@ -43,7 +43,7 @@ def test_each_test_picture_is_judged_once_and_beside_its_own_label(network, judg
     for name, content in files.items():
         answers = LiteRTModel(content).predict(IMAGES[ROWS]).argmax(axis=-1)
         comparison = judge.compare(scores[name])
-        assert comparison.pictures == len(ROWS) == len(scores[name])
+        assert comparison.images == len(ROWS) == len(scores[name])
         assert comparison.float_accuracy == accuracy_score(labels, expected.argmax(axis=-1))
         assert comparison.accuracy == accuracy_score(labels, answers)
         assert comparison.agreement == accuracy_score(expected.argmax(axis=-1), answers)

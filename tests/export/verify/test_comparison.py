@@ -15,21 +15,21 @@ def scores_of(answers, classes=3):
 
 
 def compare_table(both, lost, won, neither):
-    """Compare two networks that are right on so many pictures together, alone or not at all."""
+    """Compare two networks that are right on so many images together, alone or not at all."""
     labels = np.zeros(both + lost + won + neither, int)
     float_answers = np.repeat([0, 0, 1, 1], [both, lost, won, neither])
     answers = np.repeat([0, 1, 0, 1], [both, lost, won, neither])
     return compare(labels, scores_of(float_answers), scores_of(answers))
 
 
-def test_eight_pictures_worked_by_hand():
+def test_eight_images_worked_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 0])
     before = np.array([0, 0, 1, 1, 1, 1, 0, 2])
     after = np.array([0, 1, 0, 1, 1, 0, 1, 1])
 
     comparison = compare(labels, scores_of(before), scores_of(after))
 
-    assert comparison.pictures == 8
+    assert comparison.images == 8
     assert comparison.float_accuracy == 5 / 8
     assert comparison.accuracy == 5 / 8
     assert (comparison.lost, comparison.won) == (2, 2)
@@ -58,7 +58,7 @@ def test_agreement_counts_common_mistakes_and_not_two_different_ones():
     assert (comparison.lost, comparison.won) == (1, 0)
 
 
-def test_each_class_has_its_own_accuracy_and_one_without_pictures_has_none():
+def test_each_class_has_its_own_accuracy_and_one_without_images_has_none():
     labels = np.array([0, 0, 0, 0, 2, 2])
     float_answers, answers = np.array([0, 0, 0, 1, 2, 1]), np.array([0, 2, 1, 1, 2, 2])
 
@@ -72,12 +72,12 @@ def test_each_class_has_its_own_accuracy_and_one_without_pictures_has_none():
     "table", [(80, 9, 4, 7), (300, 0, 0, 0), (0, 12, 0, 0), (150, 3, 40, 107), (1, 0, 0, 0)]
 )
 def test_interval_is_that_of_a_mean_of_paired_differences(table):
-    """A picture's difference is 1 if lost, -1 if won, else 0; half a one joins each of four cells.
+    """An image's difference is 1 if lost, -1 if won, else 0; half a one joins each of four cells.
 
-    The variance of the drop is then the variance of a mean, written out over the pictures.
+    The variance of the drop is then the variance of a mean, written out over the images.
     """
     both, lost, won, neither = table
-    # Each picture stands here twice, so that the half ones are whole.
+    # Each image stands here twice, so that the half ones are whole.
     differences = np.repeat([0, 1, -1, 0], [2 * cell + 1 for cell in (both, lost, won, neither)])
     error = math.sqrt(differences.var() / (sum(table) + 2))
     expected = norm.interval(0.95, differences.mean(), error)
@@ -95,7 +95,7 @@ def test_interval_covers_the_true_drop_nineteen_times_in_twenty(lost, won):
     true_drop = 100 * (lost - won)
     covered = np.mean((intervals[:, 0] <= true_drop) & (true_drop <= intervals[:, 1]))
     # 2000 draws are worth a standard error of 0.005. The rest of the allowance is the method's:
-    # it has only whole pictures to count, and errs towards covering too often (section 4).
+    # it has only whole images to count, and errs towards covering too often (section 4).
     assert 0.93 <= covered <= 0.98
 
 

@@ -1,4 +1,4 @@
-"""A file whose scores are wrong is refused, and the picture that shows it is kept."""
+"""A file whose scores are wrong is refused, and the image that shows it is kept."""
 
 import re
 
@@ -17,9 +17,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), np.uint8)
 SCORES = np.random.default_rng(1).uniform(-1, 1, (5, 4)).astype(np.float32)
 
 
-def _off_at(picture: int, label: int, distance: float) -> np.ndarray:
+def _off_at(image: int, label: int, distance: float) -> np.ndarray:
     received = SCORES.copy()
-    received[picture, label] += distance
+    received[image, label] += distance
     return received
 
 
@@ -52,25 +52,25 @@ def test_the_message_says_what_where_and_how_far_in_one_line(tmp_path):
     with pytest.raises(ExportFailed) as failure:
         verify_close("float16", IMAGES, SCORES, received, 0.125, worst_input)
     assert re.fullmatch(
-        "float16 must .* within 0.125; .* picture 3 are off by 0.5, see " + re.escape(str(worst_input)),
+        "float16 must .* within 0.125; .* image 3 are off by 0.5, see " + re.escape(str(worst_input)),
         str(failure.value),
     )
 
 
-def test_the_worst_picture_is_kept_with_its_scores(tmp_path):
+def test_the_worst_image_is_kept_with_its_scores(tmp_path):
     received = _off_at(3, 2, -0.5)
     received[1, 0] += 0.25
     worst_input = tmp_path / "run" / "failed" / "worst.npz"
     with pytest.raises(ExportFailed):
         verify_close("float16", IMAGES, SCORES, received, 1e-3, worst_input)
     kept = np.load(worst_input)
-    np.testing.assert_array_equal(kept["picture"], IMAGES[3:4])
+    np.testing.assert_array_equal(kept["image"], IMAGES[3:4])
     np.testing.assert_array_equal(kept["expected"], SCORES[3:4])
     np.testing.assert_array_equal(kept["received"], received[3:4])
 
 
 @pytest.mark.parametrize(("height", "width", "factor"), [(6, 6, 43), (8, 6, 43), (5, 10, 52), (256, 300, 1)])
-def test_the_worst_picture_can_be_looked_at(height, width, factor, tmp_path):
+def test_the_worst_image_can_be_looked_at(height, width, factor, tmp_path):
     """Each pixel becomes a square, and neither side is shorter than 256."""
     shape = (5, height, width, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -88,7 +88,7 @@ def test_scores_that_are_not_finite_are_refused(side, value, tmp_path):
         expected[2, 1] = value
     if side != "expected":
         received[2, 1] = value
-    with pytest.raises(ExportFailed, match=r"within 1;.* picture 2 are not all finite"):
+    with pytest.raises(ExportFailed, match=r"within 1;.* image 2 are not all finite"):
         verify_close("float32", IMAGES, expected, received, 1.0, tmp_path / "worst.npz")
     np.testing.assert_array_equal(np.load(tmp_path / "worst.npz")["received"], received[2:3])
 
@@ -160,9 +160,9 @@ def test_a_file_is_held_to_the_formula_of_its_network(verify, file, tolerance, e
     largest = verify(content, IMAGES, near, worst_input)
     shift = near[2, 3] - expected[2, 3]
     assert largest == pytest.approx(shift, abs=2e-6)
-    with pytest.raises(ExportFailed, match=f"^{file}.*picture 2"):
+    with pytest.raises(ExportFailed, match=f"^{file}.*image 2"):
         verify(content, IMAGES, far, worst_input)
-    np.testing.assert_array_equal(np.load(worst_input)["picture"], IMAGES[2:3])
+    np.testing.assert_array_equal(np.load(worst_input)["image"], IMAGES[2:3])
 
 
 def _save(path, serve, shape=(None, 6, 6, 3), dtype=tf.uint8, name="pixels", key="serve"):
@@ -175,10 +175,10 @@ def _means(pixels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(pixels, tf.float32), (1, 2)) / 255
 
 
-@pytest.mark.parametrize(("pictures", "message"), [(1, "one picture at a time"), (5, "5 pictures at once")])
-def test_a_saved_model_is_tried_with_one_picture_and_with_all(pictures, message, tmp_path):
+@pytest.mark.parametrize(("images", "message"), [(1, "one image at a time"), (5, "5 images at once")])
+def test_a_saved_model_is_tried_with_one_image_and_with_all(images, message, tmp_path):
     def serve(pixels):
-        wrong = tf.cast(tf.shape(pixels)[0] == pictures, tf.float32)
+        wrong = tf.cast(tf.shape(pixels)[0] == images, tf.float32)
         return {"scores": _means(pixels) + wrong}
 
     _save(tmp_path / "saved_model", serve)

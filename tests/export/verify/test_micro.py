@@ -74,8 +74,8 @@ def flip_weight_byte(model) -> None:
 
 
 @pytest.mark.parametrize("name", ["int8", "float32"])
-def test_every_picture_gives_the_bits_that_litert_gives(files, name):
-    assert verify_on_micro(files[name], IMAGES).pictures == len(IMAGES)
+def test_every_image_gives_the_bits_that_litert_gives(files, name):
+    assert verify_on_micro(files[name], IMAGES).images == len(IMAGES)
 
 
 @pytest.mark.parametrize("name", ["int8", "uint8"])
@@ -102,7 +102,7 @@ def test_a_flipped_weight_byte_is_reported(files, monkeypatch, name):
         verify_on_micro(files[name], IMAGES)
 
 
-def test_a_difference_is_counted_in_pictures_and_levels(files, monkeypatch):
+def test_a_difference_is_counted_in_images_and_levels(files, monkeypatch):
     class OtherScores(LiteRTModel):
         def run(self, encoded):
             scores = super().run(encoded)
@@ -115,7 +115,7 @@ def test_a_difference_is_counted_in_pictures_and_levels(files, monkeypatch):
     differing = int(np.sum(IMAGES[:, 0, 0, 0] > 128))
     assert 1 < differing < len(IMAGES)
     monkeypatch.setattr(micro, "LiteRTModel", OtherScores)
-    expected = f"scores of {differing} of 40 pictures differ, by up to 3 levels"
+    expected = f"scores of {differing} of 40 images differ, by up to 3 levels"
     with pytest.raises(ExportFailed, match=expected):
         verify_on_micro(files["int8"], IMAGES)
 

@@ -1,4 +1,4 @@
-"""Folders of pictures that several tests read."""
+"""Folders of images that several tests read."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.pipeline.data.folder_samples import save
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Two classes of four pictures each."""
+    """Two classes of four images each."""
     for number in range(8):
         save(tmp_path / "in" / ("cat" if number < 4 else "dog") / f"{number}.png", number)
     return tmp_path / "in"
@@ -17,7 +17,7 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def split_root(tmp_path) -> Path:
-    """Two classes of three pictures in train, one each in val and test."""
+    """Two classes of three images in train, one each in val and test."""
     number = 0
     for split, count in {"train": 3, "val": 1, "test": 1}.items():
         for name in ["cat", "dog"]:

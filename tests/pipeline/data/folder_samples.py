@@ -1,4 +1,4 @@
-"""Folders of small pictures that tell each other apart."""
+"""Folders of small images that tell each other apart."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipeline.data.table import Source
 
 
 def save(path: Path, number: int, kind: str = "PNG") -> Path:
-    """Write a small picture that no other number gives."""
+    """Write a small image that no other number gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = np.random.default_rng(number).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     Image.fromarray(colours).save(path, kind)
@@ -17,4 +17,4 @@ def save(path: Path, number: int, kind: str = "PNG") -> Path:
 
 
 def contents(source: Source) -> list[bytes]:
-    return [source.pictures.read(row).numpy() for row in range(len(source.labels))]
+    return [source.images.read(row).numpy() for row in range(len(source.labels))]

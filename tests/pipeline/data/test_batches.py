@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.batches import Examples, Order, build_evaluation_batches, build_training_batches
-from pipeline.data.table import ArrayPictures, EncodedPictures, Source
+from pipeline.data.table import ArrayImages, EncodedImages, Source
 from pipeline.training.devices import build_strategy
 
-PICTURES, CLASSES, SIZE, BATCH = 50, 3, 8, 16
-STEPS_PER_EPOCH = PICTURES // BATCH
+IMAGES, CLASSES, SIZE, BATCH = 50, 3, 8, 16
+STEPS_PER_EPOCH = IMAGES // BATCH
 
 EVERYTHING = AugmentConfig(
     crop_padding=2,
@@ -32,16 +32,16 @@ EVERYTHING = AugmentConfig(
 
 
 def pixels(row: int) -> np.ndarray:
-    """A picture that tells its row by its red, and its places by green and blue."""
+    """An image that tells its row by its red, and its places by green and blue."""
     places = np.arange(SIZE, dtype=np.uint8)
-    picture = np.full((SIZE, SIZE, 3), row, np.uint8)
-    picture[..., 1], picture[..., 2] = places[:, None], places[None, :]
-    return picture
+    image = np.full((SIZE, SIZE, 3), row, np.uint8)
+    image[..., 1], image[..., 2] = places[:, None], places[None, :]
+    return image
 
 
 def source(*, encoded: bool = False, reads: list[int] | None = None) -> Source:
-    images = np.stack([pixels(row) for row in range(PICTURES)])
-    pictures = ArrayPictures(images)
+    images = np.stack([pixels(row) for row in range(IMAGES)])
+    stored = ArrayImages(images)
     if encoded:
         files = tf.constant([tf.io.encode_png(image).numpy() for image in images])
 
@@ -50,21 +50,21 @@ def source(*, encoded: bool = False, reads: list[int] | None = None) -> Source:
                 tf.numpy_function(lambda row: reads.append(int(row)), [row], [])
             return tf.gather(files, row)
 
-        pictures = EncodedPictures(read)
-    rows = np.arange(PICTURES)
+        stored = EncodedImages(read)
+    rows = np.arange(IMAGES)
     return Source(
         name="test",
         class_names=tuple("abc"),
         labels=rows % CLASSES,
         digests=rows[:, None].astype(np.uint8),
-        pictures=pictures,
+        images=stored,
         provided={"train": rows},
     )
 
 
 def examples(image_size: int = SIZE, **kind: Any) -> Examples:
     # Not all rows and not in order of their numbers: rows and positions must not be confused.
-    return Examples(source(**kind), np.arange(PICTURES)[::-1].copy(), image_size)
+    return Examples(source(**kind), np.arange(IMAGES)[::-1].copy(), image_size)
 
 
 def train_batches(first, last, *, augment=EVERYTHING, seed=7, given=None):
@@ -114,14 +114,14 @@ def test_a_late_start_reads_no_more_than_an_early_one():
 
 
 def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order():
-    order = Order(np.arange(100, 100 + PICTURES), BATCH, seed=3)
+    order = Order(np.arange(100, 100 + IMAGES), BATCH, seed=3)
     epochs = []
     for epoch in range(3):
         steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
         epochs.append(np.concatenate([order.keys(tf.constant(s, tf.int64)).examples for s in steps]))
     for visited in epochs:
         assert len(set(visited.tolist())) == STEPS_PER_EPOCH * BATCH
-        assert set(visited.tolist()) <= set(range(100, 100 + PICTURES))
+        assert set(visited.tolist()) <= set(range(100, 100 + IMAGES))
     assert not np.array_equal(epochs[0], epochs[1])
     assert not np.array_equal(epochs[1], epochs[2])
 
@@ -129,15 +129,15 @@ def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order():
 def test_over_epochs_every_example_comes_equally_often():
     # Each epoch leaves out 2 of 50 examples; over 300 epochs each is left out 12 times in the
     # mean, with a standard deviation of sqrt(300 * 0.04 * 0.96) = 3.4: 6 of them either way.
-    order = Order(np.arange(PICTURES), BATCH, seed=0)
+    order = Order(np.arange(IMAGES), BATCH, seed=0)
     keys = [order.keys(tf.constant(s, tf.int64)).examples for s in range(300 * STEPS_PER_EPOCH)]
-    left_out = 300 - np.bincount(np.concatenate(keys), minlength=PICTURES)
+    left_out = 300 - np.bincount(np.concatenate(keys), minlength=IMAGES)
     assert left_out.mean() == 300 * 2 / 50
     assert left_out.max() < 12 + 6 * 3.4
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_labels_belong_to_their_pictures(encoded):
+def test_labels_belong_to_their_images(encoded):
     for images, labels in train_batches(0, 4, augment=AugmentConfig(), given=examples(encoded=encoded)):
         rows = images[:, 0, 0, 0]
         np.testing.assert_array_equal(labels, np.eye(CLASSES)[rows % CLASSES])
@@ -154,7 +154,7 @@ def test_files_and_arrays_give_the_same_batches():
 
 
 def test_each_file_has_its_own_resized_crop_before_its_resize():
-    # Green tells the row of the picture: a crop's range of it tells where the crop was.
+    # Green tells the row of the image: a crop's range of it tells where the crop was.
     augment = AugmentConfig(resized_crop_area=0.1)
     ((images, _),) = train_batches(0, 1, augment=augment, given=examples(encoded=True))
     ranges = {(int(green.min()), int(green.max())) for green in images[..., 1]}
@@ -178,13 +178,13 @@ def test_replicas_share_the_global_batch():
 
 @pytest.mark.parametrize("replicas", [1, 3, 4])
 @pytest.mark.parametrize("encoded", [False, True])
-def test_evaluation_counts_each_picture_once(encoded, replicas):
+def test_evaluation_counts_each_image_once(encoded, replicas):
     batches = build_evaluation_batches(examples(encoded=encoded), global_batch_size=12, replicas=replicas)
     for _ in range(2):  # the second pass comes from the cache
         images, labels, weights = (np.concatenate(part) for part in zip(*batches, strict=True))
         real = weights == 1
         assert set(weights.tolist()) <= {0.0, 1.0}
-        np.testing.assert_array_equal(images[real][:, 0, 0, 0], np.arange(PICTURES)[::-1])
+        np.testing.assert_array_equal(images[real][:, 0, 0, 0], np.arange(IMAGES)[::-1])
         np.testing.assert_array_equal(labels, np.eye(CLASSES)[images[:, 0, 0, 0] % CLASSES])
         assert len(weights) % replicas == 0
         assert (~real).sum() < replicas

@@ -1,4 +1,4 @@
-"""Decoding and resizing of pictures, against Pillow and the formulas."""
+"""Decoding and resizing of images, against Pillow and the formulas."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.data.decode import crop_and_resize_picture, decode_picture, resize_picture
+from pipeline.data.decode import crop_and_resize_image, decode_image, resize_image
 
 HEIGHT, WIDTH = 24, 37  # unequal and odd, so that a swapped axis or a padded row shows
 
@@ -32,7 +32,7 @@ def pillow_rgb(content: bytes) -> np.ndarray:
 
 
 def levels_off(content: bytes, expected: np.ndarray) -> float:
-    decoded = decode_picture(content)
+    decoded = decode_image(content)
     assert decoded.dtype == tf.uint8
     assert decoded.shape == (*expected.shape[:2], 3)
     return float(np.abs(decoded.numpy().astype(float) - expected).max())
@@ -158,7 +158,7 @@ def test_content_cut_anywhere_is_refused(name, colours):
     whole = len(content) - after_pixels
     for length in [*range(0, whole, whole // 20), whole - 1]:
         with pytest.raises(tf.errors.InvalidArgumentError):
-            decode_picture(content[:length])
+            decode_image(content[:length])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
@@ -167,7 +167,7 @@ def test_changed_content_is_refused(kind, colours):
     middle = len(content) // 2
     content[middle : middle + 40] = bytes(40)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode_picture(bytes(content))
+        decode_image(bytes(content))
 
 
 @pytest.mark.parametrize(
@@ -176,48 +176,48 @@ def test_changed_content_is_refused(kind, colours):
 )
 def test_other_content_is_refused(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode_picture(content)
+        decode_image(content)
 
 
 def test_webp_is_refused(colours):
     with pytest.raises(tf.errors.InvalidArgumentError):  # TensorFlow gives it four dimensions
-        decode_picture(encode(Image.fromarray(colours), "WEBP"))
+        decode_image(encode(Image.fromarray(colours), "WEBP"))
 
 
 def test_decodes_inside_tf_data(colours):
     contents = [encode(Image.fromarray(colours), kind) for kind in ["PNG", "BMP", "GIF", "JPEG"]]
-    dataset = tf.data.Dataset.from_tensor_slices(contents).map(decode_picture)
+    dataset = tf.data.Dataset.from_tensor_slices(contents).map(decode_image)
     assert dataset.element_spec == tf.TensorSpec([None, None, 3], tf.uint8)
     for content, decoded in zip(contents, dataset, strict=True):
         assert np.abs(decoded.numpy().astype(int) - pillow_rgb(content)).max() <= 2  # as for JPEG
-    damaged = tf.data.Dataset.from_tensors(contents[1][:-50]).map(decode_picture)
+    damaged = tf.data.Dataset.from_tensors(contents[1][:-50]).map(decode_image)
     with pytest.raises(tf.errors.InvalidArgumentError):
         next(iter(damaged))
 
 
 def test_decoding_holds_no_stateful_operation():
     # Deterministic tf.data would run a map that holds one on a single thread.
-    operations = decode_picture.get_concrete_function().graph.get_operations()
+    operations = decode_image.get_concrete_function().graph.get_operations()
     assert not [op.type for op in operations if op.op_def.is_stateful]
 
 
 @pytest.mark.parametrize("size", [5, 16, 60])
 def test_resize_equals_pillow(size, colours):
     expected = Image.fromarray(colours).resize((size, size), Image.Resampling.BILINEAR)
-    resized = resize_picture(tf.constant(colours), size)
+    resized = resize_image(tf.constant(colours), size)
     # Pillow rounds to a level after each of its two passes.
     assert np.abs(resized.numpy().astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_resize_to_own_size_changes_nothing(colours):
     square = tf.constant(colours[:, :HEIGHT])
-    np.testing.assert_array_equal(resize_picture(square, HEIGHT), square)
+    np.testing.assert_array_equal(resize_image(square, HEIGHT), square)
 
 
 def test_resize_rounds_to_the_nearest_level():
     pair = tf.constant([[[10, 10, 10], [13, 12, 15]]], tf.uint8)
     # The mean of each channel, 11.5, 11 and 12.5; a half rounds to even, as np.round does.
-    np.testing.assert_array_equal(resize_picture(pair, 1)[0, 0], [12, 11, 12])
+    np.testing.assert_array_equal(resize_image(pair, 1)[0, 0], [12, 11, 12])
 
 
 @pytest.mark.parametrize("rows", [(0, 24), (3, 20), (23, 24)])
@@ -228,9 +228,9 @@ def test_crop_and_resize_equals_pillow(rows, columns, colours):
     box = inside / [HEIGHT, WIDTH, HEIGHT, WIDTH]
     cut = Image.fromarray(colours).crop((columns[0], rows[0], columns[1], rows[1]))
     expected = np.asarray(cut.resize((9, 9), Image.Resampling.BILINEAR)).astype(int)
-    resized = crop_and_resize_picture(tf.constant(colours), tf.constant(box, tf.float32), 9)
+    resized = crop_and_resize_image(tf.constant(colours), tf.constant(box, tf.float32), 9)
     assert resized.shape == (9, 9, 3)
-    assert np.abs(resized.numpy() - expected).max() <= 1  # as for the whole picture
+    assert np.abs(resized.numpy() - expected).max() <= 1  # as for the whole image
 
 
 @pytest.mark.parametrize("corner", [0.0, 0.5, 0.999, 1.0])
@@ -238,4 +238,4 @@ def test_a_crop_holds_at_least_one_pixel(corner, colours):
     box = tf.fill([4], corner)
     row, column = min(round(corner * HEIGHT), HEIGHT - 1), min(round(corner * WIDTH), WIDTH - 1)
     expected = np.broadcast_to(colours[row, column], (4, 4, 3))
-    np.testing.assert_array_equal(crop_and_resize_picture(colours, box, 4), expected)
+    np.testing.assert_array_equal(crop_and_resize_image(colours, box, 4), expected)

@@ -1,4 +1,4 @@
-"""Reading a folder of pictures: layouts, order of rows, names, bad folders, the problem list."""
+"""Reading a folder of images: layouts, order of rows, names, bad folders, the problem list."""
 
 import csv
 import hashlib
@@ -113,7 +113,7 @@ def remove(path: Path) -> None:
 
 
 def move_to(root: Path, *names: str) -> None:
-    """Put the pictures into folders of these names, in place of the classes."""
+    """Put the images into folders of these names, in place of the classes."""
     (root / "cat").rename(root / names[0])
     (root / "dog").rename(root / names[1])
 
@@ -125,15 +125,15 @@ BAD_CLASS_FOLDERS = {
     "one class": (lambda root: remove(root / "cat"), "at least 2 class folders; received 1"),
     "no files": (
         lambda root: [remove(path) for path in root.rglob("*.png")],
-        "must hold pictures; received none",
+        "must hold images; received none",
     ),
     "nothing readable": (
         lambda root: [path.write_bytes(b"") for path in root.rglob("*.png")],
-        "train must hold readable pictures; received none",
+        "train must hold readable images; received none",
     ),
     "two of a class": (
         lambda root: [remove(root / "dog" / f"{n}.png") for n in (4, 5)],
-        "at least 3 readable pictures in train; received 2 of 'dog'",
+        "at least 3 readable images in train; received 2 of 'dog'",
     ),
     "no train": (lambda root: move_to(root, "val", "test"), "must hold train.*'test', 'val'"),
     "other split names": (
@@ -175,11 +175,11 @@ BAD_SPLIT_FOLDERS = {
     "val and validation": (lambda root: save(root / "validation/cat/0.png", 77), "one of validation and val"),
     "empty test": (
         lambda root: (remove(root / "test"), (root / "test").mkdir()),
-        "must hold pictures; received none in '.*test'",
+        "must hold images; received none in '.*test'",
     ),
     "nothing readable in val": (
         lambda root: [path.write_bytes(b"") for path in (root / "val").rglob("*.png")],
-        "validation must hold readable pictures; received none",
+        "validation must hold readable images; received none",
     ),
 }
 

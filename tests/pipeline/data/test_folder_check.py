@@ -1,4 +1,4 @@
-"""Checking a folder of pictures: damage, copies, and the memory that it takes."""
+"""Checking a folder of images: damage, copies, and the memory that it takes."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def expect_left_out(root: Path, problems: dict[Path, str]) -> None:
 def test_every_kind_of_damage_is_listed(root, monkeypatch):
     cat, dog = root / "cat", root / "dog"
     (cat / "empty.png").touch()
-    (cat / "text.png").write_text("not a picture")
+    (cat / "text.png").write_text("not an image")
     (dog / "cut.png").write_bytes((dog / "4.png").read_bytes()[:-20])
     (dog / "vanished.png").symlink_to(root / "nowhere.png")
     os.mkfifo(dog / "pipe.png")
@@ -45,7 +45,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     monkeypatch.setattr(folder_check, "CHUNK", 3)
     problems = {
         cat / "empty.png": "empty file",
-        cat / "text.png": "not a JPEG, PNG, GIF or BMP picture",
+        cat / "text.png": "not a JPEG, PNG, GIF or BMP image",
         cat / "forbidden.png": "unreadable: Permission denied",
         dog / "cut.png": "truncated or damaged",
         dog / "vanished.png": "unreadable: No such file or directory",
@@ -74,29 +74,29 @@ def test_of_exact_duplicates_the_first_is_kept(root):
     expect_left_out(root, {root / "cat/0copy.png": first, root / "cat/a/b.png": first})
 
 
-def test_a_picture_under_two_labels_is_left_out_wherever_it_is(split_root):
+def test_an_image_under_two_labels_is_left_out_wherever_it_is(split_root):
     save(split_root / "test/dog/x.png", 0)
     save(split_root / "test/dog/y.png", 0)
     under_cat, under_dog = split_root / "train/cat/0.png", split_root / "test/dog"
     save(split_root / "train/cat/more.png", 50)  # so that three are left
     in_train, in_test = "train/cat/0.png", "test/dog/x.png"
     problems = {
-        under_cat: f"same picture under another label: {in_test}",
-        under_dog / "x.png": f"same picture under another label: {in_train}",
-        under_dog / "y.png": f"same picture under another label: {in_train}",
+        under_cat: f"same image under another label: {in_test}",
+        under_dog / "x.png": f"same image under another label: {in_train}",
+        under_dog / "y.png": f"same image under another label: {in_train}",
     }
     expect_left_out(split_root, problems)
 
 
-def test_a_picture_in_two_splits_is_kept_in_the_one_that_judges(split_root):
+def test_an_image_in_two_splits_is_kept_in_the_one_that_judges(split_root):
     # Numbers of `split_root`: 6 and 7 are in val, 8 and 9 in test.
     save(split_root / "train/cat/again.png", 6)
     save(split_root / "train/cat/again2.png", 8)
     save(split_root / "val/cat/again3.png", 8)
     problems = {
-        split_root / "train/cat/again.png": "same picture in validation: val/cat/6.png",
-        split_root / "train/cat/again2.png": "same picture in test: test/cat/8.png",
-        split_root / "val/cat/again3.png": "same picture in test: test/cat/8.png",
+        split_root / "train/cat/again.png": "same image in validation: val/cat/6.png",
+        split_root / "train/cat/again2.png": "same image in test: test/cat/8.png",
+        split_root / "val/cat/again3.png": "same image in test: test/cat/8.png",
     }
     expect_left_out(split_root, problems)
 
@@ -127,7 +127,7 @@ print(psutil.Process().memory_info().rss - before)
 """
 
 
-def test_memory_does_not_grow_with_the_pictures(root, tmp_path):
+def test_memory_does_not_grow_with_the_images(root, tmp_path):
     for number in range(3000):
         path = tmp_path / "large" / ("cat" if number % 2 else "dog") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,5 +137,5 @@ def test_memory_does_not_grow_with_the_pictures(root, tmp_path):
     repository = ROOT
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     # A row holds about 200 bytes (path, digest, label); the rest allows for the allocator's slack.
-    # One picture is 120,000 bytes decoded.
+    # One image is 120,000 bytes decoded.
     assert int(done.stdout.split()[-1]) < 3000 * 2000

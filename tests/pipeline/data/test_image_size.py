@@ -1,4 +1,4 @@
-"""The size of pictures and the number of classes, without the pictures."""
+"""The size of images and the number of classes, without the images."""
 
 import pytest
 
@@ -11,10 +11,10 @@ from tests.pipeline.data import tiny_builder as tiny
 
 @pytest.fixture(autouse=True)
 def _nothing_is_read(tmp_path, monkeypatch):
-    """No data set is prepared, no host answers and no picture is opened."""
+    """No data set is prepared, no host answers and no image is opened."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     for name in ("reachable", "prepare", "decode_records", "scan_records"):
-        monkeypatch.setattr(sources, name, lambda *_: pytest.fail("read pictures"))
+        monkeypatch.setattr(sources, name, lambda *_: pytest.fail("read images"))
     yield
     assert not (tmp_path / "nothing").exists()
 
@@ -64,13 +64,13 @@ def test_refusals(data, message):
         size_and_classes(DataConfig(data=data))
 
 
-def test_a_folders_pictures_have_no_size_of_their_own(root):
+def test_a_folders_images_have_no_size_of_their_own(root):
     with pytest.raises(UserError, match=f"--image-size must be given .* as in folder:{root}"):
         size_and_classes(DataConfig(data=f"folder:{root}"))
 
 
 @pytest.mark.parametrize("shape", [(None, None, 3), (4, 6, 3), (None, 6, 3), (4, None, 1)])
-def test_pictures_that_are_not_squares_of_one_size(shape):
+def test_images_that_are_not_squares_of_one_size(shape):
     with pytest.raises(UserError, match="received 0"):
         side_of_squares(shape, "set")
     assert side_of_squares((6, 6, 3), "set") == 6

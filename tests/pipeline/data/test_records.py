@@ -11,16 +11,16 @@ from PIL import Image
 
 from pipeline.console.progress import Progress
 from pipeline.data import records
-from pipeline.data.records import ExampleKeys, decode_records, is_labelled, picture_reader, scan_records
+from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.errors import UserError
 
 KEYS = ExampleKeys("image", "label")
 
 
-def example(picture: bytes, label: int, name: str = "") -> bytes:
-    """Serialise one labelled picture the way TFDS does."""
+def example(image: bytes, label: int, name: str = "") -> bytes:
+    """Serialise one labelled image the way TFDS does."""
     feature = {
-        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
         "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
         "name": tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode()])),
     }
@@ -64,7 +64,7 @@ def scan(shards):
 
 
 def decode(shards, shape=(4, 6)):
-    progress = Progress(sum(shards.values()), "decode", "pictures")
+    progress = Progress(sum(shards.values()), "decode", "images")
     table = decode_records(shards, shape, KEYS, progress)
     assert progress.done == progress.total
     return table
@@ -89,21 +89,21 @@ def test_index_equals_a_walk_over_the_framing(shards):
         assert labels[row] == parsed["label"].int64_list.value[0]
 
 
-def test_pictures_are_read_in_any_order(shards):
+def test_images_are_read_in_any_order(shards):
     index, _, _ = scan(shards)
-    pictures = [
+    images = [
         tf.train.Example.FromString(data).features.feature["image"].bytes_list.value[0]
         for path in shards
         for data in walk(path)
     ]
-    rows = np.random.default_rng(1).permutation(len(pictures))
-    read = tf.data.Dataset.from_tensor_slices(rows).map(picture_reader(index, KEYS), num_parallel_calls=4)
-    assert list(read.as_numpy_iterator()) == [pictures[row] for row in rows]
+    rows = np.random.default_rng(1).permutation(len(images))
+    read = tf.data.Dataset.from_tensor_slices(rows).map(image_reader(index, KEYS), num_parallel_calls=4)
+    assert list(read.as_numpy_iterator()) == [images[row] for row in rows]
 
 
 def test_a_record_that_ends_in_zero_bytes_is_read_whole(tmp_path):
     # NumPy strips trailing zeros from its own bytes type. The last field of the last map entry is
-    # the picture here, so the record's last byte is the picture's.
+    # the image here, so the record's last byte is the image's.
     key, feature = b"image", tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"x\0\0"]))
     label = tf.train.Features(
         feature={"label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))}
@@ -114,14 +114,14 @@ def test_a_record_that_ends_in_zero_bytes_is_read_whole(tmp_path):
     record = b"\x0a" + bytes([len(features)]) + features
     assert record.endswith(b"x\0\0")
     index, _, _ = scan({write(tmp_path / "a", [record]): 1})
-    read = tf.data.Dataset.range(1).map(picture_reader(index, KEYS))
+    read = tf.data.Dataset.range(1).map(image_reader(index, KEYS))
     assert list(read.as_numpy_iterator()) == [b"x\0\0"]
 
 
 def test_reading_has_no_stateful_op(shards):
     # One stateful op makes tf.data run the whole pipeline sequentially under op determinism.
     index, _, _ = scan(shards)
-    graph = tf.function(picture_reader(index, KEYS)).get_concrete_function(tf.TensorSpec([], tf.int64))
+    graph = tf.function(image_reader(index, KEYS)).get_concrete_function(tf.TensorSpec([], tf.int64))
     assert [op.type for op in graph.graph.get_operations() if op.op_def.is_stateful] == []
 
 
@@ -130,13 +130,13 @@ def test_few_files_stay_open(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "OPEN_FILES", 2)
     paths = [write(tmp_path / str(i), [example(bytes([i]), i)]) for i in range(6)]
     index, _, _ = scan(dict.fromkeys(paths, 1))
-    read = tf.data.Dataset.range(6).repeat(3).map(picture_reader(index, KEYS), 4)
+    read = tf.data.Dataset.range(6).repeat(3).map(image_reader(index, KEYS), 4)
     assert list(read.as_numpy_iterator()) == [bytes([i]) for i in range(6)] * 3
     open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     assert 1 <= len([path for path in open_files if path in paths]) <= 2
 
 
-def test_digests_tell_pictures_apart_and_ignore_the_rest(tmp_path):
+def test_digests_tell_images_apart_and_ignore_the_rest(tmp_path):
     data = [example(b"same", 0, "a"), example(b"same", 1, "b"), example(b"other", 0, "a")]
     _, _, digests = scan({write(tmp_path / "a", data): 3})
     assert digests.dtype == np.uint8
@@ -163,8 +163,8 @@ DAMAGE = {
 @pytest.mark.parametrize("reader", [scan, decode])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_refused_by_name(tmp_path, reader, damage):
-    picture = png(np.zeros((4, 6, 3), np.uint8))
-    whole = write(tmp_path / "whole", [example(picture, 1)] * 8)
+    image = png(np.zeros((4, 6, 3), np.uint8))
+    whole = write(tmp_path / "whole", [example(image, 1)] * 8)
     bad = tmp_path / "bad"
     bad.write_bytes(damage(tmp_path.joinpath("whole").read_bytes()))
     reader({whole: 8})
@@ -181,7 +181,7 @@ def test_a_missing_file_and_one_without_records_are_refused_by_name(tmp_path, re
         reader({write(tmp_path / "empty", []): 1})
 
 
-def test_pictures_of_one_size_are_decoded_into_rgb(tmp_path, monkeypatch):
+def test_images_of_one_size_are_decoded_into_rgb(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "DECODE_BATCH", 2)
     rng = np.random.default_rng(2)
     colour = rng.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
@@ -197,7 +197,7 @@ def test_pictures_of_one_size_are_decoded_into_rgb(tmp_path, monkeypatch):
     np.testing.assert_array_equal(labels, [0, 1, 2, 3, 4, 7, 7, 7])
 
 
-def test_a_picture_of_another_size_is_refused(tmp_path):
+def test_an_image_of_another_size_is_refused(tmp_path):
     shards = {write(tmp_path / "a", [example(png(np.zeros((4, 5, 3), np.uint8)), 0)]): 1}
     with pytest.raises(UserError, match=str(tmp_path / "a")):
         decode(shards)

@@ -1,4 +1,4 @@
-"""Where pictures come from: digits, the dispatch to a folder, and TFDS sets."""
+"""Where images come from: digits, the dispatch to a folder, and TFDS sets."""
 
 import http.server
 import os
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from pipeline.config.settings import DataConfig
 from pipeline.data import sources
 from pipeline.data.sources import UnavailableData, load_source
-from pipeline.data.table import ArrayPictures, EncodedPictures
+from pipeline.data.table import ArrayImages, EncodedImages
 from pipeline.errors import UserError
 from tests.pipeline.data import tiny_builder as tiny
 
@@ -53,14 +53,14 @@ def examples(folder: Path, splits: list[str]) -> list[tuple[np.ndarray, int, str
     return [(row["image"], row["label"], split, int(i)) for row, (split, i) in zip(rows, names, strict=True)]
 
 
-def decode_rows(pictures: EncodedPictures, rows) -> list[np.ndarray]:
-    encoded = tf.data.Dataset.from_tensor_slices(rows).map(pictures.read, num_parallel_calls=2)
-    return [tf.io.decode_image(picture).numpy() for picture in encoded]
+def decode_rows(images: EncodedImages, rows) -> list[np.ndarray]:
+    encoded = tf.data.Dataset.from_tensor_slices(rows).map(images.read, num_parallel_calls=2)
+    return [tf.io.decode_image(image).numpy() for image in encoded]
 
 
 def test_digits_are_scikit_learns_times_255_16ths():
     source, digits = load("digits"), sklearn.datasets.load_digits()
-    images = source.pictures.images
+    images = source.images.images
     assert images.dtype == np.uint8
     assert images.shape == (1797, 8, 8, 3)
     for channel in range(3):
@@ -80,7 +80,7 @@ def test_a_folder_is_loaded_from_its_path(monkeypatch):
     assert load_source(config) == (Path("some/where"), 0.25)
 
 
-def test_digests_are_equal_for_equal_pictures_only():
+def test_digests_are_equal_for_equal_images_only():
     images = np.zeros((3, 4, 4, 3), np.uint8)
     images[2, 3, 3, 2] = 1
     digests = sources.digest_images(images)
@@ -89,16 +89,16 @@ def test_digests_are_equal_for_equal_pictures_only():
     assert (digests[0] != digests[2]).any()
 
 
-def test_pictures_of_many_sizes_stay_encoded(data_dir):
+def test_images_of_many_sizes_stay_encoded(data_dir):
     folder = tiny.prepare(tiny.TinyVariable, data_dir, shards=3)
     source = load("tiny_variable")
     expected = examples(folder, ["train", "validation", "test"])
-    assert isinstance(source.pictures, EncodedPictures)
+    assert isinstance(source.images, EncodedImages)
     rows = np.random.default_rng(0).permutation(len(expected))
-    for row, image in zip(rows, decode_rows(source.pictures, rows), strict=True):
+    for row, image in zip(rows, decode_rows(source.images, rows), strict=True):
         tfds_image, tfds_label, split, i = expected[row]
         np.testing.assert_array_equal(image, tfds_image)
-        np.testing.assert_array_equal(image, tiny.picture_of(split, i, *tiny.size_of(i)))
+        np.testing.assert_array_equal(image, tiny.image_of(split, i, *tiny.size_of(i)))
         assert source.labels[row] == tfds_label == tiny.label_of(split, i)
         assert row in source.provided[split]
     assert {split: len(rows) for split, rows in source.provided.items()} == {
@@ -110,30 +110,30 @@ def test_pictures_of_many_sizes_stay_encoded(data_dir):
 
 
 @pytest.mark.parametrize(("builder", "name"), [(tiny.TinyFixed, "tiny_fixed"), (tiny.TinyGrey, "tiny_grey")])
-def test_pictures_of_one_size_are_held_in_memory(data_dir, builder, name):
+def test_images_of_one_size_are_held_in_memory(data_dir, builder, name):
     folder = tiny.prepare(builder, data_dir, shards=2)
     source = load(name)
     expected = examples(folder, ["train", "test"])
-    assert isinstance(source.pictures, ArrayPictures)
-    assert source.pictures.images.shape == (49, 4, 6, 3)
+    assert isinstance(source.images, ArrayImages)
+    assert source.images.images.shape == (49, 4, 6, 3)
     for row, (_, _, split, i) in enumerate(expected):
-        picture = tiny.picture_of(split, i, 4, 6)
-        channels = picture if builder.SHAPE[2] == 3 else picture[:, :, [0, 0, 0]]
-        np.testing.assert_array_equal(source.pictures.images[row], channels)
+        image = tiny.image_of(split, i, 4, 6)
+        channels = image if builder.SHAPE[2] == 3 else image[:, :, [0, 0, 0]]
+        np.testing.assert_array_equal(source.images.images[row], channels)
         assert source.labels[row] == tiny.label_of(split, i)
         assert row in source.provided[split]
 
 
-def test_pictures_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
+def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
     tiny.prepare(tiny.TinyFixed, data_dir)
     held = load("tiny_fixed")
-    monkeypatch.setattr(sources, "ARRAY_BYTES", held.pictures.images.nbytes)
-    assert isinstance(load("tiny_fixed").pictures, ArrayPictures)
-    monkeypatch.setattr(sources, "ARRAY_BYTES", held.pictures.images.nbytes - 1)
+    monkeypatch.setattr(sources, "ARRAY_BYTES", held.images.images.nbytes)
+    assert isinstance(load("tiny_fixed").images, ArrayImages)
+    monkeypatch.setattr(sources, "ARRAY_BYTES", held.images.images.nbytes - 1)
     source = load("tiny_fixed")
-    assert isinstance(source.pictures, EncodedPictures)
-    images = decode_rows(source.pictures, np.arange(len(source.labels)))
-    np.testing.assert_array_equal(images, held.pictures.images)
+    assert isinstance(source.images, EncodedImages)
+    images = decode_rows(source.images, np.arange(len(source.labels)))
+    np.testing.assert_array_equal(images, held.images.images)
     np.testing.assert_array_equal(source.labels, held.labels)
 
 
@@ -155,12 +155,12 @@ def test_cifar10_equals_tfds(monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
     source = load("cifar10")
     builder = tfds.builder("cifar10", data_dir=folder)
-    assert source.pictures.images.shape == (60000, 32, 32, 3)
+    assert source.images.images.shape == (60000, 32, 32, 3)
     assert source.class_names == tuple(builder.info.features["label"].names)
     for split, first in {"train[:100]": 0, "train[-100:]": 49900, "test[5000:5100]": 55000}.items():
         rows = tfds.as_numpy(builder.as_dataset(split))
         for row, expected in enumerate(rows, start=first):
-            np.testing.assert_array_equal(source.pictures.images[row], expected["image"])
+            np.testing.assert_array_equal(source.images.images[row], expected["image"])
             assert source.labels[row] == expected["label"]
     np.testing.assert_array_equal(source.provided["test"], np.arange(50000, 60000))
 
@@ -270,7 +270,7 @@ def test_an_unknown_name_gets_a_short_answer(data_dir, name, near):
 
 
 @pytest.mark.parametrize("name", ["imdb_reviews", "coco", "tiny_text"])
-def test_a_set_without_labelled_pictures_is_refused_before_any_download(data_dir, name):
+def test_a_set_without_labelled_images_is_refused_before_any_download(data_dir, name):
     assert "must have supervised keys" in refusal(name)
     assert list(data_dir.iterdir()) == []
 

@@ -10,14 +10,14 @@ from pipeline.config.presets import preset
 from pipeline.config.settings import DataConfig
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint, split_source
-from pipeline.data.table import ArrayPictures, Source
+from pipeline.data.table import ArrayImages, Source
 from pipeline.errors import UserError
 
 NAMES = ("train", "validation", "calibration", "test")
 
 
 def make_source(per_class: list[int], **provided: np.ndarray) -> Source:
-    """A source of that many pictures a class, in random order, with random digests."""
+    """A source of that many images a class, in random order, with random digests."""
     generator = np.random.default_rng(7)
     labels = generator.permutation(np.repeat(np.arange(len(per_class)), per_class))
     return Source(
@@ -25,7 +25,7 @@ def make_source(per_class: list[int], **provided: np.ndarray) -> Source:
         class_names=tuple("abcdefghijkl"[: len(per_class)]),
         labels=labels,
         digests=generator.integers(0, 256, (len(labels), 16), dtype=np.uint8),
-        pictures=ArrayPictures(np.zeros((len(labels), 2, 2, 3), np.uint8)),
+        images=ArrayImages(np.zeros((len(labels), 2, 2, 3), np.uint8)),
         provided={"train": np.arange(len(labels)), **provided},
     )
 
@@ -39,7 +39,7 @@ def counts(source: Source, rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("per_class", [[200, 200], [500, 100, 23], [3, 90, 7], [3, 3, 3]])
-def test_no_picture_is_in_two_splits_and_none_is_lost(per_class):
+def test_no_image_is_in_two_splits_and_none_is_lost(per_class):
     source = make_source(per_class)
     splits = split(source)
     assert tuple(sorted(splits)) == tuple(sorted(NAMES))
@@ -163,7 +163,7 @@ def test_the_record_of_the_splits():
     assert record["splits"].keys() == set(NAMES)
     for name, rows in vars(splits).items():
         assert record["splits"][name] == {
-            "pictures": len(rows),
+            "images": len(rows),
             "per_class": [int(np.sum(source.labels[rows] == label)) for label in range(3)],
             "fingerprint": fingerprint(source, rows),
         }

@@ -13,14 +13,14 @@ def label_of(split: str, i: int) -> int:
     return (i + len(split)) % len(CLASS_NAMES)
 
 
-def picture_of(split: str, i: int, height: int, width: int) -> np.ndarray:
+def image_of(split: str, i: int, height: int, width: int) -> np.ndarray:
     """uint8 [height, width, 3]: 7 y + 11 x + 40 channel + 13 i + 5 len(split) mod 256."""
     y, x, channel = np.ogrid[:height, :width, :3]
     return ((7 * y + 11 * x + 40 * channel + 13 * i + 5 * len(split)) % 256).astype(np.uint8)
 
 
 def size_of(i: int) -> tuple[int, int]:
-    """Height and width of example `i` of the sets with pictures of many sizes."""
+    """Height and width of example `i` of the sets with images of many sizes."""
     return 5 + i % 4, 6 + i % 3
 
 
@@ -34,7 +34,7 @@ def prepare(builder: type[tfds.core.DatasetBuilder], folder: Path, shards: int =
 
 
 class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the sets: `SIZES` of the splits, one picture shape or none, some without labels."""
+    """Base of the sets: `SIZES` of the splits, one image shape or none, some without labels."""
 
     VERSION = tfds.core.Version("1.0.0")
     SIZES = {"train": 40, "test": 9}  # noqa: RUF012
@@ -64,26 +64,26 @@ class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 i,
                 {
                     "name": f"{split}/{i}",
-                    "image": picture_of(split, i, height, width)[:, :, : self.SHAPE[2]],
+                    "image": image_of(split, i, height, width)[:, :, : self.SHAPE[2]],
                     "label": -1 if split in self.UNLABELLED else label_of(split, i),
                 },
             )
 
 
 class TinyVariable(TinyBuilder):
-    """Pictures of many sizes, all three splits."""
+    """Images of many sizes, all three splits."""
 
     SIZES = {"train": 40, "validation": 7, "test": 9}  # noqa: RUF012
 
 
 class TinyFixed(TinyBuilder):
-    """Pictures of one size."""
+    """Images of one size."""
 
     SHAPE = (4, 6, 3)
 
 
 class TinyGrey(TinyBuilder):
-    """Grey pictures of one size."""
+    """Grey images of one size."""
 
     SHAPE = (4, 6, 1)
 
@@ -102,7 +102,7 @@ class TinyOnlyTest(TinyBuilder):
 
 
 class TinyText(TinyBuilder):
-    """No pictures."""
+    """No images."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -108,7 +108,7 @@ def measure_fields(model, names):
     reached = np.zeros((len(names), width), bool)
     for pixels in (rising, rising[:, :, ::-1]):
         reached |= np.any(gradients(tf.constant(pixels, tf.float32)), axis=(1, 2, 4))
-    assert not reached[:, [0, -1]].any(), "the picture must be wider than the fields"
+    assert not reached[:, [0, -1]].any(), "the image must be wider than the fields"
     return {
         name: int(np.ptp(np.flatnonzero(columns))) + 1 for name, columns in zip(names, reached, strict=True)
     }
@@ -158,7 +158,7 @@ def test_an_average_pool_widens_the_field():
     assert fields["stage2_block1_shortcut_pool"] == 47 + 4
 
 
-def test_dense_layers_see_the_whole_picture():
+def test_dense_layers_see_the_whole_image():
     fields = column(dissect(build((8, 8), model="mlp", width=2)), "receptive_field")
     assert list(fields.values()) == [1, 1, math.inf, math.inf, math.inf]
 

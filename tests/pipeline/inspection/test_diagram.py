@@ -1,4 +1,4 @@
-"""The picture of a network: what it says, what it draws, and that nothing lies on anything."""
+"""The image of a network: what it says, what it draws, and that nothing lies on anything."""
 
 import itertools
 from collections import Counter
@@ -21,7 +21,7 @@ LARGE = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet18d", "resnet50
 
 
 def conv_of_zeros(*arguments: Any, **settings: Any):
-    """Random numbers for millions of weights take longer than the picture."""
+    """Random numbers for millions of weights take longer than the image."""
     return keras.layers.Conv2D(*arguments, **{**settings, "kernel_initializer": "zeros"})
 
 
@@ -224,7 +224,7 @@ def test_nothing_lies_on_anything(name):
             assert inside or not box.overlaps(extent), text.get_text()
 
 
-def test_an_inch_of_the_drawing_is_an_inch_of_the_picture():
+def test_an_inch_of_the_drawing_is_an_inch_of_the_image():
     figure = draw("resnet8")
     (axes,) = figure.axes
     assert (axes.get_xlim(), axes.get_ylim()[::-1]) == tuple(
@@ -233,7 +233,7 @@ def test_an_inch_of_the_drawing_is_an_inch_of_the_picture():
 
 
 def test_the_file_is_a_whole_png(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     parts = parts_of("resnet8")
     plot_diagram(parts, "resnet8", NOTES, path)
     inches = draw_network(parts, "resnet8", NOTES).get_size_inches()

@@ -66,10 +66,10 @@ def test_resnet50_on_imagenet_without_imagenet(tmp_path):
     ]
     # 25,557,032 weights of 4 bytes and of 1, in units of 2^20.
     assert totals == (
-        "25,557,032 parameters, 4,089,184,256 multiply-adds a picture; "
+        "25,557,032 parameters, 4,089,184,256 multiply-adds an image; "
         "weights 97.5 MiB in float32, about 24.4 MiB in int8"
     )
-    assert "more than 224 reaches beyond the picture" in note
+    assert "more than 224 reaches beyond the image" in note
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +91,7 @@ def test_the_title_says_what_would_be_trained(arguments, title, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_field_within_the_picture_is_not_said_to_be_beyond_it():
+def test_a_field_within_the_image_is_not_said_to_be_beyond_it():
     *_, note = show("--model", "convnet", "--width", "2", "--summary")
     # 5x5, 2x2 / 2, 5x5 at a jump of 2, 2x2 / 2: 5 + 1 + 8 + 2 = 16 pixels of 32.
     assert note.startswith("receptive field")
@@ -100,9 +100,9 @@ def test_a_field_within_the_picture_is_not_said_to_be_beyond_it():
 
 def test_classes_of_a_folder_are_counted(tmp_path):
     for name in ("cat", "dog", "owl"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        (tmp_path / "pictures" / name / "1.png").write_bytes(b"not opened")
-    title, *_ = show("--data", "folder:pictures", "--width", "2", "--summary")
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.png").write_bytes(b"not opened")
+    title, *_ = show("--data", "folder:images", "--width", "2", "--summary")
     assert title == "resnet18, width 2, imagenet stem, 160 x 160 px, 3 classes"
 
 
@@ -131,7 +131,7 @@ def test_a_runs_own_network_is_shown_and_the_run_left_alone(tmp_path, contents):
     ("arguments", "message"),
     [
         ("--data cifar11", "--data must be folder:PATH, digits or what TFDS can open in"),
-        ("--data oxford_iiit_pet", "--image-size must be given for pictures that are not squares"),
+        ("--data oxford_iiit_pet", "--image-size must be given for images that are not squares"),
         ("--data folder:missing", "--data folder:PATH needs a readable folder"),
         ("digits --stem imagenet", "must be at least 32 x 32 pixels; received 8 x 8"),
         ("--model resnet19", "unknown --model 'resnet19'; did you mean 'resnet18'?"),
@@ -142,7 +142,7 @@ def test_refusals(arguments, message, flag, tmp_path, contents):
     assert message in refusal(command, tmp_path, contents, *arguments.split(), flag)
 
 
-def test_a_picture_that_cannot_be_written_is_refused(tmp_path, contents):
+def test_an_image_that_cannot_be_written_is_refused(tmp_path, contents):
     Path("resnet8_diagram.png").mkdir()
     arguments = ("digits", "--model", "resnet8", "--width", "2", "--diagram")
     assert "must be writable" in refusal(command, tmp_path, contents, *arguments)

@@ -214,7 +214,7 @@ def test_build_model_follows_the_configuration(image_size, kernel_size):
 
 
 @pytest.mark.parametrize(("stem", "smallest"), [("cifar", 8), ("imagenet", 32)])
-def test_a_picture_too_small_for_the_stem_is_refused(stem, smallest):
+def test_an_image_too_small_for_the_stem_is_refused(stem, smallest):
     small_resnet(smallest, width=1, stem=stem)
     with pytest.raises(UserError, match=f"at least {smallest} .* received {smallest - 1} x"):
         small_resnet(smallest - 1, width=1, stem=stem)

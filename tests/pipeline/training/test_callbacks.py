@@ -153,7 +153,7 @@ def show(progression: Progression, total_steps: int) -> ShowProgress:
 @pytest.mark.parametrize(
     ("done", "total", "expected"),
     [
-        # Two seconds a step, 32 pictures each; ten steps more are done when it is said.
+        # Two seconds a step, 32 images each; ten steps more are done when it is said.
         (0, 1810, "about 1 h 00 min of training left at 16 images/s"),
         (0, 1811, "about 1 h 00 min of training left at 16 images/s; [3602 s is long]"),
         (1780, 1810, "about 40 s of training left at 16 images/s"),

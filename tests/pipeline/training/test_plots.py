@@ -1,4 +1,4 @@
-"""The pictures a run leaves: how many, of what, with which captions."""
+"""The images a run leaves: how many, of what, with which captions."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ NAMES = ["cat", "dog", "owl"]
 
 
 @pytest.mark.parametrize(("count", "drawn", "places"), [(1, 1, 8), (11, 11, 16), (100, 32, 32)])
-def test_contact_sheet_draws_the_first_pictures(figures, count, drawn, places):
+def test_contact_sheet_draws_the_first_images(figures, count, drawn, places):
     images, labels = random_batch(count)
     plot_contact_sheet(images, labels, NAMES, "nowhere.png")
     axes = figures[0].axes
@@ -97,7 +97,7 @@ def test_learning_curves_draw_every_column(figures):
     ],
 )
 def test_files_are_png(tmp_path, draw, size):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     draw(path)
     with Image.open(path) as image:
         assert (image.format, image.size) == ("PNG", size)
@@ -108,5 +108,5 @@ def test_files_are_png(tmp_path, draw, size):
 @pytest.mark.parametrize("name", ["5$ and 10%", r"$\x$"])
 def test_any_class_name_can_be_drawn(tmp_path, name):
     images, labels = random_batch(1)
-    plot_contact_sheet(images, labels, [name, "b", "c"], tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").exists()
+    plot_contact_sheet(images, labels, [name, "b", "c"], tmp_path / "image.png")
+    assert (tmp_path / "image.png").exists()

@@ -26,7 +26,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> Path:
-    """Pictures of noise, brighter in one channel each.
+    """Images of noise, brighter in one channel each.
 
     Not digits: their flat background puts thousands of activations at one value at once, and
     rounding that carries this value over a ReLU's kink changes a gradient by percents.

@@ -36,12 +36,12 @@ def _own_folder_and_signals(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-def picture_folder(path: Path, pictures: int = 12, size: int = 20) -> Path:
-    """Three classes told apart by colour, pictures of several sizes and two formats."""
+def image_folder(path: Path, images: int = 12, size: int = 20) -> Path:
+    """Three classes told apart by colour, images of several sizes and two formats."""
     generator = np.random.default_rng(0)
     for label, name in enumerate(("red", "green", "blue")):
         (path / name).mkdir(parents=True)
-        for index in range(pictures):
+        for index in range(images):
             pixels = generator.integers(0, 100, (size + index, size, 3), dtype=np.uint8)
             pixels[..., label] += 120
             ending = "png" if index % 2 else "jpg"
@@ -165,7 +165,7 @@ print("pipeline" in sys.modules)
     accuracy, imported = result.stdout.split()
     assert imported == "False"
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    # Test and validation are 423 of the 1,797 pictures; the rest was trained on and does alike.
+    # Test and validation are 423 of the 1,797 images; the rest was trained on and does alike.
     assert abs(float(accuracy) - metrics["test"]["accuracy"]) < 0.1
 
 
@@ -177,8 +177,8 @@ def test_naming_cifar10_where_it_is_not_is_an_error_without_a_substitute(capsys,
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_folder_of_pictures_is_checked_split_and_trained(capsys, tmp_path):
-    folder = picture_folder(tmp_path / "pictures")
+def test_a_folder_of_images_is_checked_split_and_trained(capsys, tmp_path):
+    folder = image_folder(tmp_path / "images")
     (folder / "red" / "broken.jpg").write_bytes((folder / "red" / "0.jpg").read_bytes()[:200])
     shutil.copy(folder / "blue" / "3.png", folder / "blue" / "same.png")
     run_dir = tmp_path / "run"
@@ -206,17 +206,17 @@ def test_a_folder_of_pictures_is_checked_split_and_trained(capsys, tmp_path):
     assert problems.keys() == {"broken.jpg", "same.png"}
     splits = json.loads((run_dir / "splits.json").read_text())
     assert splits["class_names"] == ["blue", "green", "red"]
-    assert sum(split["pictures"] for split in splits["splits"].values()) == 36
+    assert sum(split["images"] for split in splits["splits"].values()) == 36
 
-    # The pictures are part of what a run is a function of.
+    # The images are part of what a run is a function of.
     (run_dir / "metrics.json").unlink()
     (folder / "red" / "5.png").unlink()
     error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
-    assert "--resume needs the pictures that the run began with" in error
+    assert "--resume needs the images that the run began with" in error
 
 
-def test_a_picture_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path, monkeypatch):
-    folder = picture_folder(tmp_path / "pictures")
+def test_an_image_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path, monkeypatch):
+    folder = image_folder(tmp_path / "images")
     measure = training.pixel_statistics
 
     def measure_and_remove(examples):
@@ -241,7 +241,7 @@ def test_a_picture_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_pat
         "--run-dir",
         "run",
     )
-    assert "pictures must stay where they are" in error
+    assert "images must stay where they are" in error
     assert f"{folder}/red" in error
 
 
@@ -320,12 +320,12 @@ def make_empty_folder(path: Path) -> None:
 
 
 def make_one_class(path: Path) -> None:
-    picture_folder(path)
+    image_folder(path)
     shutil.rmtree(path / "red")
     shutil.rmtree(path / "green")
 
 
-def make_no_picture(path: Path) -> None:
+def make_no_image(path: Path) -> None:
     for name in ("a", "b"):
         (path / name).mkdir(parents=True)
         for index in range(4):
@@ -337,13 +337,13 @@ def make_no_picture(path: Path) -> None:
     [
         (make_empty_folder, "class"),
         (make_one_class, "at least 2 class folders; received 1"),
-        (make_no_picture, "share of damaged files"),
+        (make_no_image, "share of damaged files"),
     ],
 )
 def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path, make, rule):
-    make(tmp_path / "pictures")
-    error = error_of(capsys, "folder", "--data", f"folder:{tmp_path / 'pictures'}", "--run-dir", "run")
-    assert str(tmp_path / "pictures") in error
+    make(tmp_path / "images")
+    error = error_of(capsys, "folder", "--data", f"folder:{tmp_path / 'images'}", "--run-dir", "run")
+    assert str(tmp_path / "images") in error
     assert rule in error
     assert not (tmp_path / "run").exists()
 
@@ -352,7 +352,7 @@ def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path
     ("arguments", "words"),
     [
         (["--data", "cifar11"], ["cifar11", "did you mean 'cifar10"]),
-        (["--data", "imdb_reviews"], ["imdb_reviews", "picture"]),
+        (["--data", "imdb_reviews"], ["imdb_reviews", "image"]),
         (["--data", "folder:nowhere"], ["nowhere"]),
         (["digits", "--batch-size", "5000"], ["--batch-size", "at most the 1,274", "5000"]),
         (["digits", "--crop-padding", "8"], ["--crop-padding must be less", "8 pixels"]),

@@ -52,7 +52,7 @@ PHASES = ["--freeze", "stage2", "--epochs", "2", "--finetune-epochs", "2"]
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
-    """Folders of pictures: `many` of 0 to 4; `few` of 5 to 9, 8 each to train on, 100 to test."""
+    """Folders of images: `many` of 0 to 4; `few` of 5 to 9, 8 each to train on, 100 to test."""
     root, data = tmp_path_factory.mktemp("digits"), load_digits()
     for digit in range(10):
         rows = np.flatnonzero(data.target == digit)
@@ -228,6 +228,6 @@ def test_transfer_beats_as_many_epochs_from_scratch(base, tmp_path):
         own = ["--seed", seed, "--run-dir"]
         scratch.append(train_quietly(*few, "--epochs", "4", *own, str(tmp_path / f"scratch{seed}")))
         transferred.append(train_quietly(*few, *weights, *phases, *own, str(tmp_path / f"transferred{seed}")))
-    # 1,000 test pictures in all: the difference of two shares near a half has a deviation of 2.2
+    # 1,000 test images in all: the difference of two shares near a half has a deviation of 2.2
     # points. Measured: 53 and 44 % from scratch, 61 and 63 % after transfer.
     assert np.mean(transferred) > np.mean(scratch) + 0.05

@@ -1,4 +1,4 @@
-"""The pictures of hyperparameters: each value at its place, and that they can always be drawn."""
+"""The images of hyperparameters: each value at its place, and that they can always be drawn."""
 
 import math
 from itertools import pairwise
@@ -31,8 +31,8 @@ def figures(monkeypatch) -> list:
 
 
 def result(number, status, values, accuracy=None, purpose=SEARCH) -> TrialResult:
-    entropy, pictures = (None, None) if accuracy is None else (1.0, 100)
-    return TrialResult(f"{number:04d}", purpose, status, values, 0, accuracy, entropy, pictures)
+    entropy, images = (None, None) if accuracy is None else (1.0, 100)
+    return TrialResult(f"{number:04d}", purpose, status, values, 0, accuracy, entropy, images)
 
 
 SGD = {"width": 64, "optimizer": "sgd", "peak_learning_rate": 0.1, "dropout": 0.125, "mixing_alpha": 0.1}
@@ -176,7 +176,7 @@ def random_results(count: int, kinds: tuple[str, ...]) -> list[TrialResult]:
     [(0, (COMPLETED,)), (1, (COMPLETED,)), (3, (FAILED,)), (100, (COMPLETED, STOPPED, FAILED))],
 )
 def test_files_are_png(tmp_path, draw, count, kinds):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     draw(SPACE, random_results(count, kinds), path)
     with Image.open(path) as image:
         assert image.format == "PNG"
@@ -185,6 +185,6 @@ def test_files_are_png(tmp_path, draw, count, kinds):
 
 
 @pytest.mark.parametrize("draw", [plot_hyperparameters, plot_parallel])
-def test_an_empty_picture_says_why(figures, draw):
+def test_an_empty_image_says_why(figures, draw):
     draw(SPACE, random_results(3, (FAILED,)), "nowhere.png")
     assert any(text.get_text().startswith("no ") for text in figures[0].texts)

@@ -1,4 +1,4 @@
-"""The picture of accuracy against cost."""
+"""The image of accuracy against cost."""
 
 from types import SimpleNamespace
 
@@ -64,7 +64,7 @@ def test_both_panels_have_dots_and_a_front(figures):
     assert names == [["0000", "0001"], ["0001", "0003"]]
     assert [axes.get_xlabel() for axes in (sizes, latencies)] == [
         "size as int8, KiB",
-        "latency of one picture, ms",
+        "latency of one image, ms",
     ]
 
 
@@ -85,7 +85,7 @@ def test_names_are_left_out_where_they_would_overlap(figures):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("results", [[], RESULTS[:1], RESULTS[6:7], RESULTS])
 def test_files_are_png(tmp_path, results):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     plot_pareto(results, COSTS, path)
     with Image.open(path) as image:
         assert image.format == "PNG"
@@ -93,6 +93,6 @@ def test_files_are_png(tmp_path, results):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_empty_picture_says_why(figures):
+def test_an_empty_image_says_why(figures):
     plot_pareto(RESULTS[6:7], COSTS, "nowhere.png")
     assert figures[0].texts[-1].get_text() == "no completed trial"

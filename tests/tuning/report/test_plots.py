@@ -1,4 +1,4 @@
-"""The pictures of a search: what is drawn, where, and that they can always be drawn."""
+"""The images of a search: what is drawn, where, and that they can always be drawn."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def figures(monkeypatch) -> list:
 
 
 def result(number: int, status: str, accuracy=None, epochs=1, purpose=SEARCH) -> TrialResult:
-    entropy, pictures = (None, None) if accuracy is None else (1.0, 100)
-    return TrialResult(f"{number:04d}", purpose, status, {}, 0, accuracy, entropy, pictures, 1, epochs)
+    entropy, images = (None, None) if accuracy is None else (1.0, 100)
+    return TrialResult(f"{number:04d}", purpose, status, {}, 0, accuracy, entropy, images, 1, epochs)
 
 
 RESULTS = [
@@ -141,7 +141,7 @@ def test_confirmation_without_a_finished_run(figures, accuracies):
     ],
 )
 def test_files_are_png(tmp_path, draw):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     draw(path)
     with Image.open(path) as image:
         assert image.format == "PNG"

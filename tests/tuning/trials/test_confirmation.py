@@ -24,7 +24,7 @@ SEARCHED = [
 
 
 def failed(number: int, **changes: Any) -> TrialResult:
-    return make_result(number, None, status=FAILED, cross_entropy=None, pictures=None, **changes)
+    return make_result(number, None, status=FAILED, cross_entropy=None, images=None, **changes)
 
 
 def again(number: int, values: dict, *accuracies: float | None, **changes: Any) -> list[TrialResult]:
@@ -87,7 +87,7 @@ def test_mean_and_sample_deviation():
         assert one.accuracies == accuracies[name]
         assert one.mean == statistics.mean(accuracies[name])
         assert one.deviation == statistics.stdev(accuracies[name])
-        # Each seed is measured on 100 pictures, with a cross-entropy of 1.
+        # Each seed is measured on 100 images, with a cross-entropy of 1.
         assert (one.correct, one.cross_entropy) == (round(100 * sum(accuracies[name])), 1)
     assert describe_confirmed(confirmed)[1] == "  trial 0002          90.00 ± 2.65 %   of 91.00 87.00 92.00"
     assert "trial 0000 (start)" in describe_confirmed(confirmed)[2]
@@ -122,7 +122,7 @@ def test_equal_means_are_ranked_by_cross_entropy_and_then_by_trial():
     assert [one.trial for one in confirm(PLAN, results)] == ["0002", "0000"]
 
 
-def test_one_picture_more_over_all_seeds_beats_any_cross_entropy():
+def test_one_image_more_over_all_seeds_beats_any_cross_entropy():
     results = [
         *SEARCHED,
         *again(5, FIRST, 0.9, 0.9, 0.9, cross_entropy=0.0),
@@ -149,7 +149,7 @@ def as_measured(*accuracies: float) -> list[float]:
             (0.9, 0.9, 0.9),
             "best: trial 0002 ties with the start, 90.00% against 90.00% over 3 seeds",
         ),
-        # Equally many pictures in sum, though not in each seed.
+        # Equally many images in sum, though not in each seed.
         (
             as_measured(0.91, 0.91, 0.9),
             as_measured(0.9, 0.92, 0.9),

@@ -14,7 +14,7 @@ from tuning.trials.results import COMPLETED, FAILED, STOPPED, best_first, load_r
 ENTROPIES = (0.0, 1e-6, 0.1, 1.0, 2.3, 10.0, 1e3, 1e6)
 HUGE = (1e16, 1e308, math.inf)
 SIZES = (1, 2, 3, 100, 359, 10_000, 50_000)
-"""Pictures of a validation split."""
+"""Images of a validation split."""
 
 
 def as_computed(share: float) -> float:
@@ -27,38 +27,38 @@ def as_measured(share: float) -> float:
 
 
 @pytest.mark.parametrize("rounded", [as_computed, as_measured])
-@pytest.mark.parametrize("pictures", SIZES)
-def test_one_picture_more_beats_any_cross_entropy(pictures, rounded):
-    for right in {0, 1, pictures // 3, pictures // 2, pictures - 1} - {pictures}:
-        fewer, more = rounded(right / pictures), rounded((right + 1) / pictures)
+@pytest.mark.parametrize("images", SIZES)
+def test_one_image_more_beats_any_cross_entropy(images, rounded):
+    for right in {0, 1, images // 3, images // 2, images - 1} - {images}:
+        fewer, more = rounded(right / images), rounded((right + 1) / images)
         for worst, best in itertools.product(ENTROPIES + HUGE, repeat=2):
-            assert score_of(more, worst, pictures) > score_of(fewer, best, pictures)
+            assert score_of(more, worst, images) > score_of(fewer, best, images)
 
 
-@pytest.mark.parametrize("pictures", SIZES)
+@pytest.mark.parametrize("images", SIZES)
 @pytest.mark.parametrize("accuracy", [0.0, 1 / 3, 0.5, 1.0])
-def test_equal_accuracies_are_ranked_by_cross_entropy(accuracy, pictures):
-    scores = [score_of(accuracy, entropy, pictures) for entropy in (*ENTROPIES, math.inf)]
+def test_equal_accuracies_are_ranked_by_cross_entropy(accuracy, images):
+    scores = [score_of(accuracy, entropy, images) for entropy in (*ENTROPIES, math.inf)]
     assert all(better > worse for better, worse in itertools.pairwise(scores))
     # Beyond 1e16 float64 rounds h / (1 + h) to 1: no order any more, but no wrong one either.
-    scores = [score_of(accuracy, entropy, pictures) for entropy in ENTROPIES + HUGE]
+    scores = [score_of(accuracy, entropy, images) for entropy in ENTROPIES + HUGE]
     assert scores == sorted(scores, reverse=True)
     assert all(math.isfinite(score) for score in scores)
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "cross_entropy", "pictures", "score"),
+    ("accuracy", "cross_entropy", "images", "score"),
     [(0.5, 0.0, 10, 0.5), (0.5, 1.0, 10, 0.475), (0.75, 3.0, 2, 0.5625), (1.0, math.inf, 5, 0.9)],
 )
-def test_score_by_hand(accuracy, cross_entropy, pictures, score):
+def test_score_by_hand(accuracy, cross_entropy, images, score):
     # A few roundings of float64.
-    assert score_of(accuracy, cross_entropy, pictures) == pytest.approx(score, rel=1e-15)
-    result = make_result(0, accuracy, cross_entropy=cross_entropy, pictures=pictures)
-    assert result.score == score_of(accuracy, cross_entropy, pictures)
+    assert score_of(accuracy, cross_entropy, images) == pytest.approx(score, rel=1e-15)
+    result = make_result(0, accuracy, cross_entropy=cross_entropy, images=images)
+    assert result.score == score_of(accuracy, cross_entropy, images)
 
 
 def test_what_failed_has_no_score():
-    failed = make_result(0, None, status=FAILED, cross_entropy=None, pictures=None, best_epoch=None)
+    failed = make_result(0, None, status=FAILED, cross_entropy=None, images=None, best_epoch=None)
     assert failed.score is None
     assert make_result(0, 0.5, status=STOPPED).score == make_result(0, 0.5).score
 
@@ -74,7 +74,7 @@ def test_what_failed_has_no_score():
             status=FAILED,
             reason='loss is no longer finite, "nan"',
             cross_entropy=None,
-            pictures=None,
+            images=None,
             best_epoch=None,
             epochs=0,
             seconds=0.0,
@@ -93,7 +93,7 @@ def test_a_result_comes_back_as_it_was_saved(result, tmp_path):
 
 
 def test_best_first():
-    failed = make_result(6, None, status=FAILED, cross_entropy=None, pictures=None)
+    failed = make_result(6, None, status=FAILED, cross_entropy=None, images=None)
     results = [
         make_result(5, 0.9),
         make_result(4, 0.9),

@@ -42,7 +42,7 @@ def ground() -> Ground:
 
 @pytest.fixture(autouse=True)
 def _small_network_and_no_test_split(monkeypatch):
-    """Whatever reads a picture of the test split fails."""
+    """Whatever reads an image of the test split fails."""
     use_small_network(monkeypatch)
     examples = PreparedData.examples
 
@@ -135,9 +135,9 @@ def test_an_error_of_tensorflow_fails_the_trial_alone(train, directory, monkeypa
     assert "cuDNN said no" in path.read_text()
 
 
-def test_pictures_that_vanish_end_the_search(train, directory, monkeypatch) -> None:
+def test_images_that_vanish_end_the_search(train, directory, monkeypatch) -> None:
     raise_in_fit(monkeypatch, tf.errors.NotFoundError(None, None, "a.png; No such file"))
-    with pytest.raises(UserError, match=r"pictures must stay where they are .*a\.png"):
+    with pytest.raises(UserError, match=r"images must stay where they are .*a\.png"):
         train("0000")
     assert directory.results() == []
 

@@ -1,4 +1,4 @@
-"""What the tests of augmentation share: noisy pictures, keys, and the bound of a count."""
+"""What the tests of augmentation share: noisy images, keys, and the bound of a count."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ SEED = tf.constant([5, 7])
 HEIGHT, WIDTH = 12, 15
 
 
-def pictures(count: int = 16, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def sample_images(count: int = 16, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 

@@ -36,6 +36,6 @@ def test_resized_crop_boxes_follow_the_inception_definition(height, width):
         assert ((aspect > 0.72) & (aspect < 1.38) | (area == 1)).all()
 
 
-def test_resized_crop_boxes_fall_back_to_the_whole_picture():
+def test_resized_crop_boxes_fall_back_to_the_whole_image():
     boxes = resized_crop_boxes(SEED, 10, 200, 0.9, 8).numpy()
     np.testing.assert_array_equal(boxes, [[0, 0, 1, 1]] * 8)

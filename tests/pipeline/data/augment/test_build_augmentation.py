@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
-from tests.pipeline.data.augment.samples import augmented, keys, pictures
+from tests.pipeline.data.augment.samples import augmented, keys, sample_images
 
 EVERYTHING = AugmentConfig(
     resized_crop_area=0.3,
@@ -28,7 +28,7 @@ COMMON = AugmentConfig(crop_padding=2, flip="alternating", cutout=3)
 
 @pytest.mark.parametrize(("config", "dtype"), [(EVERYTHING, tf.float32), (COMMON, tf.uint8)])
 def test_eager_equals_parallel_map_of_unknown_size(config, dtype):
-    images, labels = pictures(), np.eye(16, dtype=np.float32)
+    images, labels = sample_images(), np.eye(16, dtype=np.float32)
     function = build_augmentation(config)
 
     @tf.function(
@@ -60,7 +60,7 @@ def test_eager_equals_parallel_map_of_unknown_size(config, dtype):
 
 
 def test_strength_zero_is_the_identity():
-    images, labels = tf.constant(pictures()), tf.eye(16)
+    images, labels = tf.constant(sample_images()), tf.eye(16)
     result, targets = build_augmentation(AugmentConfig())(images, labels, keys())
     assert result is images
     assert targets is labels
@@ -86,19 +86,19 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
-def test_every_switch_draws_for_each_picture_from_its_key(switch):
-    images = np.repeat(pictures(2, 16, 16), 16, axis=0)  # pairs to mix, else one picture 16 times
+def test_every_switch_draws_for_each_image_from_its_key(switch):
+    images = np.repeat(sample_images(2, 16, 16), 16, axis=0)  # pairs to mix, else one image 16 times
     images = images[np.arange(32).reshape(2, 16).T.ravel()]
     result = augmented(AugmentConfig(**switch), images)
     assert (result != images).any()
-    distinct = len({picture.tobytes() for picture in result[::2]})
+    distinct = len({image.tobytes() for image in result[::2]})
     assert distinct >= (2 if "flip" in switch else 5)
     np.testing.assert_array_equal(result, augmented(AugmentConfig(**switch), images))
     assert (result != augmented(AugmentConfig(**switch), images, step=1, run=3)).any()
 
 
 def test_switching_one_operation_leaves_the_draws_of_another():
-    images = pictures()
+    images = sample_images()
     alone = augmented(AugmentConfig(cutout=5), images)
     with_flip = augmented(AugmentConfig(cutout=5, flip="horizontal"), images)
     np.testing.assert_array_equal(
@@ -107,6 +107,6 @@ def test_switching_one_operation_leaves_the_draws_of_another():
 
 
 def test_patches_are_cut_after_the_photometric_operations():
-    result = augmented(AugmentConfig(cutout=40, brightness=0.9, policy="randaugment"), pictures())
+    result = augmented(AugmentConfig(cutout=40, brightness=0.9, policy="randaugment"), sample_images())
     patched = (result == 128).all(axis=-1).mean()
     assert patched > 0.5  # a square of 40 centred in 12 by 15 covers everything

@@ -5,11 +5,11 @@ import pytest
 
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment.crop_and_flip import alternating_coins
-from tests.pipeline.data.augment.samples import augmented, four_sigma, keys, pictures
+from tests.pipeline.data.augment.samples import augmented, four_sigma, keys, sample_images
 
 
 def offsets_of_windows(crops: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
-    """Offset at which each crop lies in its padded picture; fails where it lies nowhere."""
+    """Offset at which each crop lies in its padded image; fails where it lies nowhere."""
     height, width = crops.shape[1:3]
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     windows = np.moveaxis(windows, 3, -1)
@@ -20,13 +20,13 @@ def offsets_of_windows(crops: np.ndarray, padded: np.ndarray) -> list[tuple[int,
 
 @pytest.mark.parametrize("padding", [1, 2, 5])
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("zero", "constant")])
-def test_a_crop_is_a_window_of_the_padded_picture(mode, numpy_mode, padding):
-    images = pictures(400, 6, 8)
+def test_a_crop_is_a_window_of_the_padded_image(mode, numpy_mode, padding):
+    images = sample_images(400, 6, 8)
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = np.pad(images, border, mode=numpy_mode)
     crops = augmented(AugmentConfig(crop_padding=padding, crop_mode=mode), images)
     assert crops.dtype == np.uint8
-    if padding > 2:  # far beyond the picture a window may recur
+    if padding > 2:  # far beyond the image a window may recur
         inside = [
             (crop == padded[i, y : y + 6, x : x + 8]).all()
             for i, crop in enumerate(crops[:20])
@@ -56,7 +56,7 @@ def test_a_crop_is_a_window_of_the_padded_picture(mode, numpy_mode, padding):
     ],
 )
 def test_flips_are_fair_coins(flip, axes, share):
-    images = pictures(2000, 4, 5)
+    images = sample_images(2000, 4, 5)
     result = augmented(AugmentConfig(flip=flip), images)
     mirrored = np.flip(images, [axis + 1 for axis in axes])
     flipped = (result == mirrored).all(axis=(1, 2, 3))
@@ -66,7 +66,7 @@ def test_flips_are_fair_coins(flip, axes, share):
 
 
 def test_alternating_flip_shows_the_mirror_image_every_other_epoch():
-    images = pictures(64)
+    images = sample_images(64)
     epochs = [
         augmented(AugmentConfig(flip="alternating"), images, epoch=epoch, step=epoch) for epoch in range(4)
     ]
@@ -84,7 +84,7 @@ def test_alternating_flip_depends_on_run_and_example_only():
 
 
 def test_crop_and_flip_in_one_gather_equal_flip_of_crop():
-    images = pictures(64)
+    images = sample_images(64)
     both = augmented(AugmentConfig(crop_padding=3, flip="horizontal"), images)
     crop = augmented(AugmentConfig(crop_padding=3), images)
     equal = (both == crop).all(axis=(1, 2, 3))

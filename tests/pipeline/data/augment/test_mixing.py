@@ -7,7 +7,7 @@ from scipy import stats
 
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment.mixing import cutmix, mixup
-from tests.pipeline.data.augment.samples import SEED, augmented, four_sigma, pictures
+from tests.pipeline.data.augment.samples import SEED, augmented, four_sigma, sample_images
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 3.0])
@@ -26,12 +26,12 @@ def test_shares_of_mixup_follow_the_beta_distribution(alpha):
     np.testing.assert_allclose(targets[:, 0], mixed[:, 0, 0, 0] / 255, atol=1e-6)
 
 
-def test_mixup_blends_pictures_as_it_blends_labels():
-    images, labels = pictures(32), np.eye(32, dtype=np.float32)
+def test_mixup_blends_images_as_it_blends_labels():
+    images, labels = sample_images(32), np.eye(32, dtype=np.float32)
     mixed, targets = mixup(tf.constant(images), labels, SEED, alpha=0.7)
     assert mixed.dtype == tf.float32
     np.testing.assert_allclose(tf.reduce_sum(targets, axis=1), 1, atol=1e-6)
-    # With one class a picture, row i of the labels is the weight of every picture in picture i.
+    # With one class an image, row i of the labels is the weight of every image in image i.
     expected = np.tensordot(targets.numpy(), images.astype(np.float32), 1)
     np.testing.assert_allclose(mixed, expected, atol=1e-3)  # float32 sums of values up to 255
 

@@ -36,11 +36,11 @@ def test_erasing_fills_rectangles_of_noise():
     erased = result.any(axis=(1, 2, 3))
     assert abs(erased.sum() - count * 0.4) < four_sigma(count, 0.4)
     values = []
-    for picture in result[erased]:
-        mask = picture.any(axis=-1)
+    for image in result[erased]:
+        mask = image.any(axis=-1)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        values.append(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].ravel())
+        values.append(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].ravel())
         assert mask.sum() >= height * width - 2  # black noise has a chance of 2e-7 a pixel
         # Each side is rounded by up to half a pixel.
         assert (height - 0.5) * (width - 0.5) <= 0.33 * size**2

@@ -13,7 +13,7 @@ from pipeline.data.augment.photometric import (
     random_hue,
     random_saturation,
 )
-from tests.pipeline.data.augment.samples import SEED, pictures
+from tests.pipeline.data.augment.samples import SEED, sample_images
 
 
 def grey(images: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def grey(images: np.ndarray) -> np.ndarray:
     ],
 )
 def test_photometric_factors_follow_colorjitter(operation, start):
-    images = pictures(500, 4, 4) * 1.0
+    images = sample_images(500, 4, 4) * 1.0
     result = operation(tf.constant(images.astype(np.uint8)), SEED, strength=0.4)
     assert result.dtype == tf.float32
     from_start = images - start(images)
@@ -44,8 +44,8 @@ def test_photometric_factors_follow_colorjitter(operation, start):
     np.testing.assert_allclose(result, expected, atol=0.01)  # 255 times the 1e-4 above, or less
 
 
-def test_hue_turns_the_circle_by_one_shift_a_picture():
-    images = pictures(300, 3, 3)
+def test_hue_turns_the_circle_by_one_shift_an_image():
+    images = sample_images(300, 3, 3)
     result = random_hue(tf.constant(images), SEED, strength=0.2).numpy()
     assert result.dtype == np.float32
     before, after = (

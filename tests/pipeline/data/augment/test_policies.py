@@ -10,7 +10,7 @@ from pipeline.data.augment import policies
 SEED = tf.constant([3, 14])
 
 
-def pictures(count: int = 8, height: int = 24, width: int = 31) -> np.ndarray:
+def sample_images(count: int = 8, height: int = 24, width: int = 31) -> np.ndarray:
     """Smooth colour ramps with noise, each with its own range of values, one of them constant."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 150, height * width).reshape(1, height, width, 1)
@@ -39,14 +39,14 @@ def affine(*matrix: float):
 
 @pytest.mark.parametrize("bits", [2, 3, 5, 8])
 def test_posterize_equals_pillow(bits):
-    images = pictures()
+    images = sample_images()
     expected = pillow(lambda image: ImageOps.posterize(image, bits), images)
     np.testing.assert_array_equal(ours("posterize", images, bits), expected)
 
 
 @pytest.mark.parametrize("threshold", [0, 77, 128, 256])
 def test_solarize_equals_pillow(threshold):
-    images = pictures()
+    images = sample_images()
     expected = pillow(lambda image: ImageOps.solarize(image, threshold), images)
     np.testing.assert_array_equal(ours("solarize", images, threshold), expected)
 
@@ -54,7 +54,7 @@ def test_solarize_equals_pillow(threshold):
 @pytest.mark.parametrize("size", [(24, 31), (5, 4), (64, 64)])
 @pytest.mark.parametrize("name", ["autocontrast", "equalize"])
 def test_autocontrast_and_equalize_equal_pillow(name, size):
-    images = pictures(32, *size)
+    images = sample_images(32, *size)
     expected = pillow(getattr(ImageOps, name), images)
     np.testing.assert_array_equal(ours(name, images, 0), expected)
 
@@ -62,7 +62,7 @@ def test_autocontrast_and_equalize_equal_pillow(name, size):
 @pytest.mark.parametrize("factor", [0.01, 0.4, 1.0, 1.3, 1.99])
 @pytest.mark.parametrize("name", ["brightness", "contrast", "color", "sharpness"])
 def test_enhancements_equal_pillow(name, factor):
-    images = pictures()
+    images = sample_images()
     expected = pillow(lambda i: getattr(ImageEnhance, name.title())(i).enhance(factor), images)
     difference = np.abs(ours(name, images, factor).astype(int) - expected)
     # One level where float32 rounds to the other side of a whole number before truncation.
@@ -84,7 +84,7 @@ def test_enhancements_equal_pillow(name, factor):
     ],
 )
 def test_warps_equal_pillow(name, amount, operation):
-    images = pictures()
+    images = sample_images()
     differs = (ours(name, images, amount) != pillow(operation, images)).any(axis=-1)
     # Nearest pixels that lie half-way within rounding (Pillow counts in 1/65536) may fall to
     # either side: a few pixels of 744.
@@ -92,12 +92,12 @@ def test_warps_equal_pillow(name, amount, operation):
 
 
 def test_identity():
-    images = pictures()
+    images = sample_images()
     np.testing.assert_array_equal(ours("identity", images, 0), images)
 
 
-def test_every_picture_gets_its_own_operation():
-    images = pictures(len(policies.OPERATIONS))
+def test_every_image_gets_its_own_operation():
+    images = sample_images(len(policies.OPERATIONS))
     kinds = np.arange(len(policies.OPERATIONS))
     amounts = np.array([0.2, 0.2, 3, 3, 20, 0, 1.5, 1.5, 4, 100, 0, 0, 1.5, 1.5], np.float32)
     together = policies.apply_operations(images, kinds, amounts).numpy()
@@ -107,7 +107,7 @@ def test_every_picture_gets_its_own_operation():
 
 @pytest.mark.parametrize("kind", range(len(policies.OPERATIONS)))
 def test_a_batch_of_one_keeps_shape_and_dtype(kind):
-    result = policies.apply_operations(tf.constant(pictures(1)), tf.constant([kind]), [2.0])
+    result = policies.apply_operations(tf.constant(sample_images(1)), tf.constant([kind]), [2.0])
     assert result.shape == (1, 24, 31, 3)
     assert result.dtype == tf.uint8
 
@@ -175,7 +175,7 @@ def test_rand_augment_applies_layers_at_one_magnitude(monkeypatch):
     ],
 )
 def test_pixels_are_a_function_of_the_seed(policy):
-    images = pictures(16)
+    images = sample_images(16)
     data = tf.data.Dataset.range(8).map(
         lambda step: policy(tf.constant(images), tf.stack([0, tf.cast(step, tf.int32)])), num_parallel_calls=2
     )

@@ -7,11 +7,11 @@ from scipy import ndimage, stats
 
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.resampling import random_resized_crop, random_rotation
-from tests.pipeline.data.augment.samples import HEIGHT, SEED, WIDTH, pictures
+from tests.pipeline.data.augment.samples import HEIGHT, SEED, WIDTH, sample_images
 
 
 def test_resized_crop_reads_its_box_bilinearly():
-    images = pictures(32)
+    images = sample_images(32)
     result = random_resized_crop(tf.constant(images), SEED, min_area=0.1)
     assert result.dtype == tf.uint8
     boxes = resized_crop_boxes(SEED, HEIGHT, WIDTH, 0.1, 32).numpy()
@@ -33,7 +33,7 @@ def test_resized_crop_reads_its_box_bilinearly():
 def test_rotation_turns_about_the_centre(mode, scipy_mode, monkeypatch):
     angles = tf.constant([0.0, 90.0, 37.0, -120.0])
     monkeypatch.setattr(tf.random, "stateless_uniform", lambda *_: angles)
-    images = pictures(4, 13, 13)
+    images = sample_images(4, 13, 13)
     result = random_rotation(tf.constant(images), SEED, degrees=180, mode=mode).numpy()
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result[0], images[0])

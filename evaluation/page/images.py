@@ -1,4 +1,4 @@
-"""Which pictures of test a report shows: mistakes, confused classes, explanations, what broke."""
+"""Which images of test a report shows: mistakes, confused classes, explanations, what broke."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,23 +13,23 @@ from evaluation.metrics.quantised import describe_quantised, newly_broken
 from evaluation.page.gallery import Gallery
 
 SHOWN = 12
-"""Pictures of a gallery, at most."""
+"""Images of a gallery, at most."""
 
 PAIRS, EXAMPLES = 6, 4
-"""Kinds of mistake that are shown, and pictures of each."""
+"""Kinds of mistake that are shown, and images of each."""
 
 EXPLAINED = 6
 """Right answers, and wrong ones, that are explained."""
 
 
-class Pictures:
-    """Chooses pictures of test and describes them.
+class Images:
+    """Chooses images of test and describes them.
 
     Args:
         answers: network -> what it answers for test; `keras` first.
-        gallery: keeps the pictures.
+        gallery: keeps the images.
         explanation: draws where networks look.
-        rows: int64 [pictures], test in the table.
+        rows: int64 [images], test in the table.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Pictures:
                 {
                     "label": class_names[label],
                     "predicted": class_names[predicted],
-                    "pictures": {name: int(found.sum()) for name, found in confused.items()},
+                    "images": {name: int(found.sum()) for name, found in confused.items()},
                     "share_of_label": as_json(
                         {name: share(found.sum(), of_label.sum()) for name, found in confused.items()}
                     ),
@@ -94,7 +94,7 @@ class Pictures:
         }
 
     def quantised(self, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Describe each exported file beside Keras, with pictures that it newly gets wrong."""
+        """Describe each exported file beside Keras, with images that it newly gets wrong."""
         described = {}
         for name, answers in self._answers.items():
             if name == "keras":
