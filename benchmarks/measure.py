@@ -205,7 +205,7 @@ def report(
 def _describe_environment() -> dict[str, Any]:
     """Versions and machine, those of the peers that are installed among them."""
     load_tensorflow_quietly()
-    from pipeline.plan import describe_environment
+    from pipeline.environment import describe_environment
 
     environment = describe_environment()
     for package in PEERS:

@@ -144,7 +144,7 @@ def print_networks(costs: Mapping[str, Cost], latencies: Mapping[str, Sequence[f
 def describe_machine() -> dict[str, Any]:
     """Return versions and machine, LiteRT's among them."""
     load_tensorflow_quietly()
-    from pipeline.plan import describe_environment
+    from pipeline.environment import describe_environment
 
     environment = describe_environment()
     environment["packages"]["ai-edge-litert"] = version("ai-edge-litert")

@@ -180,7 +180,7 @@ def as_json(task: "Task", reaches: Reaches, compared: Sequence[Ratio]) -> dict[s
 
 def describe_machine() -> dict[str, Any]:
     """Return versions and machine, those of what searches among them."""
-    from pipeline.plan import describe_environment
+    from pipeline.environment import describe_environment
 
     environment = describe_environment()
     environment["packages"] |= {name: version(name) for name in PACKAGES}

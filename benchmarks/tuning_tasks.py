@@ -18,7 +18,8 @@ from pipeline.config.config import Config
 from pipeline.config.presets import preset
 from pipeline.console.progress import Progress
 from pipeline.errors import UserError
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.files import write_whole
+from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.train import Ground, images_in_place, open_run, prepare_ground
 from tuning.oracles.oracles import combinations

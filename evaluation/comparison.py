@@ -14,8 +14,9 @@ from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
 from export.verify.comparison import compare
 from pipeline.errors import UserError
+from pipeline.files import write_whole
 from pipeline.pareto import pareto_front
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.run_directory import RunDirectory
 
 COSTS = ("multiply_adds", "int8_bytes", "int8_latency_p50_ms")
 """What accuracy is drawn against."""

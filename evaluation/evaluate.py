@@ -19,9 +19,9 @@ from evaluation.page.summary import print_next, print_summary
 from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
 from pipeline.console.progress import Progress
+from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun, load_finished_run
-from pipeline.plan import describe_environment
 from pipeline.run_directory import RunDirectory
 from pipeline.training.train import images_in_place
 

@@ -15,7 +15,7 @@ from evaluation.data_errors import HeldOut
 from evaluation.metrics.answers import Answers
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 
 MADE_BY = "python -m evaluation"
 

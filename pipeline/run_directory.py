@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.config.config import SECTION_OF, Config, load_values
 from pipeline.errors import UserError
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path`, flush it to the disk and move it into place.
-
-    Whoever reads `path` sees the old file or the new one, never a part, whatever kills the
-    writer. The file beside it has the same ending.
-
-    Raises:
-        UserError: the file could not be written, for example on a full disk.
-    """
-    aside = path.with_name(f".aside-{path.name}")
-    try:
-        write(aside)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise UserError(f"{path} must be writable; {error.strerror or error}") from error
+from pipeline.files import write_json
 
 
 @dataclass(frozen=True)
@@ -226,5 +200,4 @@ class RunDirectory:
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Write `content` to `path`, one of this directory's files."""
-        text = json.dumps(content, indent=2) + "\n"
-        write_whole(path, lambda aside: aside.write_text(text))
+        write_json(path, content)

@@ -15,8 +15,8 @@ from export.tflite.latency import measure_file
 from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
+from pipeline.files import write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
-from pipeline.run_directory import write_whole
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground
 from tuning.space.limits import Limits

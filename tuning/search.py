@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 from pipeline.training.train import Ground, prepare_ground, resolve_devices, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel

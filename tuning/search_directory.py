@@ -11,7 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import UserError
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.files import write_whole
+from pipeline.run_directory import RunDirectory
 from tuning.trials.results import TrialResult, load_result
 
 

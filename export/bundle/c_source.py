@@ -7,7 +7,7 @@ import numpy as np
 from export.errors import ExportFailed
 from export.tflite.graph import Graph, Tensor
 from export.verify.micro import ARENA_ALIGNMENT
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 
 HEADROOM = 1 / 8
 """Share that is added to the measured arena."""

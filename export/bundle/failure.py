@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from export.bundle.report import TRIED_HEADER, to_json, tried_row
 from export.quantize.layer_error import LayerError
 from pipeline.console.tables import markdown_table
-from pipeline.run_directory import write_whole
-from pipeline.training.plots import save_figure
+from pipeline.files import write_figure, write_whole
 
 SHOWN_LAYERS = 10
 """Rows of the table and bars of the image."""
@@ -77,4 +76,4 @@ def _plot_layers(errors: Sequence[LayerError], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("signal to noise of the int8 output, dB (less is worse)")
     axes.grid(axis="x", alpha=0.3)
-    save_figure(figure, path)
+    write_figure(path, figure)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from export.errors import ExportFailed
 from export.tflite.interpreter import LiteRTModel
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 
 README = """\
 # Golden vectors

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pipeline.training.plots import save_figure
+from pipeline.files import write_figure
 
 
 def plot_files(report: Mapping[str, Any], path: Path) -> None:
@@ -28,4 +28,4 @@ def plot_files(report: Mapping[str, Any], path: Path) -> None:
     for axes in (sizes, speeds, drops):
         axes.grid(axis="x", alpha=0.3)
     sizes.invert_yaxis()
-    save_figure(figure, path)
+    write_figure(path, figure)

@@ -17,8 +17,8 @@ from export.tflite.graph import read_graph
 from export.verify.comparison import Comparison
 from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
 from pipeline.console.tables import plain_table
+from pipeline.environment import describe_environment
 from pipeline.finished_run import FinishedRun
-from pipeline.plan import describe_environment
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from export.errors import ExportFailed
 from export.tflite.interpreter import LiteRTModel
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 
 SAVED_MODEL_TOLERANCE = 1e-5
 """The same kernels: only fusing them and another batch size may round otherwise."""

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -169,9 +168,3 @@ def parse_training_request(arguments: list[str]) -> Request:
     if request.resume and not request.run_dir:
         raise UserError("--resume needs --run-dir DIR, the run to go on with; received none")
     return request
-
-
-def report_user_error(error: UserError) -> int:
-    """Print the one line that a user error deserves; return the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 
 SPLIT_FOLDERS = {b"train": 0, b"validation": 1, b"val": 1, b"test": 2}
 """Folder name -> index into `SPLITS`."""

@@ -12,9 +12,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
+from pipeline.files import write_figure
 from pipeline.inspection.anatomy import Block, Part
 from pipeline.inspection.diagram_boxes import TIMES, Box, boxes_before_shortcut, boxes_of
-from pipeline.training.plots import save_figure
 
 INK, PALE_INK, PANEL = "#22303c", "#5f6f7d", "#f4f6f8"
 TITLE, FONT = 11, 9
@@ -28,7 +28,7 @@ RULER = RendererAgg(1, 1, dpi=120)
 
 def plot_diagram(parts: Sequence[Part], title: str, notes: Sequence[str], path: Path) -> None:
     """Draw a network as `draw_network` does and write it as PNG, in whole."""
-    save_figure(draw_network(parts, title, notes), path)
+    write_figure(path, draw_network(parts, title, notes))
 
 
 def draw_network(parts: Sequence[Part], title: str, notes: Sequence[str]) -> Figure:

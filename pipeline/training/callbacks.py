@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from pipeline.console.progress import Progress, duration
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 from pipeline.training.checkpoint import NonFinite, Progression, save_variables
 
 LONG_RUN_SECONDS = 3600.0

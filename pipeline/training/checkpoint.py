@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.files import write_whole
+from pipeline.run_directory import RunDirectory
 
 KEPT_CHECKPOINTS = 2
 """The newest, and one before it in case the newest cannot be read."""

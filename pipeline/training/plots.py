@@ -4,20 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.run_directory import write_whole
+from pipeline.files import write_figure
 
 SHEET_IMAGES = 32
 SHEET_COLUMNS = 8
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, in whole."""
-    FigureCanvasAgg(figure)
-    write_whole(path, lambda aside: figure.savefig(aside, format="png", dpi=120))
 
 
 def plot_contact_sheet(
@@ -41,7 +34,7 @@ def plot_contact_sheet(
             axes.imshow(np.clip(images[place], 0, 255).astype(np.uint8), interpolation="nearest")
             caption = _caption(labels[place], class_names)
             axes.set_title(caption, fontsize=6, parse_math=False)
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _caption(label: np.ndarray, class_names: Sequence[str]) -> str:
@@ -71,4 +64,4 @@ def plot_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
         if "entropy" in title:
             axes.set_yscale("log")
         axes.legend(fontsize=8)
-    save_figure(figure, path)
+    write_figure(path, figure)

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import plan
 from pipeline.config.config import Config
 from pipeline.data.batches import Order, build_evaluation_batches, build_training_batches
 from pipeline.data.prepare import PixelStatistics, PreparedData
+from pipeline.files import write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.pretrained import Pretrained, assign_pretrained
-from pipeline.run_directory import RunDirectory, write_whole
-from pipeline.training import plots
+from pipeline.run_directory import RunDirectory
+from pipeline.training import messages, plots
 from pipeline.training.callbacks import KeepBest, RecordHistory, StopOnNonFinite
 from pipeline.training.checkpoint import (
     Checkpoints,
@@ -232,4 +232,4 @@ class TrainingRun:
         }
         # Last: its presence says that the run is finished.
         self.directory.write_json(self.directory.metrics, metrics)
-        plan.print_summary(self.directory.path, metrics)
+        messages.print_summary(self.directory.path, metrics)

@@ -9,15 +9,17 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline import plan
 from pipeline.config.config import Config
 from pipeline.data.folder import write_problems
 from pipeline.data.prepare import PixelStatistics, PreparedData, pixel_statistics, prepare_data
 from pipeline.data.splits import describe_splits
+from pipeline.environment import describe_environment
 from pipeline.errors import UserError
+from pipeline.files import write_whole
 from pipeline.models import resolve_stem
 from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.run_directory import RunDirectory
+from pipeline.training import messages
 from pipeline.training.callbacks import ShowProgress
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.devices import build_strategy, choose_precision, describe_devices
@@ -40,7 +42,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             directory.check_is_new()
         elif directory.metrics.exists():
             print(f"{run_dir} is finished already")
-            plan.print_summary(run_dir, json.loads(directory.metrics.read_text()))
+            messages.print_summary(run_dir, json.loads(directory.metrics.read_text()))
             return EXIT_DONE
         try:
             with images_in_place():
@@ -154,14 +156,14 @@ def _run(config: Config, directory: RunDirectory) -> int:
     ground = prepare_ground(config)
     run = open_run(config, directory, ground)
     _, reason = resolve_devices(config, ground.strategy)
-    plan.print_plan(run, reason)
+    messages.print_plan(run, reason)
     try:
         run.draw_contact_sheet()
         fit_showing_progress(run)
         run.finish()
     except (Interrupted, KeyboardInterrupt):
         print(f"interrupted at step {run.progression.step:,}; to go on:")
-        print(f"  {plan.resume_command(directory.path)}")
+        print(f"  {messages.resume_command(directory.path)}")
         return EXIT_INTERRUPTED
     except NonFinite as error:
         saved = run.checkpoints.saved()
@@ -179,7 +181,7 @@ def fit_showing_progress(run: TrainingRun) -> None:
         epochs=run.config.total_epochs,
         total_steps=run.total_steps,
         examples_per_step=run.config.fit.batch_size,
-        shorter=lambda seconds_left: plan.shorter_run(run.config, seconds_left),
+        shorter=lambda seconds_left: messages.shorter_run(run.config, seconds_left),
     )
     with contextlib.closing(progress):
         run.fit([progress])
@@ -214,7 +216,7 @@ def _record(
     if weights:
         directory.write_json(directory.weights, weights)
     directory.write_json(directory.splits, splits)
-    directory.write_json(directory.environment, plan.describe_environment())
+    directory.write_json(directory.environment, describe_environment())
     write_whole(directory.config, lambda aside: aside.write_text(config.to_json()))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from evaluation.comparison import build_comparison
-from pipeline.plan import describe_environment
+from pipeline.environment import describe_environment
 
 ENVIRONMENT = describe_environment()
 NAMES = ["ant", "bee", "cat"]

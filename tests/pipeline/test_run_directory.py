@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.config.presets import preset
 from pipeline.errors import UserError
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.files import write_whole
+from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
 
 
@@ -94,7 +95,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen:
 KILLED_HALF_WAY = """
 import os, sys
 from pathlib import Path
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 write_whole(Path(sys.argv[1]), lambda aside: (aside.write_text("ne"), os._exit(9)))
 """
 

@@ -15,7 +15,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine import conditions
 
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 from tuning.hypermodel import declare
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, nearest_values, settle

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from pipeline.training.plots import save_figure
+from pipeline.files import write_figure
 from tuning.report.plots import ACCURACY, write_across
 from tuning.space.search_space import Dimension, Space, Value
 from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult, best_first
@@ -54,7 +54,7 @@ def plot_hyperparameters(space: Space, results: Sequence[TrialResult], path: Pat
     if not trials:
         grid.flat[0].set_ylim(0, 100)
         write_across(figure, "no trial with an accuracy")
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _draw_trials(
@@ -156,7 +156,7 @@ def plot_parallel(space: Space, results: Sequence[TrialResult], path: Path) -> N
     figure.colorbar(lines, cax=place, label=ACCURACY)
     if not trials:
         write_across(figure, "no completed trial")
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _height(dimension: Dimension, result: TrialResult) -> float:

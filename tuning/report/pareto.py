@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.files import write_figure
 from pipeline.pareto import pareto_front
-from pipeline.training.plots import save_figure
 from tuning.report.plots import ACCURACY, write_across
 from tuning.trials.results import COMPLETED, SEARCH, TrialResult
 
@@ -49,7 +49,7 @@ def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost], path:
         right.set_xlim(0, 10)
         write_across(figure, "no completed trial")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _draw_front(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]) -> None:

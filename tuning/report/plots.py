@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.training.plots import save_figure
+from pipeline.files import write_figure
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult
 
 ACCURACY = "validation accuracy, %"
@@ -41,7 +41,7 @@ def plot_progress(results: Sequence[TrialResult], path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     figure.legend(*scores.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
@@ -95,7 +95,7 @@ def plot_importance(shares: Mapping[str, float], path: Path) -> None:
         axes.set_xlabel("share, % (permutation importance in a random forest)")
         axes.set_xlim(0, 110 * max(shares.values()))
         axes.grid(axis="x", alpha=0.3)
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str, path: Path) -> None:
@@ -133,7 +133,7 @@ def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str,
     axes.errorbar([], [], xerr=[], fmt="D", color="black", capsize=4, label="mean ± std. deviation")
     axes.plot([], [], "o", color="black", alpha=0.5, markersize=4, label="one seed")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    save_figure(figure, path)
+    write_figure(path, figure)
 
 
 def _seeds(count: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 from tuning.space.search_space import Space
 from tuning.trials.results import TrialResult
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.run_directory import write_whole
+from pipeline.files import write_whole
 from tuning.space.search_space import Values
 
 SEARCH, CONFIRMATION = "search", "confirmation"

@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from pipeline.config.config import Config
-from pipeline.run_directory import RunDirectory, write_whole
+from pipeline.files import write_whole
+from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import Ground, images_in_place, open_run

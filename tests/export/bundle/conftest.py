@@ -80,14 +80,14 @@ def report(run, found) -> dict:
 def figures(monkeypatch) -> list:
     """The figures that were saved."""
     drawn = []
-    save = failure.save_figure
+    write = failure.write_figure
 
-    def save_and_keep(figure: Figure, path: Path) -> None:
+    def write_and_keep(path: Path, figure: Figure) -> None:
         drawn.append(figure)
-        save(figure, path)
+        write(path, figure)
 
     for module in (failure, plots):
-        monkeypatch.setattr(module, "save_figure", save_and_keep)
+        monkeypatch.setattr(module, "write_figure", write_and_keep)
     return drawn
 
 

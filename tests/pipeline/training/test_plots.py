@@ -12,7 +12,7 @@ from pipeline.training.plots import plot_contact_sheet, plot_learning_curves
 def figures(monkeypatch) -> list:
     """The figures that would have been saved."""
     drawn = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(plots, "write_figure", lambda path, figure: drawn.append(figure))
     return drawn
 
 

@@ -26,7 +26,7 @@ SPACE = (
 def figures(monkeypatch) -> list:
     """The figures that would have been saved."""
     drawn = []
-    monkeypatch.setattr(hyperparameter_plots, "save_figure", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(hyperparameter_plots, "write_figure", lambda path, figure: drawn.append(figure))
     return drawn
 
 

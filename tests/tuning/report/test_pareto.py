@@ -43,7 +43,7 @@ COSTS = {
 def figures(monkeypatch) -> list:
     """The figures that would have been saved."""
     drawn = []
-    monkeypatch.setattr(pareto, "save_figure", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(pareto, "write_figure", lambda path, figure: drawn.append(figure))
     return drawn
 
 

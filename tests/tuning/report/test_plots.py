@@ -14,7 +14,7 @@ from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPP
 def figures(monkeypatch) -> list:
     """The figures that would have been saved."""
     drawn = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(plots, "write_figure", lambda path, figure: drawn.append(figure))
     return drawn
 
 

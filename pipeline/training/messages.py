@@ -1,10 +1,7 @@
 """What a run says before it starts and after it is done."""
 
-import os
-import platform
 import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +12,6 @@ from pipeline.training.callbacks import LONG_RUN_SECONDS
 
 if TYPE_CHECKING:
     from pipeline.training.run import TrainingRun
-
-PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions and machine, for environment.json."""
-    return {
-        "python": sys.version.split()[0],
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _processor() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        for line in cpu_info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def print_plan(run: "TrainingRun", precision_reason: str) -> None:
