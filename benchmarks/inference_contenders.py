@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Measure
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.interpreter import Interpreter
 from pipeline.console.quiet_start import load_tensorflow_quietly
 
 CLASSES, IMAGES = 10, 16
@@ -59,9 +59,9 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     network.save(folder / "network.keras")
     write_single_image_graph(network, folder / "graph")
     float32 = Converter(folder / "graph", [layer.name for layer in network.layers]).float32()
-    (folder / "float32.tflite").write_bytes(float32)
+    (folder / "float32.tflite").write_bytes(float32.content)
     ranges = Calibrator(float32, images(size)).full
-    (folder / "int8.tflite").write_bytes(quantize_to_int8(float32, ranges))
+    (folder / "int8.tflite").write_bytes(quantize_to_int8(float32, ranges).content)
     return resolve_stem(model, size)
 
 
@@ -157,7 +157,7 @@ def _load_keras(file: Path, size: int) -> tuple[Any, list[np.ndarray]]:
 
 def tflite(file: Path, size: int, seconds: float, threads: int) -> Measure:
     """Build LiteRT with its default delegate."""
-    model = LiteRTModel(file.read_bytes(), threads=threads)
+    model = Interpreter(file.read_bytes(), threads=threads)
     return measuring(model.run, [model.encode(image[None]) for image in images(size)], seconds)
 
 

@@ -77,7 +77,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     import keras
 
     from export.quantize.preview import preview_int8
-    from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
+    from export.tflite.graph import verify_built_in, verify_integer_only
     from pipeline.models import build_model, resolve_stem
     from pipeline.models.cost import count_parameters, multiply_adds
 
@@ -92,13 +92,12 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
         seed=0,
     )
     parameters, cost = count_parameters(network), sum(multiply_adds(network).values())
-    content = preview_int8(network, images(size))
-    graph = read_graph(content)
-    verify_built_in(graph)
-    verify_integer_only(graph)
-    file.write_bytes(content)
+    int8 = preview_int8(network, images(size))
+    verify_built_in(int8.graph)
+    verify_integer_only(int8.graph)
+    file.write_bytes(int8.content)
     stem = resolve_stem(model, size)
-    return Cost(model.architecture.width, stem, parameters, cost, len(content))
+    return Cost(model.architecture.width, stem, parameters, cost, int8.size)
 
 
 def measure(arguments: argparse.Namespace) -> tuple[dict[str, Cost], dict[str, list[float]]]:

@@ -12,7 +12,7 @@ from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.summary import print_comparison
 from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
-from export.verify.comparison import compare
+from export.verify.comparison import paired_comparison
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.pareto import pareto_front
@@ -112,7 +112,7 @@ def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np
     """How far a run is behind the best, paired image by image."""
     labels, predicted = best
     classes = np.eye(1 + max(labels.max(), predicted.max(), other[1].max()))
-    return describe_difference(compare(labels, classes[predicted], classes[other[1]]))
+    return describe_difference(paired_comparison(labels, classes[predicted], classes[other[1]]))
 
 
 def _check_same_test(runs: Sequence[RunDirectory]) -> None:

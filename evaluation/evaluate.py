@@ -1,6 +1,5 @@
 """From a finished run to its report: answer, measure, explain, write."""
 
-import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from evaluation.page.page import write_page
 from evaluation.page.summary import print_next, print_summary
 from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
+from export.tflite.file import crc32
 from pipeline.console.progress import Progress
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
@@ -106,8 +106,8 @@ class Evaluator:
             "figures": FIGURES,
             "directory": self._run.directory.path.resolve().name,
             "processor": describe_environment()["processor"],
-            "model_crc32": f"0x{zlib.crc32(model):08x}",
-            "files_crc32": {file.name: f"0x{zlib.crc32(file.content):08x}" for file in self._files},
+            "model_crc32": crc32(model),
+            "files_crc32": {file.name: file.tflite.crc32 for file in self._files},
             "measured": self._measurement.names,
             "flip": self._request.flip,
             "corrupted": self._request.corrupted,

@@ -14,7 +14,7 @@ from evaluation.metrics.calibration import measure_calibration
 from evaluation.metrics.intervals import as_json, share
 from evaluation.metrics.robustness import BATCH, Corrupted, corrupt_images, measure_robustness
 from evaluation.networks.networks import Network, answer, with_mirror_image
-from export.verify.comparison import compare
+from export.verify.comparison import paired_comparison
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches, load_images
 from pipeline.finished_run import FinishedRun
@@ -108,7 +108,7 @@ class Measurement:
 
     def _describe_flip(self, name: str) -> dict[str, Any]:
         plain, flipped = self.test[name], self._flipped[name]
-        low, high = (difference := compare(plain.labels, plain.logits, flipped.logits)).interval
+        low, high = (difference := paired_comparison(plain.labels, plain.logits, flipped.logits)).interval
         return {
             **as_json({"top1": share(flipped.right.sum(), len(flipped))}),
             "change_points": -difference.drop,

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from evaluation.data_errors import HeldOut
 from evaluation.metrics.answers import Answers
+from export.tflite.file import crc32
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
 from pipeline.files import write_whole
@@ -123,7 +123,7 @@ class ReportDirectory:
     def _checksums(self) -> dict[str, str]:
         """CRC-32 of each file beside the report, by its name."""
         beside = (self.page, self.predictions, self.label_errors)
-        return {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside if path.exists()}
+        return {path.name: crc32(path.read_bytes()) for path in beside if path.exists()}
 
     def write_predictions(self, data: PreparedData, answers: Mapping[str, Answers]) -> None:
         """Write a row for each image of test: what it shows and what each network answers.

@@ -3,13 +3,17 @@
 import os
 import shlex
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from export.bundle.directory import BundleDirectory
 from export.bundle.failure import write_failure
-from export.bundle.report import build_report, describe_tried, print_tables
+from export.bundle.report import Findings, Int8, build_report, describe_tried, print_tables
 from export.bundle.write import write_bundle
 from export.convert.alignment import align_weights
 from export.convert.converter import Converter
@@ -21,14 +25,17 @@ from export.convert.network import (
 )
 from export.errors import ExportFailed
 from export.limits import check_limits
-from export.quantize.calibration_images import load_calibration
-from export.quantize.search import Findings, Tried
-from export.quantize.stability import compare_halves, try_rungs
+from export.quantize.calibration_images import CalibrationImages, load_calibration
+from export.quantize.search import Tried, try_strategies
+from export.quantize.stability import compare_halves
+from export.quantize.strategies import Strategy, list_strategies
 from export.request import Request
+from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS
-from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
-from export.tflite.latency import measure_file
-from export.verify.accuracy import Judge
+from export.tflite.graph import verify_built_in, verify_integer_only
+from export.tflite.latency import Latency, measure_file
+from export.verify.accuracy import KerasAnswers, answer_with_keras
+from export.verify.comparison import Comparison
 from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
 from pipeline.console.progress import Progress
@@ -58,23 +65,32 @@ def export_run(request: Request) -> None:
     directory.check()
     run = load_finished_run(request.run)
     with directory.open() as folder:
-        exporter = Exporter(request, run, folder, directory.failed)
-        exporter.verify_accuracy()
-        exporter.convert()
-        exporter.verify_scores()
-        exporter.compare()
+        network = build_inference_network(with_temperature(run.network, request.temperature), request.output)
+        calibration = load_calibration(run)
+        keras_answers = answer_with_keras(network, run.data.examples("test"))
+        verify_accuracy(run, keras_answers.accuracy)
+        print_settings(request, calibration)
+
+        if "saved_model" in request.formats:
+            export_saved_model(network, folder / FORMATS["saved_model"].file)
+        float_files = convert(network, request.formats, calibration.images, folder)
+        images = calibration.images[:VERIFIED_IMAGES]
+        differences = verify_scores(network, folder, float_files, images, directory.failed)
+        files = {name: float_files[name] for name in request.formats if name in float_files}
+        comparisons = compare(files, keras_answers, request.max_drop)
+
+        int8 = None
         if "int8" in request.formats:
-            exporter.quantize()
-            exporter.verify_on_micro()
-            check_limits(
-                len(exporter.found.files["int8"]),
-                exporter.found.micro,
-                max_bytes=request.max_bytes,
-                max_arena_kib=request.max_arena_kib,
-            )
-        exporter.measure()
-        report = build_report(request, run, exporter.found)
-        write_bundle(folder, request, run, exporter.found, report)
+            float32, draw_more = float_files["float32"], partial(load_calibration, run)
+            strategies = list_strategies(float32, calibration, draw_more, request.input_type)
+            tried = quantize(float32, strategies, keras_answers, request, directory.failed)
+            int8 = verify_int8(float32, tried, keras_answers, calibration.images, request)
+            files["int8"], comparisons["int8"] = int8.chosen.file, int8.chosen.comparison
+
+        latencies = measure(files, images, thorough=request.benchmark)
+        found = Findings(calibration, files, differences, comparisons, int8, latencies)
+        report = build_report(request, run, found)
+        write_bundle(folder, request, run, found, report)
     print_tables(report, with_speed=request.benchmark)
     print(f"everything lies in {request.out}: model_card.md, report.json")
     if report["files"]:
@@ -87,167 +103,202 @@ def say(what: str, text: str) -> None:
     print(f"{what:>11}  {text}", flush=True)
 
 
-class Exporter:
-    """One export, step by step.
+def verify_accuracy(run: FinishedRun, received: float) -> None:
+    """Check that the network is the one that the run measured.
 
-    Attributes:
-        found: what is known so far.
-        network: the Keras network that is exported.
-        layers: names of its layers, and of its operations that stand in none.
-        judge: of the test split.
-        float32: the float32 .tflite file, from which int8 is made; empty until converted.
+    Raises:
+        ExportFailed: its test accuracy is another.
     """
-
-    def __init__(self, request: Request, run: FinishedRun, folder: Path, failed: Path) -> None:
-        self.request, self.run, self.folder, self.failed = request, run, folder, failed
-        network = with_temperature(run.network, request.temperature)
-        self.network = build_inference_network(network, request.output)
-        self.layers = [operation.name for operation in self.network.operations]
-        self.found = Findings(load_calibration(run))
-        self.judge = Judge(self.network, run.data.examples("test"))
-        self.float32 = b""
-
-    def verify_accuracy(self) -> None:
-        """Check that the network is the one that the run measured.
-
-        Raises:
-            ExportFailed: its test accuracy is another.
-        """
-        values, calibration = self.run.config.values(), self.found.calibration
-        say("run", f"{values['model']}, width {values['width']}, {values['data']}")
-        recorded, received = self.run.metrics["test"]["accuracy"], self.judge.float_accuracy
-        if not self.run.is_reproduced_by(received):
-            raise ExportFailed(
-                f"{self.run.directory.model} must have the run's test accuracy of {recorded:.2%}; "
-                f"it has {received:.2%}"
-            )
-        say("keras", f"{received:.2%} on test, as in training")
-        if self.request.temperature != 1:
-            say("temperature", f"{self.request.temperature:g}, folded into the last layer")
-        images = f"{len(calibration.images):,} images of train, un-augmented"
-        if calibration.left_out:
-            images += f"; {calibration.left_out} left out because they are in test too"
-        say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
-
-    def convert(self) -> None:
-        """Write the SavedModel and convert to every TFLite format but int8.
-
-        Raises:
-            ExportFailed: TFLite has no built-in operation for a layer.
-        """
-        if "saved_model" in self.request.formats:
-            export_saved_model(self.network, self.folder / FORMATS["saved_model"].file)
-        if self.request.formats == ("saved_model",):
-            return
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            write_single_image_graph(self.network, Path(scratch))
-            converter = Converter(Path(scratch), self.layers)
-            self.float32 = converter.float32()
-            conversions = {
-                "float32": lambda: self.float32,
-                "float16": converter.float16,
-                "dynamic": converter.dynamic,
-                "int16": lambda: align_weights(converter.int16(self.found.calibration.images)),
-            }
-            for name in self.request.formats:
-                if name in conversions:
-                    self.found.files[name] = content = conversions[name]()
-                    graph = read_graph(content, self.layers)
-                    verify_built_in(graph)
-                    if name == "int16":
-                        verify_integer_only(graph)
-                    say(name, f"built-in operations only; {len(content) / 1024:,.1f} KiB")
-
-    def verify_scores(self) -> None:
-        """Hold the exact formats to the Keras network, on real images.
-
-        Raises:
-            ExportFailed: a score is too far off; the worst image is saved.
-        """
-        images = self.found.calibration.images[:VERIFIED_IMAGES]
-        expected = self.network.predict_on_batch(images)
-        if "saved_model" in self.request.formats:
-            path = self.folder / FORMATS["saved_model"].file
-            worst = self.failed / "worst_saved_model.npz"
-            self.found.differences["saved_model"] = verify_saved_model(path, images, expected, worst)
-        if self.float32:
-            worst = self.failed / "worst_float32.npz"
-            self.found.differences["float32"] = verify_float32(self.float32, images, expected, worst)
-        for name, difference in self.found.differences.items():
-            say(name, f"within {difference:.1e} of Keras on {len(images)} images")
-
-    def compare(self) -> None:
-        """Compare every file but int8 with the Keras network on the whole test split.
-
-        Raises:
-            ExportFailed: one loses more accuracy than allowed.
-        """
-        for name, scores in self.judge.scores(self.found.files).items():
-            comparison = self.judge.compare(scores)
-            self.found.comparisons[name] = comparison
-            say(name, f"{comparison.accuracy:.2%} on test")
-            if not comparison.passes(self.request.max_drop):
-                raise ExportFailed(
-                    f"{name} may cost at most {self.request.max_drop:g} points of test accuracy; "
-                    f"it costs {comparison.drop:.2f}"
-                )
-
-    def quantize(self) -> None:
-        """Quantise to int8, climbing the repair ladder where that is asked for.
-
-        Raises:
-            ExportFailed: no way of quantising that was tried is good enough.
-        """
-        for tried in try_rungs(self.float32, self.run, self.judge, self.layers, self.request.input_type):
-            self.found.tried.append(tried)
-            say("int8", f"{tried.comparison.accuracy:.2%} on test by {tried.rung.name}")
-            passes = tried.comparison.passes(self.request.max_drop)
-            if passes or not self.request.repair:
-                break
-        if not passes:
-            raise ExportFailed(self._explain_loss())
-        self.found.files["int8"] = tried.content
-        self.found.comparisons["int8"] = tried.comparison
-        self.found.halves = halves = compare_halves(self.float32, tried.rung, self.judge, self.layers)
-        say("int8", f"two halves of the calibration agree on {halves.agreement:.2%} of test")
-
-    def _explain_loss(self) -> str:
-        """Rank the layers by their error in the best way, and leave that beside the bundle."""
-        best: Tried = min(self.found.tried, key=lambda tried: tried.comparison.drop)
-        errors = best.rung.rank_layers(self.float32, self.layers)
-        described = [describe_tried(tried, self.request.max_drop) for tried in self.found.tried]
-        write_failure(self.failed, described, errors)
-        return (
-            f"int8 may cost at most {self.request.max_drop:g} points of test accuracy; "
-            f"it costs {best.comparison.drop:.2f}, most error comes from layer "
-            f"{errors[0].layer!r}, see {self.failed / 'report.md'}"
+    values = run.config.values()
+    say("run", f"{values['model']}, width {values['width']}, {values['data']}")
+    recorded = run.metrics["test"]["accuracy"]
+    if not run.is_reproduced_by(received):
+        raise ExportFailed(
+            f"{run.directory.model} must have the run's test accuracy of {recorded:.2%}; "
+            f"it has {received:.2%}"
         )
+    say("keras", f"{received:.2%} on test, as in training")
 
-    def verify_on_micro(self) -> None:
-        """Run the int8 file in TensorFlow Lite Micro.
 
-        Raises:
-            ExportFailed: it answers otherwise than LiteRT.
-        """
-        images = self.found.calibration.images[:MICRO_IMAGES]
-        self.found.micro = micro = verify_on_micro(self.found.files["int8"], images)
-        if isinstance(micro, MicroResult):
-            arena = f"arena {micro.arena_bytes / 1024:.1f} KiB"
-            say("micro", f"equals LiteRT bit for bit on {micro.images} images; {arena}")
-        else:
-            say("micro", f"not run: {micro}")
+def print_settings(request: Request, calibration: CalibrationImages) -> None:
+    """Print what the files depend on besides the network."""
+    if request.temperature != 1:
+        say("temperature", f"{request.temperature:g}, folded into the last layer")
+    images = f"{len(calibration.images):,} images of train, un-augmented"
+    if calibration.left_out:
+        images += f"; {calibration.left_out} left out because they are in test too"
+    say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
 
-    def measure(self) -> None:
-        """Measure the speed of every file, on one thread and with `--benchmark` on all."""
-        threads, seconds = [1], QUICK_SECONDS
-        if self.request.benchmark:
-            threads, seconds = sorted({1, os.cpu_count() or 1}), THOROUGH_SECONDS
-        images = self.found.calibration.images[:VERIFIED_IMAGES]
-        total = len(self.found.files) * len(threads)
-        with Progress(total, "measuring latency", "measurements") as progress:
-            for name, content in self.found.files.items():
-                self.found.latencies[name] = []
-                for count in threads:
-                    measured = measure_file(content, images, count, seconds)
-                    self.found.latencies[name].append(measured)
-                    progress.update(1, name)
+
+def convert(
+    network: keras.Model, formats: Sequence[str], images: np.ndarray, folder: Path
+) -> dict[str, TFLiteFile]:
+    """Convert to every TFLite format but int8; to float32 even unasked, as int8 is made from it.
+
+    Args:
+        network: pixels to scores.
+        formats: what is asked for.
+        images: of the calibration, uint8 [images, height, width, 3].
+        folder: for files that are removed again.
+
+    Raises:
+        ExportFailed: TFLite has no built-in operation for a layer.
+    """
+    if not set(formats) - {"saved_model"}:
+        return {}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        write_single_image_graph(network, Path(scratch))
+        converter = Converter(Path(scratch), [operation.name for operation in network.operations])
+        files = {"float32": converter.float32()}
+        conversions = {
+            "float32": lambda: files["float32"],
+            "float16": converter.float16,
+            "dynamic": converter.dynamic,
+            "int16": lambda: align_weights(converter.int16(images)),
+        }
+        for name in formats:
+            if name in conversions:
+                files[name] = conversions[name]()
+                verify_built_in(files[name].graph)
+                if name == "int16":
+                    verify_integer_only(files[name].graph)
+                say(name, f"built-in operations only; {files[name].size / 1024:,.1f} KiB")
+    return files
+
+
+def verify_scores(
+    network: keras.Model, folder: Path, files: Mapping[str, TFLiteFile], images: np.ndarray, failed: Path
+) -> dict[str, float]:
+    """Hold the exact formats to the Keras network.
+
+    Args:
+        network: pixels to scores.
+        folder: holds the SavedModel, where there is one.
+        files: hold the float32 file, where there is one.
+        images: uint8 [images, height, width, 3].
+        failed: folder for the worst image where a format fails.
+
+    Returns:
+        Format -> largest difference of a score.
+
+    Raises:
+        ExportFailed: a score is too far off.
+    """
+    expected = network.predict_on_batch(images)
+    saved_model = folder / FORMATS["saved_model"].file
+    differences = {}
+    if saved_model.exists():
+        worst = failed / "worst_saved_model.npz"
+        differences["saved_model"] = verify_saved_model(saved_model, images, expected, worst)
+    if "float32" in files:
+        worst = failed / "worst_float32.npz"
+        differences["float32"] = verify_float32(files["float32"], images, expected, worst)
+    for name, difference in differences.items():
+        say(name, f"within {difference:.1e} of Keras on {len(images)} images")
+    return differences
+
+
+def compare(
+    files: Mapping[str, TFLiteFile], keras_answers: KerasAnswers, max_drop: float
+) -> dict[str, Comparison]:
+    """Compare files with the Keras network on the whole test split.
+
+    Raises:
+        ExportFailed: one loses more accuracy than `max_drop` percentage points.
+    """
+    comparisons = keras_answers.compare_files(files)
+    for name, comparison in comparisons.items():
+        say(name, f"{comparison.accuracy:.2%} on test")
+        if not comparison.passes(max_drop):
+            raise ExportFailed(
+                f"{name} may cost at most {max_drop:g} points of test accuracy; "
+                f"it costs {comparison.drop:.2f}"
+            )
+    return comparisons
+
+
+def quantize(
+    float32: TFLiteFile,
+    strategies: Iterable[Strategy],
+    keras_answers: KerasAnswers,
+    request: Request,
+    failed: Path,
+) -> list[Tried]:
+    """Quantise by the first strategy, with `--repair` by one after the other until one is good enough.
+
+    Returns:
+        All that were tried, the one that is good enough last.
+
+    Raises:
+        ExportFailed: none is; what is known of them lies in the folder `failed`.
+    """
+    tried = []
+    for each in try_strategies(strategies, float32, keras_answers):
+        tried.append(each)
+        say("int8", f"{each.comparison.accuracy:.2%} on test by {each.strategy.name}")
+        if each.comparison.passes(request.max_drop):
+            return tried
+        if not request.repair:
+            break
+    raise ExportFailed(explain_loss(float32, tried, request.max_drop, failed))
+
+
+def explain_loss(float32: TFLiteFile, tried: Sequence[Tried], max_drop: float, failed: Path) -> str:
+    """Rank the layers by their error in the best strategy, and leave that beside the bundle."""
+    best = min(tried, key=lambda each: each.comparison.drop)
+    errors = best.strategy.rank_layers(float32)
+    write_failure(failed, [describe_tried(each, max_drop) for each in tried], errors)
+    return (
+        f"int8 may cost at most {max_drop:g} points of test accuracy; "
+        f"it costs {best.comparison.drop:.2f}, most error comes from layer "
+        f"{errors[0].layer!r}, see {failed / 'report.md'}"
+    )
+
+
+def verify_int8(
+    float32: TFLiteFile,
+    tried: Sequence[Tried],
+    keras_answers: KerasAnswers,
+    images: np.ndarray,
+    request: Request,
+) -> Int8:
+    """See how stable the int8 file's calibration is, and run it in TensorFlow Lite Micro.
+
+    Args:
+        float32: what it was made from.
+        tried: the strategies, its own last.
+        keras_answers: for the test split.
+        images: of the calibration, uint8 [images, height, width, 3].
+        request: limits of its size and memory.
+
+    Raises:
+        ExportFailed: TensorFlow Lite Micro answers otherwise than LiteRT.
+        UserError: it is larger, or needs more memory, than it may.
+    """
+    chosen = tried[-1]
+    halves = compare_halves(float32, chosen.strategy, keras_answers.test)
+    say("int8", f"two halves of the calibration agree on {halves.agreement:.2%} of test")
+    micro = verify_on_micro(chosen.file, images[:MICRO_IMAGES])
+    if isinstance(micro, MicroResult):
+        arena = f"arena {micro.arena_bytes / 1024:.1f} KiB"
+        say("micro", f"equals LiteRT bit for bit on {micro.images} images; {arena}")
+    else:
+        say("micro", f"not run: {micro}")
+    check_limits(chosen.file.size, micro, max_bytes=request.max_bytes, max_arena_kib=request.max_arena_kib)
+    return Int8(tried, halves, micro)
+
+
+def measure(
+    files: Mapping[str, TFLiteFile], images: np.ndarray, *, thorough: bool
+) -> dict[str, list[Latency]]:
+    """Measure the speed of every file: quickly on one thread, or at length on one and on all."""
+    threads, seconds = [1], QUICK_SECONDS
+    if thorough:
+        threads, seconds = sorted({1, os.cpu_count() or 1}), THOROUGH_SECONDS
+    latencies: dict[str, list[Latency]] = {name: [] for name in files}
+    with Progress(len(files) * len(threads), "measuring latency", "measurements") as progress:
+        for name, file in files.items():
+            for count in threads:
+                latencies[name].append(measure_file(file, images, count, seconds))
+                progress.update(1, name)
+    return latencies

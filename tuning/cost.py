@@ -114,9 +114,9 @@ class Costs:
         return self._counts[name]
 
     def _measure(self, architecture: Config) -> Cost:
-        content = preview_int8(self._build(architecture), self._images)
-        latency = measure_file(content, self._images, threads=1)
-        return Cost(*self._count(architecture), len(content), round(latency.p50_ms, 3))
+        file = preview_int8(self._build(architecture), self._images)
+        latency = measure_file(file, self._images, threads=1)
+        return Cost(*self._count(architecture), file.size, round(latency.p50_ms, 3))
 
     @cached_property
     def _images(self) -> np.ndarray:

@@ -37,7 +37,7 @@ class Explanation:
             for file in deployed:
                 # A file that ends otherwise has no maps that could be shown.
                 with contextlib.suppress(ValueError):
-                    self._explainers[file.name] = TFLiteGradCAM(file.content).maps
+                    self._explainers[file.name] = TFLiteGradCAM(file.tflite).maps
 
     def overlays(
         self, rows: np.ndarray, classes: Mapping[str, tuple[str, np.ndarray]]

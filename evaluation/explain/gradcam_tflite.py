@@ -3,8 +3,9 @@
 import numpy as np
 
 from evaluation.explain.gradcam import rectify_and_resize
-from export.tflite.graph import Graph, Tensor, read_graph
-from export.tflite.interpreter import LiteRTModel, dequantize
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Graph, Tensor
+from export.tflite.interpreter import Interpreter, dequantize
 
 _PASSING_ON = ("RESHAPE", "QUANTIZE", "DEQUANTIZE", "SOFTMAX")
 """What may stand at the file's end that neither weighs nor averages."""
@@ -21,16 +22,16 @@ class TFLiteGradCAM:
     section 2) but for the factor 1 / (h w), which the scaling of each map to [0, 1] cancels.
 
     Args:
-        content: the file, for batches of one image.
+        file: what to explain.
 
     Raises:
         ValueError: the file does not end in global average pooling of more than one position and
             one linear layer.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._features, self._kernel = _features_and_kernel(read_graph(content))
-        self._model = LiteRTModel(content, keep_tensors=True)
+    def __init__(self, file: TFLiteFile) -> None:
+        self._features, self._kernel = _features_and_kernel(file.graph)
+        self._model = Interpreter(file.content, keep_tensors=True)
 
     def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Explain one class of each image, as `GradCAM.maps` does.

@@ -24,10 +24,10 @@ def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str
     """
     train = run.data.examples("train")
     images = load_images(Examples(train.source, train.rows[:TIMED_IMAGES], train.image_size))
-    contents = {file.name: file.content for file in deployed}
-    previewed = "int8" not in contents
+    tflite = {file.name: file.tflite for file in deployed}
+    previewed = "int8" not in tflite
     if previewed:
-        contents["int8"] = preview_int8(run.network, images)
+        tflite["int8"] = preview_int8(run.network, images)
     layers = multiply_adds(run.network)
     total = sum(layers.values())
     files = [
@@ -39,14 +39,14 @@ def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str
             "preview": False,
         }
     ]
-    with Progress(len(contents), "measuring latency", "files") as progress:
-        for name, content in contents.items():
-            latency = measure_file(content, images, threads=1, seconds=SECONDS)
+    with Progress(len(tflite), "measuring latency", "files") as progress:
+        for name, file in tflite.items():
+            latency = measure_file(file, images, threads=1, seconds=SECONDS)
             files.append(
                 {
                     "network": name,
                     "file": FORMATS[name].file,
-                    "bytes": len(content),
+                    "bytes": file.size,
                     "latency_p50_ms": latency.p50_ms,
                     "preview": previewed and name == "int8",
                 }

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.answers import Answers
-from export.verify.comparison import Comparison, compare
+from export.verify.comparison import Comparison, paired_comparison
 
 
 def newly_broken(keras: Answers, deployed: Answers) -> np.ndarray:
@@ -17,7 +17,7 @@ def newly_broken(keras: Answers, deployed: Answers) -> np.ndarray:
 
 def describe_quantised(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> dict[str, Any]:
     """Build the figures of an exported file beside the Keras network, on the same images."""
-    comparison = compare(keras.labels, keras.logits, deployed.logits)
+    comparison = paired_comparison(keras.labels, keras.logits, deployed.logits)
     classes = _classes(keras, deployed, class_names)
     return {**describe_difference(comparison), "classes": classes}
 
@@ -39,7 +39,7 @@ def _classes(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> l
     for label in np.unique(keras.labels):
         places = np.flatnonzero(keras.labels == label)
         before, after = keras.take(places), deployed.take(places)
-        comparison = compare(before.labels, before.logits, after.logits)
+        comparison = paired_comparison(before.labels, before.logits, after.logits)
         low, high = comparison.interval
         rows.append(
             {

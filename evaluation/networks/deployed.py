@@ -1,12 +1,12 @@
 """The TFLite files of a run's bundle, as far as they are to be measured."""
 
-import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.tflite.file import TFLiteFile
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from pipeline.finished_run import FinishedRun
 
 NEEDED = ("files", "output", "temperature", "splits")
@@ -20,14 +20,14 @@ class DeployedFile:
     Attributes:
         name: of its format, such as int8.
         file: its name in the bundle.
-        content: its bytes.
+        tflite: the file itself.
         output: what it returns: logits or probabilities.
         temperature: that its logits were divided by.
     """
 
     name: str
     file: str
-    content: bytes
+    tflite: TFLiteFile
     output: str
     temperature: float = 1.0
 
@@ -43,7 +43,8 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
         UserError: one is missing or damaged, or the bundle is of another run.
     """
     folder = run.directory.path / "export"
-    report = _read_report(folder / "report.json")
+    path = folder / "report.json"
+    report = read_json(path, NEEDED, "a bundle") if path.exists() else None
     files = report["files"] if report else {}
     if report and report["splits"] != run.splits:
         raise UserError(f"a bundle must be of the run that it lies in; {folder} is of another")
@@ -59,21 +60,8 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
 
 def choose(deployed: list[DeployedFile]) -> list[DeployedFile]:
     """Choose the one file to hold beside Keras: int8, else the smallest."""
-    by_size = sorted(deployed, key=lambda file: (file.name != "int8", len(file.content)))
+    by_size = sorted(deployed, key=lambda file: (file.name != "int8", file.tflite.size))
     return by_size[:1]
-
-
-def _read_report(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        report = json.loads(path.read_text())
-        missing = [name for name in NEEDED if name not in report]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"a bundle must have a whole report.json; {path}: {error}") from None
-    if missing:
-        raise UserError(f"a bundle must be of this version; {path} lacks {', '.join(missing)}")
-    return report
 
 
 def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
@@ -84,9 +72,9 @@ def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
         )
     path = folder / described["file"]
     try:
-        content = path.read_bytes()
+        tflite = TFLiteFile(path.read_bytes())
     except OSError as error:
         raise UserError(f"a bundle must be whole; {path}: {error.strerror}") from None
-    if f"0x{zlib.crc32(content):08x}" != described["crc32"]:
+    if tflite.crc32 != described["crc32"]:
         raise UserError(f"a bundle must be as it was exported; {path} was changed since")
-    return DeployedFile(name, path.name, content, report["output"], report["temperature"])
+    return DeployedFile(name, path.name, tflite, report["output"], report["temperature"])

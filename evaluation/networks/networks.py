@@ -1,7 +1,6 @@
 """The networks that are measured: the Keras network and its exported files, pixels to logits."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,8 @@ import numpy as np
 
 from evaluation.metrics.answers import Answers
 from evaluation.networks.deployed import DeployedFile
-from export.tflite.interpreter import LiteRTModel
+from export.verify.accuracy import predict_all
 from pipeline.console.progress import Progress
-
-THREADS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,8 @@ def answer(
         labels: int64, of the images of all batches.
         progress: counts each image once for every network.
     """
-    logits: list[list[np.ndarray]] = [[] for _ in networks]
-    for images in batches:
-        for network, parts in zip(networks, logits, strict=True):
-            parts.append(network.predict(images))
-            progress.update(len(images), network.name)
-    return [Answers(labels, np.concatenate(parts)) for parts in logits]
+    logits = predict_all({network.name: network.predict for network in networks}, batches, progress)
+    return [Answers(labels, of_network) for of_network in logits.values()]
 
 
 def keras_network(model: keras.Model, file: str) -> Network:
@@ -64,14 +57,13 @@ def deployed_network(file: DeployedFile) -> Network:
     Of one that returns probabilities, the logarithms are its logits. Quantised to steps of 1/256
     they reach 0, which is read as half a step.
     """
-    model = LiteRTModel(file.content, threads=THREADS)
     if file.output == "logits":
-        return Network(file.name, file.file, model.predict, file.temperature)
-    scale, _ = model.output["quantization"]
-    least = scale / 2 or np.finfo(np.float32).tiny
+        return Network(file.name, file.file, file.tflite.predict, file.temperature)
+    scales = file.tflite.graph.output.scales
+    least = scales[0] / 2 if len(scales) else np.finfo(np.float32).tiny
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(model.predict(images), np.float32(least)))
+        return np.log(np.maximum(file.tflite.predict(images), np.float32(least)))
 
     return Network(file.name, file.file, predict, file.temperature)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import ExportFailed
+from export.tflite.file import TFLiteFile
 from export.tflite.graph import Graph, Tensor
 from export.verify.micro import ARENA_ALIGNMENT
-from pipeline.files import write_whole
+from pipeline.files import write_text
 
 HEADROOM = 1 / 8
 """Share that is added to the measured arena."""
@@ -76,14 +77,11 @@ _NOT_MEASURED = """\
 // and take off what `interpreter.arena_used_bytes()` shows to be free."""
 
 
-def write_c_source(
-    content: bytes, graph: Graph, arena_bytes: int | None, folder: Path, name: str = "model_int8"
-) -> None:
+def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name: str = "model_int8") -> None:
     """Write `<name>.h` and `<name>.cc`: the file as an array and what is needed to run it.
 
     Args:
-        content: a .tflite file with quantised input and output.
-        graph: what is inside it.
+        file: a network with quantised input and output.
         arena_bytes: what it needs as measured (`MicroResult.arena_bytes`); None where it was not.
         folder: where to.
         name: of the files and of the array; lower-case words joined by `_`.
@@ -94,21 +92,21 @@ def write_c_source(
     """
     camel = "".join(word.capitalize() for word in name.split("_"))
     constant = f"k{camel}"
-    methods = _methods(graph)
+    methods = _methods(file.graph)
     header = _HEADER.format(
         alignment=ARENA_ALIGNMENT,
         camel=camel,
         constant=constant,
         name=name,
-        size=len(content),
+        size=file.size,
         arena=_arena(constant, arena_bytes),
-        input=_tensor(f"{constant}Input", graph.input),
-        output=_tensor(f"{constant}Output", graph.output),
+        input=_tensor(f"{constant}Input", file.graph.input),
+        output=_tensor(f"{constant}Output", file.graph.output),
         count=len(methods),
         registrations="\n".join(f"  TF_LITE_ENSURE_STATUS(resolver.{method}());" for method in methods),
     )
-    _write(folder / f"{name}.h", header)
-    _write(folder / f"{name}.cc", _array(name, f"{constant}Bytes", content))
+    write_text(folder / f"{name}.h", header)
+    write_text(folder / f"{name}.cc", _array(name, f"{constant}Bytes", file.content))
 
 
 def _methods(graph: Graph) -> list[str]:
@@ -150,7 +148,3 @@ def _array(name: str, size: str, content: bytes) -> str:
         row = content[start : start + BYTES_PER_LINE]
         lines.append("    " + " ".join(f"0x{byte:02x}," for byte in row))
     return "\n".join([*lines, "};", ""])
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda aside: aside.write_text(text))

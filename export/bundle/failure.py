@@ -7,10 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from export.bundle.report import TRIED_HEADER, to_json, tried_row
+from export.bundle.report import TRIED_HEADER, tried_row
 from export.quantize.layer_error import LayerError
 from pipeline.console.tables import markdown_table
-from pipeline.files import write_figure, write_whole
+from pipeline.files import write_figure, write_json, write_text
 
 SHOWN_LAYERS = 10
 """Rows of the table and bars of the image."""
@@ -36,7 +36,7 @@ def write_failure(folder: Path, tried: Sequence[dict[str, Any]], errors: Sequenc
     """
     folder.mkdir(parents=True, exist_ok=True)
     report = {"int8_tried": list(tried), "layers": [_finite(error) for error in errors]}
-    write_whole(folder / "report.json", lambda aside: aside.write_text(to_json(report)))
+    write_json(folder / "report.json", report)
     rows = [
         (error.layer, error.operation, f"{error.signal_to_noise_db:.1f}") for error in errors[:SHOWN_LAYERS]
     ]
@@ -53,7 +53,7 @@ def write_failure(folder: Path, tried: Sequence[dict[str, Any]], errors: Sequenc
             ADVICE,
         ]
     )
-    write_whole(folder / "report.md", lambda aside: aside.write_text(text))
+    write_text(folder / "report.md", text)
     _plot_layers(errors, folder / "layers.png")
 
 

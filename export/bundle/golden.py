@@ -1,7 +1,5 @@
 """Golden vectors: images and the exact bytes that a port of the network must answer with."""
 
-import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from export.errors import ExportFailed
-from export.tflite.interpreter import LiteRTModel
-from pipeline.files import write_whole
+from export.tflite.file import TFLiteFile, crc32
+from export.tflite.interpreter import Interpreter
+from pipeline.files import to_json, write_whole
 
 README = """\
 # Golden vectors
@@ -47,33 +46,33 @@ scores are that close.
 """
 
 
-def write_golden(content: bytes, images: np.ndarray, folder: Path) -> None:
+def write_golden(file: TFLiteFile, images: np.ndarray, folder: Path) -> None:
     """Write test vectors for a port of a .tflite file, and how to use them.
 
     Args:
-        content: the file.
+        file: the network that is ported.
         images: uint8 [images, height, width, 3]; a few.
         folder: for `input_N.bin`, `output_N.bin`, `input_N.png`, `golden.json` and `README.md`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {**_build_vectors(content, images), "README.md": README.encode()}
+    files = {**_build_vectors(file, images), "README.md": README.encode()}
     for name, data in files.items():
         write_whole(folder / name, lambda aside, data=data: aside.write_bytes(data))
     for number, image in enumerate(images):
         write_whole(folder / f"input_{number}.png", Image.fromarray(image).save)
 
 
-def verify_golden(content: bytes, folder: Path) -> None:
+def verify_golden(file: TFLiteFile, folder: Path) -> None:
     """Check that the model still answers each image in `folder` with the bytes beside it.
 
     Args:
-        content: the .tflite file.
+        file: the network that is ported.
         folder: what `write_golden` wrote.
 
     Raises:
         ExportFailed: a file is missing, or other than what image and model give.
     """
-    for name, expected in _build_vectors(content, _read_images(folder)).items():
+    for name, expected in _build_vectors(file, _read_images(folder)).items():
         received = (folder / name).read_bytes() if (folder / name).exists() else b""
         if received != expected:
             raise ExportFailed(
@@ -94,9 +93,9 @@ def _read_images(folder: Path) -> list[np.ndarray]:
     return images
 
 
-def _build_vectors(content: bytes, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
+def _build_vectors(file: TFLiteFile, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
     """Run the network on `images` and return the files that tell of it, by name."""
-    model = LiteRTModel(content, reference=True)
+    model = Interpreter(file.content, reference=True)
     files: dict[str, bytes] = {}
     vectors = []
     for number, image in enumerate(images):
@@ -109,16 +108,16 @@ def _build_vectors(content: bytes, images: np.ndarray | list[np.ndarray]) -> dic
             vector[side] = {"file": f"{side}_{number}.bin", **_sums(data)}
         vectors.append({**vector, "top_class": int(scores.argmax())})
     description = {
-        "model": _sums(content),
+        "model": _sums(file.content),
         "input": _describe(model.input),
         "output": _describe(model.output),
         "vectors": vectors,
     }
-    return {**files, "golden.json": f"{json.dumps(description, indent=2)}\n".encode()}
+    return {**files, "golden.json": to_json(description).encode()}
 
 
 def _sums(data: bytes) -> dict[str, Any]:
-    return {"bytes": len(data), "crc32": f"0x{zlib.crc32(data):08x}"}
+    return {"bytes": len(data), "crc32": crc32(data)}
 
 
 def _describe(tensor: dict[str, Any]) -> dict[str, Any]:

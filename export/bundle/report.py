@@ -1,24 +1,67 @@
 """What an export found out, as a JSON report and as the table that is printed."""
 
 import contextlib
-import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from export.bundle.directory import MADE_BY
-from export.quantize.search import Findings, Tried
+from export.quantize.calibration_images import CalibrationImages
+from export.quantize.search import Tried
+from export.quantize.stability import Halves
 from export.request import Request
+from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS
-from export.tflite.graph import read_graph
+from export.tflite.latency import Latency
 from export.verify.comparison import Comparison
 from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
+from export.verify.micro import MicroResult
 from pipeline.console.tables import plain_table
 from pipeline.environment import describe_environment
 from pipeline.finished_run import FinishedRun
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How the int8 file was found, and what it does elsewhere.
+
+    Attributes:
+        tried: every strategy that was tried, the chosen one last.
+        halves: how stable the chosen one's calibration is.
+        micro: what TensorFlow Lite Micro made of the file, or why it made nothing.
+    """
+
+    tried: Sequence[Tried]
+    halves: Halves
+    micro: MicroResult | str
+
+    @property
+    def chosen(self) -> Tried:
+        """The strategy whose file is shipped."""
+        return self.tried[-1]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an export found out.
+
+    Attributes:
+        calibration: the calibration split's images.
+        files: TFLite format -> the file.
+        differences: exact format -> largest difference of a score from the Keras network's.
+        comparisons: format -> how it compares with the Keras network on test.
+        int8: of the int8 file, where one was made.
+        latencies: TFLite format -> its speed, on one thread and on all where both were measured.
+    """
+
+    calibration: CalibrationImages
+    files: Mapping[str, TFLiteFile]
+    differences: Mapping[str, float]
+    comparisons: Mapping[str, Comparison]
+    int8: Int8 | None
+    latencies: Mapping[str, Sequence[Latency]]
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
@@ -40,20 +83,22 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "splits": run.splits,
         "files": {name: _describe_file(name, run, found) for name in FORMATS if name in found.files},
         "saved_model": _describe_saved_model(request, run, found),
-        "int8_tried": [describe_tried(tried, request.max_drop) for tried in found.tried],
-        "tensorflow_lite_micro": describe_micro(found),
+        "int8_tried": [
+            describe_tried(tried, request.max_drop) for tried in (found.int8.tried if found.int8 else ())
+        ],
+        "tensorflow_lite_micro": _describe_micro(found.int8),
         "environment": _describe_environment(),
     }
 
 
 def _describe_calibration(found: Findings) -> dict[str, Any]:
     """Of the int8 file that is shipped, else of the calibration split."""
-    calibration = found.tried[-1].rung.calibration if found.tried else found.calibration
+    calibration = found.int8.chosen.strategy.calibration if found.int8 else found.calibration
     return {
         "images": len(calibration.images),
         "fingerprint": calibration.fingerprint,
         "left_out_because_in_test": calibration.left_out,
-        "halves": asdict(found.halves) if found.halves else None,
+        "halves": asdict(found.int8.halves) if found.int8 else None,
     }
 
 
@@ -79,12 +124,10 @@ def _describe_environment() -> dict[str, Any]:
 
 
 def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:
-    content = found.files[name]
-    graph = read_graph(content, run.layers)
     return {
         "file": FORMATS[name].file,
-        "bytes": len(content),
-        "crc32": f"0x{zlib.crc32(content):08x}",
+        "bytes": found.files[name].size,
+        "crc32": found.files[name].crc32,
         "largest_difference": found.differences.get(name),
         "tolerance": FLOAT32_TOLERANCE if name == "float32" else None,
         **describe_comparison(found.comparisons[name], run.class_names),
@@ -92,7 +135,7 @@ def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, An
         "delegate": "XNNPACK",
         "operations": [
             {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
-            for op in graph.operations
+            for op in found.files[name].graph.operations
         ],
     }
 
@@ -124,32 +167,25 @@ def _or_none(share: float) -> float | None:
 
 
 def describe_tried(tried: Tried, max_drop: float) -> dict[str, Any]:
-    """Build the figures of one way to quantise."""
+    """Build the figures of one strategy."""
     return {
-        "what": tried.rung.name,
-        "images": len(tried.rung.calibration.images),
-        "fingerprint": tried.rung.calibration.fingerprint,
-        "ranges": tried.rung.ranges,
-        "layers_in_float32": list(tried.rung.kept_float),
-        "bytes": len(tried.content),
+        "what": tried.strategy.name,
+        "images": len(tried.strategy.calibration.images),
+        "fingerprint": tried.strategy.calibration.fingerprint,
+        "ranges": tried.strategy.ranges,
+        "layers_in_float32": list(tried.strategy.kept_float),
+        "bytes": tried.file.size,
         "latency_ms": tried.latency_ms,
         "passes": tried.comparison.passes(max_drop),
         **describe_comparison(tried.comparison),
     }
 
 
-def describe_micro(found: Findings) -> dict[str, Any] | None:
-    """Build what TensorFlow Lite Micro made of the int8 file."""
-    if found.micro is None:
+def _describe_micro(int8: Int8 | None) -> dict[str, Any] | None:
+    """What TensorFlow Lite Micro made of the int8 file."""
+    if int8 is None:
         return None
-    if isinstance(found.micro, str):
-        return {"skipped": found.micro}
-    return asdict(found.micro)
-
-
-def to_json(report: Mapping[str, Any]) -> str:
-    """Write a report as JSON that any parser takes."""
-    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+    return {"skipped": int8.micro} if isinstance(int8.micro, str) else asdict(int8.micro)
 
 
 FILES_HEADER = ("file", "KiB", "accuracy", "drop, points (95 %)", "agreement", "p50 ms", "arena KiB")
@@ -213,7 +249,7 @@ TRIED_HEADER = ("int8 by", "KiB", "accuracy", "drop, points (95 %)", "p50 ms", "
 
 
 def tried_row(tried: Mapping[str, Any]) -> tuple[str, ...]:
-    """Build one row of the repair ladder, under `TRIED_HEADER`."""
+    """Build one row of the table of strategies, under `TRIED_HEADER`."""
     return (
         tried["what"],
         f"{tried['bytes'] / 1024:,.1f}",
@@ -231,7 +267,7 @@ def drop(comparison: Mapping[str, Any]) -> str:
 
 
 def print_tables(report: Mapping[str, Any], *, with_speed: bool) -> None:
-    """Print the ways to quantise where there were several, the files, and their speeds."""
+    """Print the strategies where several were tried, the files, and their speeds."""
     if len(report["int8_tried"]) > 1:
         rows = [tried_row(tried) for tried in report["int8_tried"]]
         print("\n" + plain_table(TRIED_HEADER, rows))

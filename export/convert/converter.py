@@ -14,6 +14,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import ExportFailed
+from export.tflite.file import TFLiteFile
 from export.tflite.graph import layer_of
 from pipeline.console.quiet_start import hold_back_notices
 
@@ -31,13 +32,13 @@ class Converter:
 
     Args:
         graph: what `write_single_image_graph` wrote.
-        layers: names of the Keras model's layers, to name the culprit where one fails.
+        layers: names of the Keras model's layers and operations.
     """
 
     def __init__(self, graph: Path, layers: Collection[str]) -> None:
-        self._graph, self._layers = graph, layers
+        self._graph, self._layers = graph, tuple(layers)
 
-    def float32(self) -> bytes:
+    def float32(self) -> TFLiteFile:
         """Convert as trained.
 
         Raises:
@@ -45,20 +46,20 @@ class Converter:
         """
         return self._convert(self._converter())
 
-    def float16(self) -> bytes:
+    def float16(self) -> TFLiteFile:
         """Convert with weights in float16, which kernels without it widen to float32."""
         converter = self._converter()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
         return self._convert(converter)
 
-    def dynamic(self) -> bytes:
+    def dynamic(self) -> TFLiteFile:
         """Convert with weights in int8 and activations quantised image by image."""
         converter = self._converter()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return self._convert(converter)
 
-    def int16(self, images: Iterable[np.ndarray]) -> bytes:
+    def int16(self, images: Iterable[np.ndarray]) -> TFLiteFile:
         """Convert with weights in int8 and activations in int16.
 
         Args:
@@ -76,10 +77,10 @@ class Converter:
     def _converter(self) -> tf.lite.TFLiteConverter:
         return tf.lite.TFLiteConverter.from_saved_model(str(self._graph))
 
-    def _convert(self, converter: tf.lite.TFLiteConverter) -> bytes:
+    def _convert(self, converter: tf.lite.TFLiteConverter) -> TFLiteFile:
         with hold_back_notices():
             try:
-                return converter.convert()
+                return TFLiteFile(converter.convert(), self._layers)
             except ConverterError as error:
                 failure = error
         raise ExportFailed(self._explain(failure)) from failure
@@ -97,14 +98,17 @@ class Converter:
 
 
 def quantize_to_int8(
-    float32: bytes, ranges: Mapping[str, Range], input_type: str = "int8", keep_float: Collection[str] = ()
-) -> bytes:
+    float32: TFLiteFile,
+    ranges: Mapping[str, Range],
+    input_type: str = "int8",
+    keep_float: Collection[str] = (),
+) -> TFLiteFile:
     """Quantise weights (one scale a channel) and activations (one scale a tensor) to int8.
 
     Jacob et al. 2018 (arXiv:1712.05877); scales as in TFLite's quantisation specification.
 
     Args:
-        float32: a float32 .tflite file.
+        float32: the network in float32.
         ranges: name of each activation -> its range.
         input_type: int8 or uint8, of the graph's input and output.
         keep_float: names of the output tensors of operations that stay in float32; not that of
@@ -114,19 +118,20 @@ def quantize_to_int8(
         ValueError: `keep_float` or `ranges` names no tensor of the file.
     """
     annotated = _annotate(float32, ranges, keep_float)
-    if input_type == "int8":
-        return _quantize(annotated, whole=True, keep_float=keep_float)
-    with_float_ends = _quantize(annotated, whole=False, keep_float=keep_float)
-    with hold_back_notices():
-        return bytes(modify_model_io_type(with_float_ends, tf.uint8, tf.uint8))
+    content = _quantize(annotated, whole=input_type == "int8", keep_float=keep_float)
+    if input_type == "uint8":
+        with hold_back_notices():
+            content = bytes(modify_model_io_type(content, tf.uint8, tf.uint8))
+    return TFLiteFile(content, float32.layers)
 
 
-def quantize_beside_float(float32: bytes, ranges: Mapping[str, Range]) -> bytes:
+def quantize_beside_float(float32: TFLiteFile, ranges: Mapping[str, Range]) -> TFLiteFile:
     """Quantise to int8, and put beside each operation its float32 twin on the same input.
 
     One output of each pair bears the operation's name in the float graph, the other a new one.
     """
-    return _quantize(_annotate(float32, ranges), whole=True, twins=True)
+    content = _quantize(_annotate(float32, ranges), whole=True, twins=True)
+    return TFLiteFile(content, float32.layers)
 
 
 def _quantize(
@@ -145,9 +150,9 @@ def _quantize(
         )
 
 
-def _annotate(float32: bytes, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> bytes:
+def _annotate(float32: TFLiteFile, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> bytes:
     """Write each activation's range where the quantiser looks for it."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(float32), 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(float32.content), 0))
     names = {tensor.name.decode() for tensor in model.subgraphs[0].tensors}
     if unknown := {*ranges, *keep_float} - names:
         raise ValueError(f"no such tensors: {', '.join(sorted(unknown))}")
@@ -156,6 +161,6 @@ def _annotate(float32: bytes, ranges: Mapping[str, Range], keep_float: Collectio
             tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
             tensor.quantization.min = np.array([observed.low], np.float32)
             tensor.quantization.max = np.array([observed.high], np.float32)
-    builder = flatbuffers.Builder(len(float32))
+    builder = flatbuffers.Builder(float32.size)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -1,14 +1,15 @@
 """How much error the quantisation of each layer adds, worst first."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from export.convert.converter import Range, quantize_beside_float
-from export.tflite.graph import Graph, Operation, read_graph
-from export.tflite.interpreter import LiteRTModel, dequantize
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Graph, Operation
+from export.tflite.interpreter import Interpreter, dequantize
 from pipeline.console.progress import Progress
 
 
@@ -29,9 +30,7 @@ class LayerError:
     signal_to_noise_db: float
 
 
-def rank_layers(
-    float32: bytes, ranges: Mapping[str, Range], images: np.ndarray, layers: Collection[str]
-) -> list[LayerError]:
+def rank_layers(float32: TFLiteFile, ranges: Mapping[str, Range], images: np.ndarray) -> list[LayerError]:
     """Compare each int8 operation with its float twin on the same input, worst first.
 
     So the error of the layers before does not count. The ratio is that of powers, averaged over
@@ -40,16 +39,14 @@ def rank_layers(
         SNR = -10 log10 mean_c (sum (q_c - f_c)^2 / sum f_c^2)
 
     Args:
-        float32: the float32 .tflite file.
+        float32: the network in float32.
         ranges: of its activations.
         images: uint8 [images, height, width, 3].
-        layers: names of the Keras model's layers.
     """
-    tensors = {operation.output.name for operation in read_graph(float32).operations}
-    content = quantize_beside_float(float32, ranges)
-    graph = read_graph(content, layers)
-    pairs = _pairs(graph)
-    model = LiteRTModel(content, keep_tensors=True)
+    tensors = {operation.output.name for operation in float32.graph.operations}
+    both = quantize_beside_float(float32, ranges)
+    pairs = _pairs(both.graph)
+    model = Interpreter(both.content, keep_tensors=True)
     signal = [np.zeros(twin.output.shape[-1]) for _, twin in pairs]
     noise = [np.zeros_like(channels) for channels in signal]
     with Progress(len(images), "comparing layers", "images") as progress:

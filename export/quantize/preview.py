@@ -11,11 +11,12 @@ import numpy as np
 from export.convert.converter import Converter
 from export.convert.network import build_inference_network, write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.strategies import Rung
+from export.quantize.strategies import Strategy
+from export.tflite.file import TFLiteFile
 
 
-def preview_int8(network: keras.Model, images: np.ndarray) -> bytes:
-    """Make the int8 .tflite file that `python -m export` would make of an untrained network.
+def preview_int8(network: keras.Model, images: np.ndarray) -> TFLiteFile:
+    """Make the int8 file that `python -m export` would make of an untrained network.
 
     Its size and latency are those of the trained network's file; its scores mean nothing. Names
     that Keras numbers through a process may make it a few bytes longer or shorter.
@@ -32,7 +33,7 @@ def preview_int8(network: keras.Model, images: np.ndarray) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
         write_single_image_graph(network, Path(scratch))
         float32 = Converter(Path(scratch), layers).float32()
-    plain = Rung(CalibrationImages(images, fingerprint="", left_out=0), input_type="int8")
+    plain = Strategy(CalibrationImages(images, fingerprint="", left_out=0), input_type="int8")
     # Calibration shows its progress, which would tear that of whoever compares many networks.
     with contextlib.redirect_stdout(io.StringIO()):
         return plain.quantize(float32, images)

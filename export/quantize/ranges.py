@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from export.convert.converter import Range
-from export.tflite.graph import Tensor, read_graph
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Tensor
+from export.tflite.interpreter import Interpreter
 from pipeline.console.progress import Progress
 
 BINS = 2048
@@ -29,13 +30,13 @@ class Calibrator:
     """Runs the float network over calibration images and watches its activations.
 
     Args:
-        float32: the float32 .tflite file.
+        float32: the network in float32.
         images: uint8 [images, height, width, 3], real and un-augmented.
     """
 
-    def __init__(self, float32: bytes, images: np.ndarray) -> None:
-        graph = read_graph(float32)
-        self._model = LiteRTModel(float32, keep_tensors=True)
+    def __init__(self, float32: TFLiteFile, images: np.ndarray) -> None:
+        graph = float32.graph
+        self._model = Interpreter(float32.content, keep_tensors=True)
         self._images = images
         self._input = graph.input
         self._activations = [operation.output for operation in graph.operations]

@@ -1,72 +1,54 @@
-"""What an export found out, from which the report and the model card are written."""
+"""The search for an int8 file: one strategy after the other, compared with the Keras network."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from export.quantize.calibration_images import CalibrationImages
-from export.quantize.strategies import Rung
-from export.tflite.latency import Latency
+from export.quantize.strategies import Strategy
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import verify_built_in, verify_integer_only
+from export.tflite.latency import measure_file
+from export.verify.accuracy import KerasAnswers
 from export.verify.comparison import Comparison
-from export.verify.micro import MicroResult
+
+TIMED_IMAGES, TIMED_SECONDS = 20, 0.2
+"""How long each strategy's file is timed, and on how many images."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A way to quantise and how it did.
+    """A strategy and how it did.
 
     Attributes:
-        rung: the way.
-        content: the .tflite file.
+        strategy: how the file was quantised.
+        file: the int8 file.
         comparison: with the Keras network on test.
         latency_ms: median of one image on one thread.
     """
 
-    rung: Rung
-    content: bytes
+    strategy: Strategy
+    file: TFLiteFile
     comparison: Comparison
     latency_ms: float
 
 
-@dataclass(frozen=True)
-class Halves:
-    """How far calibrating on either half of the images leads apart.
+def try_strategies(
+    strategies: Iterable[Strategy], float32: TFLiteFile, keras: KerasAnswers
+) -> Iterator[Tried]:
+    """Quantise by one strategy after the other, each only when it is asked for.
 
-    Attributes:
-        images: in each half.
-        median_scale_change: of the activations' scales, relative.
-        largest_scale_change: relative.
-        largest_layer: the Keras layer it is at.
-        agreement: share of test images on which both answer alike.
-        accuracies: of either on test.
+    Args:
+        strategies: what to try.
+        float32: the network in float32.
+        keras: what the Keras network answers for the test split.
+
+    Raises:
+        ExportFailed: a file computes in floating point where it must not.
     """
-
-    images: tuple[int, int]
-    median_scale_change: float
-    largest_scale_change: float
-    largest_layer: str
-    agreement: float
-    accuracies: tuple[float, float]
-
-
-@dataclass
-class Findings:
-    """What is known so far.
-
-    Attributes:
-        calibration: the calibration split's images.
-        files: TFLite format -> the file's content.
-        differences: exact format -> largest difference of a score from the Keras network's.
-        comparisons: format -> how it compares with the Keras network on test.
-        tried: every way to quantise to int8, the chosen one last.
-        halves: how stable the chosen one's calibration is.
-        micro: what TensorFlow Lite Micro made of the int8 file, or why it made nothing.
-        latencies: TFLite format -> its speed, on one thread and on all where both were measured.
-    """
-
-    calibration: CalibrationImages
-    files: dict[str, bytes] = field(default_factory=dict)
-    differences: dict[str, float] = field(default_factory=dict)
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
-    tried: list[Tried] = field(default_factory=list)
-    halves: Halves | None = None
-    micro: MicroResult | str | None = None
-    latencies: dict[str, list[Latency]] = field(default_factory=dict)
+    for strategy in strategies:
+        file = strategy.quantize(float32, strategy.calibration.images)
+        verify_built_in(file.graph)
+        verify_integer_only(file.graph, strategy.kept_float)
+        comparison = keras.compare_files({"int8": file})["int8"]
+        images = strategy.calibration.images[:TIMED_IMAGES]
+        latency = measure_file(file, images, threads=1, seconds=TIMED_SECONDS)
+        yield Tried(strategy, file, comparison, latency.p50_ms)

@@ -1,6 +1,6 @@
-"""The repair ladder: ways to quantise to int8, from the plain one to the most indulgent."""
+"""Strategies of quantising to int8, from the plain one to the most indulgent."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +10,14 @@ from export.convert.converter import Range, quantize_to_int8
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.layer_error import LayerError, rank_layers
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
-from export.tflite.graph import Graph, read_graph
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Graph
 
 MORE_IMAGES = 4
-"""Times the calibration split that the second rung draws from train as well."""
+"""Times the calibration split that every strategy but the first draws from train as well."""
 
 LAYERS_IN_FLOAT = (1, 2, 4)
-"""How many of the worst layers the last rungs leave in float32."""
+"""How many of the worst layers the last strategies leave in float32."""
 
 RANKED_IMAGES = 100
 """Over so many images the error of each layer is measured, at most."""
@@ -30,7 +31,7 @@ CLIPS = {
 
 
 @dataclass(frozen=True)
-class Rung:
+class Strategy:
     """One way to quantise.
 
     Attributes:
@@ -53,54 +54,51 @@ class Rung:
         name = f"{len(self.calibration.images)} images, {self.ranges}"
         return f"{name}, {' and '.join(self.kept_float)} in float32" if self.kept_float else name
 
-    def find_ranges(self, float32: bytes, images: np.ndarray) -> dict[str, Range]:
-        """Find the range of each activation of a float32 .tflite file."""
+    def find_ranges(self, float32: TFLiteFile, images: np.ndarray) -> dict[str, Range]:
+        """Find the range of each activation."""
         calibrator = Calibrator(float32, images)
         clip = CLIPS[self.ranges]
         return calibrator.clipped(clip) if clip else calibrator.full
 
-    def quantize(self, float32: bytes, images: np.ndarray) -> bytes:
-        """Quantise a float32 .tflite file in this way, by these images, weights aligned."""
+    def quantize(self, float32: TFLiteFile, images: np.ndarray) -> TFLiteFile:
+        """Quantise a float32 file in this way, by these images, weights aligned."""
         ranges = self.find_ranges(float32, images)
         return align_weights(quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors))
 
-    def rank_layers(self, float32: bytes, layers: Collection[str]) -> list[LayerError]:
+    def rank_layers(self, float32: TFLiteFile) -> list[LayerError]:
         """Measure the error that each layer's quantisation adds in this way, worst first."""
         images = self.calibration.images[:RANKED_IMAGES]
-        return rank_layers(float32, self.find_ranges(float32, images), images, layers)
+        return rank_layers(float32, self.find_ranges(float32, images), images)
 
 
-def climb(
-    float32: bytes,
+def list_strategies(
+    float32: TFLiteFile,
     calibration: CalibrationImages,
     draw_more: Callable[[int], CalibrationImages],
-    layers: Collection[str],
     input_type: str,
-) -> Iterator[Rung]:
-    """Yield one rung after the other; whoever judges them stops when one is good enough.
+) -> Iterator[Strategy]:
+    """Yield one strategy after the other, each prepared only when it is asked for.
 
     Args:
-        float32: the float32 .tflite file.
+        float32: the network in float32.
         calibration: the calibration images.
         draw_more: from a number to the calibration images and so many of train.
-        layers: names of the Keras model's layers.
         input_type: int8 or uint8.
     """
-    yield Rung(calibration, input_type)
-    rung = Rung(draw_more(MORE_IMAGES * len(calibration.images)), input_type)
-    yield rung
-    yield replace(rung, ranges="clipped by percentile")
-    rung = replace(rung, ranges="least squared error")
-    yield rung
+    yield Strategy(calibration, input_type)
+    strategy = Strategy(draw_more(MORE_IMAGES * len(calibration.images)), input_type)
+    yield strategy
+    yield replace(strategy, ranges="clipped by percentile")
+    strategy = replace(strategy, ranges="least squared error")
+    yield strategy
     # Quantisation-aware fine-tuning belongs here: it costs training, but no speed on the device.
-    graph = read_graph(float32, layers)
-    worst = rung.rank_layers(float32, layers)
+    worst = strategy.rank_layers(float32)
     for count in LAYERS_IN_FLOAT:
-        tensors, kept = _with_readers(graph, worst[:count])
-        yield replace(rung, kept_float=kept, kept_tensors=tensors)
+        tensors, kept = find_kept(float32.graph, worst[:count])
+        yield replace(strategy, kept_float=kept, kept_tensors=tensors)
 
 
-def _with_readers(graph: Graph, errors: list[LayerError]) -> tuple[frozenset[str], tuple[str, ...]]:
+def find_kept(graph: Graph, errors: Sequence[LayerError]) -> tuple[frozenset[str], tuple[str, ...]]:
     """Find what must stay in float so that the layers' outputs are never quantised.
 
     Returns:

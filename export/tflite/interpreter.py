@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert import interpreter as litert
 
 from pipeline.console.quiet_start import hold_back_notices
 
@@ -20,8 +20,8 @@ def dequantize(levels: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     return (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
-class LiteRTModel:
-    """A network of one input and one output, for batches of one image.
+class Interpreter:
+    """LiteRT, loaded with a network of one input and one output, for batches of one image.
 
     Args:
         content: the .tflite file.
@@ -34,14 +34,14 @@ class LiteRTModel:
     def __init__(
         self, content: bytes, *, threads: int = 1, reference: bool = False, keep_tensors: bool = False
     ) -> None:
-        kernels = OpResolverType.AUTO
+        kernels = litert.OpResolverType.AUTO
         if keep_tensors:
             # A delegate takes many operations as one and shows nothing of what is between.
-            kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         if reference:
-            kernels = OpResolverType.BUILTIN_REF
+            kernels = litert.OpResolverType.BUILTIN_REF
         with hold_back_notices():
-            self._interpreter = Interpreter(
+            self._interpreter = litert.Interpreter(
                 model_content=content,
                 num_threads=threads,
                 experimental_op_resolver_type=kernels,

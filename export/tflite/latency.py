@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert import interpreter as litert
 
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 from pipeline.console.quiet_start import hold_back_notices
 
 WARM_UP_RUNS = 5
@@ -64,11 +65,11 @@ class Latency:
     operations: int
 
 
-def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: float = 1.0) -> Latency:
+def measure_file(file: TFLiteFile, images: np.ndarray, threads: int, seconds: float = 1.0) -> Latency:
     """Measure a .tflite file in a fresh process.
 
     Args:
-        content: the file, a network of one image.
+        file: what to measure.
         images: uint8 [images, height, width, 3], at least one; they take turns.
         threads: to compute with.
         seconds: least time to measure for; longer until there are runs enough, see `ENOUGH`.
@@ -81,7 +82,7 @@ def measure_file(content: bytes, images: np.ndarray, threads: int, seconds: floa
     ):
         # Through a pipe the file would come as copies that raise the peak before it is loaded.
         path = Path(folder, "model.tflite")
-        path.write_bytes(content)
+        path.write_bytes(file.content)
         return process.submit(measure_here, path, images, threads, seconds).result()
 
 
@@ -91,7 +92,7 @@ def measure_here(path: Path, images: np.ndarray, threads: int, seconds: float) -
     memory_before = _peak_memory()
     start = time.perf_counter()
     content = path.read_bytes()
-    model = LiteRTModel(content, threads=threads)
+    model = Interpreter(content, threads=threads)
     model.run(model.encode(images[:1]))
     cold_start = time.perf_counter() - start
     times = time_runs(model.run, (model.encode(image[None]) for image in cycle(images)), seconds)
@@ -138,7 +139,7 @@ def count_delegated(content: bytes) -> tuple[int, int]:
     is XNNPACK.
     """
     with hold_back_notices():
-        interpreter = Interpreter(model_content=content)
+        interpreter = litert.Interpreter(model_content=content)
         interpreter.allocate_tensors()
     nodes = interpreter._get_ops_details()
     operations = [node for node in nodes if node["op_name"] != "DELEGATE"]

@@ -1,60 +1,79 @@
-"""The judge: what the Keras network answers for the whole test split, and who answers alike."""
+"""What the Keras network and its files answer for the test split, image by image."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from export.tflite.interpreter import LiteRTModel
-from export.verify.comparison import Comparison, compare
+from export.tflite.file import TFLiteFile
+from export.verify.comparison import Comparison, paired_comparison
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches
 
-THREADS = os.cpu_count() or 1
+BATCH = 128
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""From uint8 pixels [images, height, width, 3] to float32 scores [images, classes]."""
 
 
-class Judge:
-    """Compares TFLite files with the Keras network on the same images.
+def predict_all(
+    networks: Mapping[str, Predict], batches: Iterable[np.ndarray], progress: Progress
+) -> dict[str, np.ndarray]:
+    """Let every network answer for the same images, each batch being made only once.
 
     Args:
-        network: the Keras network, pixels to scores.
-        test: the images.
+        networks: name -> who answers.
+        batches: uint8 [batch, height, width, 3] each.
+        progress: counts each image once for every network.
+
+    Returns:
+        Name -> scores of the images of all batches, float32 [images, classes].
+    """
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    for images in batches:
+        for name, predict in networks.items():
+            scores[name].append(predict(images))
+            progress.update(len(images), name)
+    return {name: np.concatenate(parts) for name, parts in scores.items()}
+
+
+def predict_split(networks: Mapping[str, Predict], examples: Examples) -> dict[str, np.ndarray]:
+    """Let every network answer for the images of a split, in its order; see `predict_all`."""
+    batches = build_evaluation_batches(examples, global_batch_size=BATCH)
+    images = (images for images, _, _ in batches.as_numpy_iterator())
+    with Progress(len(networks) * len(examples), f"testing {', '.join(networks)}", "images") as progress:
+        return predict_all(networks, images, progress)
+
+
+@dataclass(frozen=True)
+class KerasAnswers:
+    """What the Keras network answers for the test split, which files are compared with.
 
     Attributes:
-        images: how many there are.
+        test: the images.
+        scores: float32 [images, classes].
     """
 
-    def __init__(self, network: keras.Model, test: Examples) -> None:
-        self._batches = build_evaluation_batches(test, global_batch_size=128)
-        self.images = len(test)
-        self._labels = test.source.labels[test.rows]
-        self._expected = self._run({"keras": network.predict_on_batch}, "testing Keras")["keras"]
+    test: Examples
+    scores: np.ndarray
 
     @property
-    def float_accuracy(self) -> float:
-        """Accuracy of the Keras network, in [0, 1]."""
-        return self.compare(self._expected).accuracy
+    def accuracy(self) -> float:
+        """Share of right answers, in [0, 1]."""
+        return self._compare(self.scores).accuracy
 
-    def scores(self, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-        """Let every file answer for every image: name -> float32 [images, classes]."""
+    def compare_files(self, files: Mapping[str, TFLiteFile]) -> dict[str, Comparison]:
+        """Let every file answer for every image, and compare it with the Keras network."""
         if not files:
             return {}
-        models = {name: LiteRTModel(content, threads=THREADS) for name, content in files.items()}
-        label = f"testing {', '.join(files)}"
-        return self._run({name: model.predict for name, model in models.items()}, label)
+        scores = predict_split({name: file.predict for name, file in files.items()}, self.test)
+        return {name: self._compare(of_file) for name, of_file in scores.items()}
 
-    def compare(self, scores: np.ndarray) -> Comparison:
-        """Compare scores for every image with the Keras network's."""
-        return compare(self._labels, self._expected, scores)
+    def _compare(self, scores: np.ndarray) -> Comparison:
+        return paired_comparison(self.test.source.labels[self.test.rows], self.scores, scores)
 
-    def _run(
-        self, networks: Mapping[str, Callable[[np.ndarray], np.ndarray]], label: str
-    ) -> dict[str, np.ndarray]:
-        scores: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-        with Progress(self.images, label, "images") as progress:
-            for images, _, _ in self._batches.as_numpy_iterator():
-                for name, predict in networks.items():
-                    scores[name].append(predict(images))
-                progress.update(len(images))
-        return {name: np.concatenate(parts) for name, parts in scores.items()}
+
+def answer_with_keras(network: keras.Model, test: Examples) -> KerasAnswers:
+    """Let the Keras network, pixels to scores, answer for the test split."""
+    return KerasAnswers(test, predict_split({"Keras": network.predict_on_batch}, test)["Keras"])

@@ -57,8 +57,8 @@ class Comparison:
         return self.drop <= max_drop
 
 
-def compare(labels: np.ndarray, float_scores: np.ndarray, scores: np.ndarray) -> Comparison:
-    """Compare the answers of two networks.
+def paired_comparison(labels: np.ndarray, float_scores: np.ndarray, scores: np.ndarray) -> Comparison:
+    """Compare the answers of two networks to the same images.
 
     Args:
         labels: int [images].

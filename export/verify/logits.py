@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from export.errors import ExportFailed
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
 from pipeline.files import write_whole
 
 SAVED_MODEL_TOLERANCE = 1e-5
@@ -114,11 +114,11 @@ def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, wor
     )
 
 
-def verify_float32(content: bytes, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:
+def verify_float32(file: TFLiteFile, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:
     """Check the float32 .tflite file in LiteRT; return the largest difference.
 
     Args:
-        content: the file.
+        file: the network in float32.
         images: uint8 [images, height, width, 3].
         expected: float32 [images, classes], of the float network.
         worst_input: as for `verify_close`.
@@ -126,5 +126,4 @@ def verify_float32(content: bytes, images: np.ndarray, expected: np.ndarray, wor
     Raises:
         ExportFailed: other scores.
     """
-    received = LiteRTModel(content).predict(images)
-    return verify_close("float32", images, expected, received, FLOAT32_TOLERANCE, worst_input)
+    return verify_close("float32", images, expected, file.predict(images), FLOAT32_TOLERANCE, worst_input)

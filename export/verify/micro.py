@@ -16,7 +16,8 @@ from typing import IO, Any
 import numpy as np
 
 from export.errors import ExportFailed
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 from pipeline.console.progress import Progress
 
 ARENA_ALIGNMENT = 16
@@ -47,14 +48,14 @@ class MicroResult:
     activation_bytes: int
 
 
-def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
+def verify_on_micro(file: TFLiteFile, images: np.ndarray) -> MicroResult | str:
     """Compare TensorFlow Lite Micro with LiteRT's reference kernels, which its own stem from.
 
     Both compute int8 and float32 convolutions, additions, means and softmax to the same bits.
     FULLY_CONNECTED of integers and SOFTMAX of int16 they round differently, by one level.
 
     Args:
-        content: a .tflite file.
+        file: what to run.
         images: uint8 [images, height, width, 3].
 
     Returns:
@@ -69,10 +70,10 @@ def verify_on_micro(content: bytes, images: np.ndarray) -> MicroResult | str:
     end_at_once = signal.signal, (signal.SIGINT, signal.SIG_DFL)
     with ProcessPoolExecutor(1, get_context("spawn"), *end_at_once) as child:
         try:
-            arena = child.submit(_measure_arena, content).result()
+            arena = child.submit(_measure_arena, file.content).result()
             if isinstance(arena, str):
                 return arena
-            _verify_equal(*_run_both(child, content, arena[0], images))
+            _verify_equal(*_run_both(child, file.content, arena[0], images))
         except ImportError as error:
             return f"the package tflite_micro cannot be loaded: {error}"
         except BrokenProcessPool:
@@ -84,7 +85,7 @@ def _run_both(
     child: ProcessPoolExecutor, content: bytes, arena_bytes: int, images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [images, classes], as stored, of TensorFlow Lite Micro and of LiteRT."""
-    reference = LiteRTModel(content, reference=True)
+    reference = Interpreter(content, reference=True)
     scores, expected = [], []
     with Progress(len(images), "running TensorFlow Lite Micro", "images") as progress:
         for start in range(0, len(images), CHUNK):
