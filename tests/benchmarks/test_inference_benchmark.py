@@ -20,8 +20,8 @@ from benchmarks.inference_contenders import (
     write_onnx_files,
     write_our_files,
 )
-from export.tflite.graph import read_graph, verify_integer_only
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import verify_integer_only
 
 WIDTH, SIZE = 2, 16
 needs_torch = pytest.mark.skipif(not measure.find_spec("torch"), reason="PyTorch is the peer")
@@ -94,10 +94,10 @@ def test_images_are_the_same_for_all_in_either_order():
 
 def test_our_files_are_one_network(ours, network):
     expected = network.predict(images(SIZE).astype(np.float32), verbose=0)
-    float32 = LiteRTModel((ours / "float32.tflite").read_bytes()).predict(images(SIZE))
+    float32 = TFLiteFile((ours / "float32.tflite").read_bytes()).predict(images(SIZE))
     # Both in float32, in another order of summation.
     np.testing.assert_allclose(float32, expected, rtol=1e-4, atol=1e-4)
-    verify_integer_only(read_graph((ours / "int8.tflite").read_bytes()))
+    verify_integer_only(TFLiteFile((ours / "int8.tflite").read_bytes()).graph)
 
 
 @needs_torch

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import networks
 from benchmarks.networks import Cost, networks_for, print_networks, write_int8
-from export.tflite.graph import read_graph
+from export.tflite.file import TFLiteFile
 from pipeline.config.architectures import ARCHITECTURES
 
 
@@ -37,9 +37,9 @@ def test_a_network_costs_what_its_layers_do(tmp_path):
     assert cost.parameters == first + second + hidden + head + 32 + 64 + 512 + 7
     # Both convolutions keep the size; a pool halves it after each.
     assert cost.multiply_adds == 16 * 16 * first + 8 * 8 * second + hidden + head
-    content = file.read_bytes()
-    assert cost.int8_bytes == len(content)
-    graph = read_graph(content)
+    int8 = TFLiteFile(file.read_bytes())
+    assert cost.int8_bytes == int8.size
+    graph = int8.graph
     assert (graph.input.shape, graph.output.shape) == ((1, 16, 16, 3), (1, 7))
     assert graph.output.dtype == "int8"
 

@@ -14,6 +14,7 @@ from keras import layers
 from export.bundle.directory import BundleDirectory
 from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
+from export.tflite.file import TFLiteFile
 from tests.commands import Outcome, run_command
 
 
@@ -65,11 +66,11 @@ def export() -> Callable[..., Outcome]:
 def untimed(monkeypatch) -> None:
     """Leave out the measuring of speed: its processes take longer than a small conversion."""
     from export import export as exporter
-    from export.quantize import stability as int8
+    from export.quantize import search
     from export.tflite.latency import Latency
 
     latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
-    for module in (exporter, int8):
+    for module in (exporter, search):
         monkeypatch.setattr(module, "measure_file", lambda *_, **__: latency)
 
 
@@ -82,7 +83,7 @@ def without_micro(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def digits_float32(digits_run, converter_of) -> bytes:
+def digits_float32(digits_run, converter_of) -> TFLiteFile:
     """The finished run as a float32 .tflite file."""
     network = keras.saving.load_model(digits_run / "model.keras", compile=False)
     return converter_of(network).float32()

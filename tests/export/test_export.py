@@ -28,7 +28,7 @@ TFLITE = {
 }
 
 LENIENT = ("--max-drop", "2")
-"""Of 270 images, so that another processor's rounding does not fail the gate by one or two."""
+"""Of 270 images, so that another processor's rounding does not fail the comparison by one or two."""
 
 ASK_SAVED_MODEL = """
 import sys

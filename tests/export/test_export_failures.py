@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from export import export as exporter
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from pipeline import finished_run
 from pipeline.config.config import Config, load_values
@@ -88,14 +88,14 @@ def test_a_loud_channel_fails_int8_and_repair_mends_it(export, own_run, contents
     assert outcome.code == 0, outcome.error
     assert not failed.exists()
     tried = json.loads((earlier / "report.json").read_text())["int8_tried"]
-    assert [rung["passes"] for rung in tried] == [False] * (len(tried) - 1) + [True]
+    assert [each["passes"] for each in tried] == [False] * (len(tried) - 1) + [True]
     assert "stage2_block1_conv1" in tried[-1]["layers_in_float32"]
-    assert not any(rung["layers_in_float32"] for rung in tried[:4])
+    assert not any(each["layers_in_float32"] for each in tried[:4])
     card = (earlier / "model_card.md").read_text()
-    for rung in tried:
-        row = next(line for line in card.splitlines() if line.startswith(f"| {rung['what']} |"))
-        assert f"{rung['accuracy']:.2%}" in row
-        assert row.endswith("| passes |" if rung["passes"] else "| costs too much |")
+    for each in tried:
+        row = next(line for line in card.splitlines() if line.startswith(f"| {each['what']} |"))
+        assert f"{each['accuracy']:.2%}" in row
+        assert row.endswith("| passes |" if each["passes"] else "| costs too much |")
 
 
 def test_an_operation_that_tflite_lacks_is_named(export, own_run):
@@ -200,11 +200,11 @@ def test_a_file_that_answers_otherwise_is_caught(name, writes, export, own_run, 
 def test_a_micro_that_answers_otherwise_is_caught(export, own_run, monkeypatch):
     pytest.importorskip("tflite_micro", reason="the package tflite_micro is not installed")
 
-    class ShownTheNegative(LiteRTModel):
+    class ShownTheNegative(Interpreter):
         def run(self, encoded: np.ndarray) -> np.ndarray:
             return super().run(~encoded)
 
-    monkeypatch.setattr(micro, "LiteRTModel", ShownTheNegative)
+    monkeypatch.setattr(micro, "Interpreter", ShownTheNegative)
     outcome = export(own_run, "--formats", "int8", "--max-drop", "2")
     assert outcome.code == 1
     assert "TensorFlow Lite Micro must equal LiteRT" in outcome.error
@@ -213,12 +213,12 @@ def test_a_micro_that_answers_otherwise_is_caught(export, own_run, monkeypatch):
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_export_leaves_nothing(ending, export, own_run, contents, monkeypatch):
-    def interrupted(self: exporter.Exporter) -> None:
-        (self.folder / "half").write_text("half")
+    def interrupted(network: keras.Model, formats: object, images: np.ndarray, folder: Path) -> None:
+        (folder / "half").write_text("half")
         os.kill(os.getpid(), ending)
 
     before = contents(own_run)
-    monkeypatch.setattr(exporter.Exporter, "convert", interrupted)
+    monkeypatch.setattr(exporter, "convert", interrupted)
     # Not to end all tests where the command does not take the signal.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     outcome = export(own_run)

@@ -22,9 +22,10 @@ from export.convert.network import (
     write_single_image_graph,
 )
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.strategies import Rung
-from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
-from export.tflite.interpreter import LiteRTModel
+from export.quantize.strategies import Strategy
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import verify_built_in, verify_integer_only
+from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from pipeline.config.architectures import ARCHITECTURES
 from pipeline.config.presets import preset
@@ -89,7 +90,7 @@ class Exported:
         layers: names of the network's layers and operations.
         images: uint8 [images, size, size, 3].
         expected: the Keras network's scores of them.
-        content: the file.
+        file: in int8.
     """
 
     losses: list[float]
@@ -97,7 +98,7 @@ class Exported:
     layers: list[str]
     images: np.ndarray
     expected: np.ndarray
-    content: bytes
+    file: TFLiteFile
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +143,9 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
     names = [operation.name for operation in network.operations]
     write_single_image_graph(network, graph)
     images = real_images(run)
-    rung = Rung(CalibrationImages(images, "", 0), "int8")
-    content = rung.quantize(Converter(graph, names).float32(), images)
-    return Exported(losses, unmoved, names, images, network.predict_on_batch(images), content)
+    strategy = Strategy(CalibrationImages(images, "", 0), "int8")
+    file = strategy.quantize(Converter(graph, names).float32(), images)
+    return Exported(losses, unmoved, names, images, network.predict_on_batch(images), file)
 
 
 def train(run: TrainingRun) -> list[float]:
@@ -175,7 +176,7 @@ def test_it_learns_with_all_its_weights(exported):
 
 
 def test_its_file_has_integers_and_built_in_operations_only(exported):
-    graph = read_graph(exported.content, exported.layers)
+    graph = exported.file.graph
     verify_built_in(graph)
     verify_integer_only(graph)
     assert (graph.input.dtype, graph.output.dtype) == ("int8", "int8")
@@ -191,10 +192,10 @@ def test_its_file_gives_the_scores_of_keras_up_to_rounding(exported):
     would be off by sqrt(2 n / 12) of their own steps. Twice that, as ranges differ in what they are
     for: rare values widen some.
     """
-    model = LiteRTModel(exported.content)
+    model = Interpreter(exported.file.content)
     scores = model.predict(exported.images)
     step, _ = model.output["quantization"]
-    weighted = sum(op.multiply_adds > 0 for op in read_graph(exported.content).operations)
+    weighted = sum(op.multiply_adds > 0 for op in exported.file.graph.operations)
     error = np.sqrt(np.mean((scores - exported.expected) ** 2)) / step
     assert error < 2 * np.sqrt(2 * weighted / 12)
     # Scores that stand for something spread over many steps; few images then lie so near to
@@ -206,7 +207,7 @@ def test_its_file_gives_the_scores_of_keras_up_to_rounding(exported):
 @needs_micro
 @pytest.mark.parametrize("exported", MICRO, indirect=True)
 def test_a_microcontroller_computes_the_same_bits(exported):
-    result = micro.verify_on_micro(exported.content, exported.images)
+    result = micro.verify_on_micro(exported.file, exported.images)
     assert isinstance(result, micro.MicroResult), result
 
 
@@ -214,11 +215,11 @@ def test_a_microcontroller_computes_the_same_bits(exported):
 @pytest.mark.parametrize("exported", ["mlp"], indirect=True)
 def test_an_arena_too_small_says_nothing_against_the_file(exported):
     """Of 6,144 to 6,224 bytes TensorFlow Lite Micro ends the process that it loads this file in."""
-    least = micro.verify_on_micro(exported.content, exported.images[:1]).arena_bytes
+    least = micro.verify_on_micro(exported.file, exported.images[:1]).arena_bytes
     smaller = range(least - 32 * micro.ARENA_ALIGNMENT, least, micro.ARENA_ALIGNMENT)
     with ProcessPoolExecutor(1, get_context("spawn")) as child:
-        assert not any(child.map(micro._fits, repeat(exported.content), smaller))
-        assert child.submit(micro._fits, exported.content, least).result()
+        assert not any(child.map(micro._fits, repeat(exported.file.content), smaller))
+        assert child.submit(micro._fits, exported.file.content, least).result()
 
 
 def test_a_norm_that_nothing_folds_becomes_a_convolution():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from export.tflite.file import TFLiteFile
 from pipeline.config.config import Config
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground, prepare_ground
@@ -46,10 +47,10 @@ def measured(monkeypatch) -> list[SimpleNamespace]:
 
     def preview(network, images):
         calls.append(SimpleNamespace(network=network, images=images))
-        return bytes(BYTES)
+        return TFLiteFile(bytes(BYTES))
 
-    def measure(content, images, threads):
-        assert len(content) == BYTES
+    def measure(file, images, threads):
+        assert file.size == BYTES
         calls[-1].timed = images, threads
         # Each measurement of a real clock gives another figure.
         return SimpleNamespace(p50_ms=LATENCY + len(calls) - 1)

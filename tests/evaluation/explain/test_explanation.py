@@ -12,6 +12,7 @@ from evaluation.explain.gradcam import overlay
 from evaluation.networks.deployed import DeployedFile
 from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
+from export.tflite.file import TFLiteFile
 
 RED, BLUE = 0, 1
 
@@ -39,7 +40,7 @@ def network() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def swapped(network, tmp_path_factory) -> bytes:
+def swapped(network, tmp_path_factory) -> TFLiteFile:
     """A file in which class 0 is blue and class 1 red, so that it can be told from Keras."""
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())

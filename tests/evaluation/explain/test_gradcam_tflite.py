@@ -12,7 +12,8 @@ from evaluation.explain.gradcam_tflite import TFLiteGradCAM
 from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.strategies import Rung
+from export.quantize.strategies import Strategy
+from export.tflite.file import TFLiteFile
 from tests.evaluation.explain.two_blocks import build_two_blocks
 
 
@@ -53,7 +54,7 @@ def converter(network, tmp_path_factory) -> Converter:
 
 
 @pytest.fixture(scope="module")
-def float32(converter) -> bytes:
+def float32(converter) -> TFLiteFile:
     return converter.float32()
 
 
@@ -73,8 +74,8 @@ def test_float16_file_gives_nearly_the_maps_of_keras(converter, classes, expecte
 @pytest.mark.parametrize("input_type", ["int8", "uint8"])
 def test_int8_file_gives_similar_maps(float32, classes, expected, input_type):
     images = _images(32, seed=1)
-    rung = Rung(CalibrationImages(images, fingerprint="", left_out=0), input_type)
-    found = TFLiteGradCAM(rung.quantize(float32, images)).maps(IMAGES, classes)
+    strategy = Strategy(CalibrationImages(images, fingerprint="", left_out=0), input_type)
+    found = TFLiteGradCAM(strategy.quantize(float32, images)).maps(IMAGES, classes)
     similar = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(expected, found, strict=True)]
     # A level of 1 / 255 of the range in each of five tensors in a row, where the head's weights
     # let feature maps cancel; seen: 0.9975.

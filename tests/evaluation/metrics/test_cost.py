@@ -1,6 +1,5 @@
 """What a run's network costs: figures by formula, sizes of files, and the int8 file's stand-in."""
 
-import math
 from types import SimpleNamespace
 
 import keras
@@ -11,13 +10,13 @@ from keras import layers
 from evaluation.metrics import cost
 from evaluation.metrics.cost import measure_cost
 from evaluation.networks.deployed import DeployedFile
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
 from tests.evaluation.made_up import build_data, build_run, images_of
 
-INT8 = DeployedFile("int8", "model_int8.tflite", b"." * 300, "logits")
-FLOAT32 = DeployedFile("float32", "model_float32.tflite", b"." * 900, "logits")
+INT8 = DeployedFile("int8", "model_int8.tflite", TFLiteFile(b"." * 300), "logits")
+FLOAT32 = DeployedFile("float32", "model_float32.tflite", TFLiteFile(b"." * 900), "logits")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,8 @@ def timed(monkeypatch) -> list[SimpleNamespace]:
     """What would have been timed; the first takes 1 ms, the second 2 ms and so on."""
     measured = []
 
-    def measure(content, images, threads, seconds):
-        measured.append(SimpleNamespace(content=content, images=images, threads=threads))
+    def measure(file, images, threads, seconds):
+        measured.append(SimpleNamespace(file=file, images=images, threads=threads))
         return SimpleNamespace(p50_ms=float(len(measured)))
 
     monkeypatch.setattr(cost, "measure_file", measure)
@@ -91,7 +90,7 @@ def test_files_have_their_bytes_and_their_time(run, timed):
             "preview": False,
         },
     ]
-    assert [each.content for each in timed] == [FLOAT32.content, INT8.content]
+    assert [each.file for each in timed] == [FLOAT32.tflite, INT8.tflite]
     assert {each.threads for each in timed} == {1}
     # The first of train, not of the table.
     for each in timed:
@@ -104,12 +103,10 @@ def test_where_int8_was_not_exported_a_preview_stands_in(run, network, timed):
     assert [each["network"] for each in described["files"]] == ["keras", "float32", "int8"]
     assert (keras_file["preview"], float32["preview"], int8["preview"]) == (False, False, True)
     assert (int8["file"], int8["latency_p50_ms"]) == ("model_int8.tflite", 2.0)
-    content = timed[1].content
-    assert int8["bytes"] == len(content)
-    model = LiteRTModel(content)
-    assert model.input["dtype"] == model.output["dtype"] == np.int8
-    assert math.prod(model.input["shape"]) == 8 * 8 * 3
-    assert math.prod(model.output["shape"]) == 3
+    assert int8["bytes"] == timed[1].file.size
+    graph = timed[1].file.graph
+    assert graph.input.dtype == graph.output.dtype == "int8"
+    assert (graph.input.shape, graph.output.shape) == ((1, 8, 8, 3), (1, 3))
 
 
 def test_a_run_that_was_not_exported_at_all(run, timed):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.networks.deployed import DeployedFile, choose, load_deployed
+from export.tflite.file import TFLiteFile
 from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun
 from tests.evaluation.made_up import build_data, build_run
@@ -44,8 +45,8 @@ def refusal(run: FinishedRun, formats: tuple[str, ...] | None = None) -> str:
 def test_every_file_is_loaded_whole(run):
     put_bundle(run, output="probabilities")
     assert load_deployed(run, None) == [
-        DeployedFile("float32", "model_float32.tflite", b"thirty-two", "probabilities", 2.0),
-        DeployedFile("int8", "model_int8.tflite", b"eight", "probabilities", 2.0),
+        DeployedFile("float32", "model_float32.tflite", TFLiteFile(b"thirty-two"), "probabilities", 2.0),
+        DeployedFile("int8", "model_int8.tflite", TFLiteFile(b"eight"), "probabilities", 2.0),
     ]
 
 
@@ -53,7 +54,7 @@ def test_only_what_is_asked_for_is_loaded_in_that_order(run):
     folder = put_bundle(run)
     assert [file.name for file in load_deployed(run, ("int8", "float32"))] == ["int8", "float32"]
     (folder / "model_float32.tflite").unlink()
-    assert [file.content for file in load_deployed(run, ("int8",))] == [b"eight"]
+    assert [file.tflite.content for file in load_deployed(run, ("int8",))] == [b"eight"]
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["no folder", "folder without report"])
@@ -88,7 +89,7 @@ def test_a_checksum_that_begins_with_a_zero(run, monkeypatch):
     content = next(b"%d" % i for i in range(1000) if zlib.crc32(b"%d" % i) < 2**24)
     monkeypatch.setitem(CONTENTS, "int8", content)
     put_bundle(run)
-    assert load_deployed(run, ("int8",))[0].content == content
+    assert load_deployed(run, ("int8",))[0].tflite.content == content
 
 
 def test_a_file_that_is_gone(run):
@@ -130,7 +131,7 @@ def test_a_damaged_report(run, text):
 
 
 def named(**sizes: int) -> list[DeployedFile]:
-    return [DeployedFile(name, "", b"." * size, "logits") for name, size in sizes.items()]
+    return [DeployedFile(name, "", TFLiteFile(b"." * size), "logits") for name, size in sizes.items()]
 
 
 @pytest.mark.parametrize(

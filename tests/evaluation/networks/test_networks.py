@@ -13,7 +13,8 @@ from evaluation.networks.networks import Network, answer, deployed_network, kera
 from export.convert.converter import Converter
 from export.convert.network import build_inference_network, write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.strategies import Rung
+from export.quantize.strategies import Strategy
+from export.tflite.file import TFLiteFile
 from pipeline.console.progress import Progress
 from tests.evaluation.made_up import images_of, table_network
 
@@ -33,7 +34,7 @@ def network() -> keras.Model:
     return keras.Model(pixels, head(layers.GlobalAveragePooling2D(name="pool")(pixels)))
 
 
-def convert(network: keras.Model, output: str, folder: Path) -> bytes:
+def convert(network: keras.Model, output: str, folder: Path) -> TFLiteFile:
     network = build_inference_network(network, output)
     write_single_image_graph(network, folder)
     return Converter(folder, [layer.name for layer in network.layers]).float32()
@@ -46,13 +47,13 @@ def files(network, tmp_path_factory) -> dict[tuple[str, str], bytes]:
     for output in ("logits", "probabilities"):
         made[output, "float32"] = convert(network, output, tmp_path_factory.mktemp("graph"))
         for kind in ("int8", "uint8"):
-            rung = Rung(CalibrationImages(IMAGES, "", 0), kind)
-            made[output, kind] = rung.quantize(made[output, "float32"], IMAGES)
+            strategy = Strategy(CalibrationImages(IMAGES, "", 0), kind)
+            made[output, kind] = strategy.quantize(made[output, "float32"], IMAGES)
     return made
 
 
-def predict_deployed(content: bytes, output: str, images: np.ndarray) -> np.ndarray:
-    return deployed_network(DeployedFile("some", "some.tflite", content, output)).predict(images)
+def predict_deployed(file: TFLiteFile, output: str, images: np.ndarray) -> np.ndarray:
+    return deployed_network(DeployedFile("some", "some.tflite", file, output)).predict(images)
 
 
 def test_answers_are_in_the_order_of_the_table_and_each_batch_is_made_once():

@@ -1,5 +1,6 @@
 """What an export found, its report, and the folder and images of a failure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,11 +11,13 @@ from matplotlib.figure import Figure
 
 from export.bundle import failure, plots
 from export.bundle.failure import write_failure
-from export.bundle.report import build_report, describe_tried
+from export.bundle.report import Findings, Int8, build_report, describe_tried
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.search import Findings, Halves, Tried
-from export.quantize.strategies import Rung
+from export.quantize.search import Tried
+from export.quantize.stability import Halves
+from export.quantize.strategies import Strategy
 from export.request import parse_export_request
+from export.tflite.file import TFLiteFile
 from export.verify.micro import MicroResult
 from pipeline.config.presets import preset
 from pipeline.data.prepare import PreparedData
@@ -41,21 +44,21 @@ def run(tmp_path_factory) -> FinishedRun:
 
 
 @pytest.fixture(scope="session")
-def float32(run, converter_of) -> bytes:
+def float32(run, converter_of) -> TFLiteFile:
     return converter_of(run.network).float32()
 
 
 @pytest.fixture
 def found(float32) -> Findings:
     """Of two files, of which int8 is the smaller; what is in them is all the same here."""
-    files = {"float32": float32 + bytes(2048), "int8": float32}
+    files = {"float32": replace(float32, content=float32.content + bytes(2048)), "int8": float32}
     split, more = (
         CalibrationImages(np.zeros((count, 8, 8, 3), np.uint8), letter * 64, 2)
         for count, letter in ((10, "e"), (40, "f"))
     )
-    kept = Rung(more, "int8", "least squared error", ("conv1", "pool"))
+    kept = Strategy(more, "int8", "least squared error", ("conv1", "pool"))
     tried = [
-        Tried(Rung(split, "int8"), float32, comparison(), 0.5),
+        Tried(Strategy(split, "int8"), float32, comparison(), 0.5),
         Tried(kept, float32, comparison(KERAS), 0.75),
     ]
     return Findings(
@@ -63,9 +66,9 @@ def found(float32) -> Findings:
         files=files,
         differences={"saved_model": 1e-6, "float32": 2e-6},
         comparisons={"float32": comparison(KERAS), "int8": comparison()},
-        tried=tried,
-        halves=Halves((20, 20), 0.0123, 0.0456, "conv1", 0.875, (0.8, 0.7)),
-        micro=MicroResult(40, 10240, 1024),
+        int8=Int8(
+            tried, Halves((20, 20), 0.0123, 0.0456, "conv1", 0.875, (0.8, 0.7)), MicroResult(40, 10240, 1024)
+        ),
         latencies={"float32": [latency(0.5), latency(0.25, 2)], "int8": [latency(0.125)]},
     )
 
@@ -95,5 +98,5 @@ def figures(monkeypatch) -> list:
 def failed(found, tmp_path) -> Path:
     folder = tmp_path / "run" / "export-failed"
     folder.mkdir(parents=True)
-    write_failure(folder, [describe_tried(tried, 0.5) for tried in found.tried], ERRORS)
+    write_failure(folder, [describe_tried(tried, 0.5) for tried in found.int8.tried], ERRORS)
     return folder

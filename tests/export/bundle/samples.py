@@ -7,7 +7,7 @@ import numpy as np
 
 from export.quantize.layer_error import LayerError
 from export.tflite.latency import Latency
-from export.verify.comparison import compare
+from export.verify.comparison import paired_comparison
 
 NAMES = ("cat", "dog", "owl", "yak")
 
@@ -19,7 +19,7 @@ CONVERTED = np.array([0, 0, 1, 1, 1, 1, 1, 2, 2, 2])
 
 
 def comparison(converted: np.ndarray = CONVERTED):
-    return compare(LABELS, np.eye(4)[KERAS], np.eye(4)[converted])
+    return paired_comparison(LABELS, np.eye(4)[KERAS], np.eye(4)[converted])
 
 
 def latency(p50_ms: float, threads: int = 1) -> Latency:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,10 +68,11 @@ def tensor(shape, scale, zero_point):
     return Tensor(0, "", shape, "int8", np.array([scale]), np.array([zero_point]), False)
 
 
-def graph_of(*names: str, custom=False):
+def file_of(*names: str, custom=False):
+    """CONTENT, as if it held these operations."""
     pixels, scores = tensor((1, 8, 6, 3), 1.0, -128), tensor((1, 10), np.float32(1 / 300), 7)
     operations = [Operation(name, custom, "head", (pixels,), scores, 0) for name in names]
-    return Graph(tuple(operations), pixels, scores)
+    return SimpleNamespace(content=CONTENT, size=len(CONTENT), graph=Graph(tuple(operations), pixels, scores))
 
 
 def run(folder):
@@ -101,7 +103,7 @@ def run(folder):
 
 def test_the_compiled_source_holds_the_file_its_constants_and_its_operations(tmp_path):
     names = ["CONV_2D", "PAD", "CONV_2D", "ADD", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"]
-    write_c_source(CONTENT, graph_of(*names), 1600, tmp_path)
+    write_c_source(file_of(*names), 1600, tmp_path)
     content, lines = run(tmp_path)
     assert content == CONTENT
     *registered, alignment, pixels, scores = lines
@@ -119,25 +121,25 @@ def test_the_compiled_source_holds_the_file_its_constants_and_its_operations(tmp
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_operation_is_registered_by_its_own_method(tmp_path, name):
-    write_c_source(CONTENT, graph_of(name), None, tmp_path)
+    write_c_source(file_of(name), None, tmp_path)
     header = (tmp_path / "model_int8.h").read_text()
     assert re.findall(r"resolver\.(\w+)\(\)", header) == [METHODS[name]]
 
 
 def test_the_array_is_aligned_by_declaration_and_not_by_luck(tmp_path):
-    write_c_source(CONTENT, graph_of("ADD"), None, tmp_path)
+    write_c_source(file_of("ADD"), None, tmp_path)
     assert "alignas(16) const unsigned char model_int8[" in (tmp_path / "model_int8.cc").read_text()
 
 
 def test_an_arena_that_was_not_measured_is_no_constant(tmp_path):
-    write_c_source(CONTENT, graph_of("ADD"), None, tmp_path)
+    write_c_source(file_of("ADD"), None, tmp_path)
     header = (tmp_path / "model_int8.h").read_text()
     assert "constexpr int kModelInt8ArenaBytes" not in header
     assert "not measured" in header
 
 
 def test_another_name_names_files_array_and_constants(tmp_path):
-    write_c_source(CONTENT, graph_of("ADD"), 1600, tmp_path, "model_int16")
+    write_c_source(file_of("ADD"), 1600, tmp_path, "model_int16")
     assert {path.name for path in tmp_path.iterdir()} == {"model_int16.h", "model_int16.cc"}
     for path in tmp_path.iterdir():
         assert not re.search("model_?int8", path.read_text().lower())
@@ -146,5 +148,5 @@ def test_another_name_names_files_array_and_constants(tmp_path):
 @pytest.mark.parametrize(("name", "custom"), [("TOPK_V2", False), ("CONV_2D", True)])
 def test_an_operation_that_micro_lacks_is_refused_and_nothing_written(tmp_path, name, custom):
     with pytest.raises(ExportFailed, match=f"every operation.*'head' needs {name}"):
-        write_c_source(CONTENT, graph_of(name, custom=custom), 1600, tmp_path)
+        write_c_source(file_of(name, custom=custom), 1600, tmp_path)
     assert not list(tmp_path.iterdir())

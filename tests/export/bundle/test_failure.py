@@ -29,7 +29,7 @@ def test_text_of_a_failure_names_the_ten_worst_layers_and_what_to_try(failed, fo
     rows = text.split("signal to noise, dB |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
     assert rows.split("\n")[:2] == ["| conv1 | CONV_2D | -0.8 |", "| add | ADD | 12.2 |"]
     assert len(rows.split("\n")) == 10
-    for tried in found.tried:
+    for tried in found.int8.tried:
         assert f"| {' | '.join(tried_row(describe_tried(tried, 0.5)))} |" in text
     for flag in ("--repair", "--max-drop", "--formats int16", "(layers.png)"):
         assert flag in text

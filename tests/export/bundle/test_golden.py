@@ -12,7 +12,6 @@ from PIL import Image
 from export.bundle.golden import verify_golden, write_golden
 from export.convert.converter import Range, quantize_to_int8
 from export.errors import ExportFailed
-from export.tflite.graph import read_graph
 
 # Each of another colour, so that the network's answers differ.
 COLOURS = np.random.default_rng(0).integers(0, 192, (12, 1, 1, 3))
@@ -47,7 +46,7 @@ def files(converter_of):
     net.set_weights([rng.normal(0, 0.5, weights.shape) for weights in net.get_weights()])
     converter = converter_of(net)
     float32 = converter.float32()
-    tensors = read_graph(float32)
+    tensors = float32.graph
     ranges = {operation.output.name: Range(-4.0, 4.0) for operation in tensors.operations}
     ranges[tensors.input.name] = Range(0.0, 255.0)
     return {
@@ -71,9 +70,9 @@ def _read(folder) -> dict:
 
 
 def test_every_sum_is_the_crc_32_of_its_file(golden):
-    _, content, folder = golden
+    _, file, folder = golden
     description = _read(folder)
-    assert description["model"] == {"bytes": len(content), "crc32": _crc32(content)}
+    assert description["model"] == {"bytes": file.size, "crc32": _crc32(file.content)}
     assert len(description["vectors"]) == len(IMAGES)
     for number, vector in enumerate(description["vectors"]):
         for side in ("input", "output"):
@@ -85,8 +84,8 @@ def test_every_sum_is_the_crc_32_of_its_file(golden):
 
 
 def test_tensors_are_described_as_the_file_says(golden):
-    kind, content, folder = golden
-    graph = read_graph(content)
+    kind, file, folder = golden
+    graph = file.graph
     description = _read(folder)
     for side, shape in (("input", [1, 6, 5, 3]), ("output", [1, 7])):
         tensor, described = getattr(graph, side), description[side]
@@ -121,9 +120,9 @@ def test_output_bytes_are_what_tensorflow_lite_micro_computes(golden):
     runtime = pytest.importorskip(
         "tflite_micro.python.tflite_micro.runtime", reason="tflite-micro is not installed"
     )
-    kind, content, folder = golden
+    kind, file, folder = golden
     dtype = np.dtype(kind).newbyteorder("<")
-    board = runtime.Interpreter.from_bytes(content)
+    board = runtime.Interpreter.from_bytes(file.content)
     vectors = _read(folder)["vectors"]
     for number, vector in enumerate(vectors):
         pixels = np.fromfile(folder / f"input_{number}.bin", dtype).reshape(1, 6, 5, 3)
@@ -146,8 +145,8 @@ def test_the_folder_says_how_to_use_it(golden):
 
 
 def test_what_was_written_passes(golden):
-    _, content, folder = golden
-    verify_golden(content, folder)
+    _, file, folder = golden
+    verify_golden(file, folder)
 
 
 @pytest.fixture
@@ -162,45 +161,45 @@ FILES = ("input_1.bin", "output_1.bin", "input_1.png", "golden.json")
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_wrong_byte_is_noticed(name, few):
-    content, folder = few
+    file, folder = few
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(ExportFailed, match=name if name != "input_1.png" else "input_1"):
-        verify_golden(content, folder)
+        verify_golden(file, folder)
 
 
 @pytest.mark.parametrize(("place", "change"), [(8, 1), (11, -1), (36, -20)])
 def test_a_wrong_length_inside_an_image_is_noticed(place, change, few):
     """Of the header, far too long or one too short, and of the pixels (PNG, section 5.3)."""
-    content, folder = few
+    file, folder = few
     data = bytearray((folder / "input_1.png").read_bytes())
     data[place] += change
     (folder / "input_1.png").write_bytes(data)
     with pytest.raises(ExportFailed, match=r"input_1\.png must be a whole PNG file"):
-        verify_golden(content, folder)
+        verify_golden(file, folder)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_or_short_file_is_noticed(name, few):
-    content, folder = few
+    file, folder = few
     half = (folder / name).read_bytes()[: (folder / name).stat().st_size // 2]
     for left in (half, b""):
         (folder / name).write_bytes(left)
         with pytest.raises(ExportFailed):
-            verify_golden(content, folder)
+            verify_golden(file, folder)
     (folder / name).unlink()
     with pytest.raises(ExportFailed):
-        verify_golden(content, folder)
+        verify_golden(file, folder)
 
 
 def test_a_wrong_sum_is_noticed(few):
-    content, folder = few
+    file, folder = few
     path = folder / "golden.json"
     crc = _read(folder)["vectors"][1]["output"]["crc32"]
     path.write_text(path.read_text().replace(crc, "0x00000000"))
     with pytest.raises(ExportFailed, match=r"golden\.json must be"):
-        verify_golden(content, folder)
+        verify_golden(file, folder)
 
 
 def test_vectors_of_another_file_are_noticed(few, files):
@@ -210,7 +209,7 @@ def test_vectors_of_another_file_are_noticed(few, files):
 
 
 def test_another_image_is_noticed(few):
-    content, folder = few
+    file, folder = few
     Image.fromarray(IMAGES[5]).save(folder / "input_0.png")
     with pytest.raises(ExportFailed, match=r"input_0\.bin must be .*0x[0-9a-f]{8}.*; received"):
-        verify_golden(content, folder)
+        verify_golden(file, folder)

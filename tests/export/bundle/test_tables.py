@@ -15,7 +15,7 @@ def interval(lost: int, won: int, images: int) -> str:
 
 
 def test_figures_stand_in_the_row_of_their_file(report, float32):
-    size = len(float32) / 1024
+    size = float32.size / 1024
     none, some = interval(0, 0, 10), interval(2, 1, 10)
     assert file_rows(report) == [
         ("model_float32.tflite", f"{size + 2:.1f}", "90.00%", f"0.00 {none}", "100.00%", "0.500", ""),

@@ -10,8 +10,8 @@ from export.convert import alignment
 from export.convert.alignment import align_weights
 from export.convert.converter import quantize_to_int8
 from export.quantize.ranges import Calibrator
-from export.tflite.graph import read_graph
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 
 micro = pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8
 
 
 @pytest.fixture(scope="module")
-def files(converter_of) -> dict[str, bytes]:
+def files(converter_of) -> dict[str, TFLiteFile]:
     """One network, of sizes that are no multiples of 16, as float32, int8 and int16."""
     keras.utils.set_random_seed(0)
     x = pixels = keras.Input((8, 8, 3), name="pixels")
@@ -50,7 +50,7 @@ def buffers(content: bytes) -> list[tuple[int, bytes]]:
 
 @pytest.mark.parametrize("name", ["float32", "int8", "int16"])
 def test_every_buffer_lies_at_a_multiple_of_16(files, name):
-    before, after = buffers(files[name]), buffers(align_weights(files[name]))
+    before, after = buffers(files[name].content), buffers(align_weights(files[name]).content)
     assert {start % 16 for start, _ in after} == {0}
     assert [held for _, held in after] == [held for _, held in before]
     # Otherwise nothing would have had to be moved.
@@ -60,17 +60,17 @@ def test_every_buffer_lies_at_a_multiple_of_16(files, name):
 @pytest.mark.parametrize("name", ["float32", "int8", "int16"])
 def test_nothing_else_changes(files, name):
     aligned = align_weights(files[name])
-    before, after = (schema.ModelT.InitFromPackedBuf(each) for each in (files[name], aligned))
+    before, after = (schema.ModelT.InitFromPackedBuf(each.content) for each in (files[name], aligned))
     for one, other in zip(before.subgraphs[0].tensors, after.subgraphs[0].tensors, strict=True):
         assert (one.name, one.type, list(one.shape)) == (other.name, other.type, list(other.shape))
-    operations = [[op.name for op in read_graph(c).operations] for c in (files[name], aligned)]
+    operations = [[op.name for op in c.graph.operations] for c in (files[name], aligned)]
     assert operations[0] == operations[1]
     # At most 15 bytes of padding a buffer, and what a table takes more.
-    assert len(aligned) - len(files[name]) < 32 * len(after.buffers) + 256
+    assert aligned.size - files[name].size < 32 * len(after.buffers) + 256
 
 
-def micro_scores(content: bytes, encoded: list[np.ndarray]) -> list[bytes]:
-    interpreter = micro.Interpreter.from_bytes(content, arena_size=2**20)
+def micro_scores(file: TFLiteFile, encoded: list[np.ndarray]) -> list[bytes]:
+    interpreter = micro.Interpreter.from_bytes(file.content, arena_size=2**20)
     scores = []
     for levels in encoded:
         interpreter.set_input(levels, 0)
@@ -82,7 +82,7 @@ def micro_scores(content: bytes, encoded: list[np.ndarray]) -> list[bytes]:
 @pytest.mark.parametrize("name", ["float32", "int8", "int16"])
 def test_scores_are_the_same_bits_in_litert_and_on_micro(files, name):
     before, after = files[name], align_weights(files[name])
-    models = [LiteRTModel(content, reference=True) for content in (before, after)]
+    models = [Interpreter(file.content, reference=True) for file in (before, after)]
     encoded = [models[0].encode(image[None]) for image in IMAGES]
     litert = [[model.run(levels).tobytes() for levels in encoded] for model in models]
     assert litert[0] == litert[1]

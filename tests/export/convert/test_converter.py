@@ -10,8 +10,9 @@ from keras import layers
 
 from export.convert.converter import Converter, Range, quantize_beside_float, quantize_to_int8
 from export.errors import ExportFailed
-from export.tflite.graph import Operation, read_graph
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Operation
+from export.tflite.interpreter import Interpreter
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CONVOLUTIONS = {"stem_conv": "stem_norm", "depthwise": "depthwise_norm", "conv2": "norm2"}
@@ -50,14 +51,14 @@ def converter(network, converter_of) -> Converter:
 
 
 @pytest.fixture(scope="module")
-def float32(converter) -> bytes:
+def float32(converter) -> TFLiteFile:
     return converter.float32()
 
 
 @pytest.fixture(scope="module")
 def ranges(float32) -> dict[str, Range]:
     """The least and the greatest value of each activation over the images."""
-    graph, model = read_graph(float32), LiteRTModel(float32, keep_tensors=True)
+    graph, model = float32.graph, Interpreter(float32.content, keep_tensors=True)
     observed = {operation.output.name: [] for operation in graph.operations}
     for image in IMAGES:
         model.run(model.encode(image[None]))
@@ -68,7 +69,7 @@ def ranges(float32) -> dict[str, Range]:
 
 
 @pytest.fixture(scope="module")
-def int8(float32, ranges) -> bytes:
+def int8(float32, ranges) -> TFLiteFile:
     return quantize_to_int8(float32, ranges)
 
 
@@ -107,53 +108,54 @@ def scores_with_kernels(network: keras.Model, change: Callable) -> np.ndarray:
     return changed.predict(IMAGES, verbose=0)
 
 
-def weighted(content: bytes) -> dict[str, Operation]:
+def weighted(content: TFLiteFile) -> dict[str, Operation]:
     """Name of each layer with a kernel -> its operation; they stand in the layers' order."""
-    operations = (o for o in read_graph(content).operations if o.multiply_adds)
+    operations = (o for o in content.graph.operations if o.multiply_adds)
     return dict(zip([*CONVOLUTIONS, "head"], operations, strict=True))
 
 
 def test_float16_rounds_the_weights_to_half_precision(network, converter):
     content = converter.float16()
-    weights = [o.inputs[0] for o in read_graph(content).operations if o.name == "DEQUANTIZE"]
+    weights = [o.inputs[0] for o in content.graph.operations if o.name == "DEQUANTIZE"]
     assert {tensor.dtype for tensor in weights} == {"float16"}
     expected = scores_with_kernels(network, lambda k: k.astype(np.float16))
     # The biases too are rounded, to 11 bits: three layers' biases of up to 3, at 2**-11 each.
-    np.testing.assert_allclose(LiteRTModel(content).predict(IMAGES), expected, atol=9 * 2**-11)
+    np.testing.assert_allclose(content.predict(IMAGES), expected, atol=9 * 2**-11)
 
 
 def test_dynamic_rounds_large_kernels_to_int8(network, converter):
     content = converter.dynamic()
-    graph, operations = read_graph(content), weighted(content)
+    graph, operations = content.graph, weighted(content)
     dtypes = {name: operation.inputs[1].dtype for name, operation in operations.items()}
     assert dtypes == {name: "int8" if name == "conv2" else "float32" for name in dtypes}
     assert (graph.input.dtype, graph.output.dtype) == ("float32", "float32")
     expected = scores_with_kernels(network, lambda k: rounded_to_int8(k) if k.size > 1024 else k)
     # One activation is rounded to 1/255 of its range, which the layers after it may amplify.
     close = 4 * np.ptp(expected) / 255
-    np.testing.assert_allclose(LiteRTModel(content).predict(IMAGES), expected, atol=close)
+    np.testing.assert_allclose(content.predict(IMAGES), expected, atol=close)
 
 
 def test_int16_rounds_the_weights_and_hardly_the_activations(network, converter):
     content = converter.int16(IMAGES)
-    graph = read_graph(content)
+    graph = content.graph
     assert (graph.input.dtype, graph.output.dtype) == ("int16", "int16")
     assert all(o.inputs[1].dtype == "int8" for o in weighted(content).values())
     expected = scores_with_kernels(network, rounded_to_int8)
     # Seven activations are rounded to 1/32767 of their range, which the layers may amplify.
     close = 4 * 7 * np.ptp(expected) / 32767
-    np.testing.assert_allclose(LiteRTModel(content).predict(IMAGES), expected, atol=close)
+    np.testing.assert_allclose(content.predict(IMAGES), expected, atol=close)
 
 
 def test_int8_rounds_weights_and_activations(network, int8):
     expected = scores_with_kernels(network, rounded_to_int8)
     # Seven activations are rounded to 1/255 of their range.
     close = 7 * np.ptp(expected) / 255
-    np.testing.assert_allclose(LiteRTModel(int8).predict(IMAGES), expected, atol=close)
+    np.testing.assert_allclose(int8.predict(IMAGES), expected, atol=close)
 
 
 def test_uint8_differs_from_int8_by_128_exactly(float32, ranges, int8):
-    signed, unsigned = LiteRTModel(int8), LiteRTModel(quantize_to_int8(float32, ranges, "uint8"))
+    uint8 = quantize_to_int8(float32, ranges, "uint8")
+    signed, unsigned = Interpreter(int8.content), Interpreter(uint8.content)
     assert unsigned.input["quantization"] == (1.0, 0)
     for image in IMAGES:
         scores = unsigned.run(image[None])
@@ -187,9 +189,9 @@ def test_int8_weights_have_the_scale_of_each_channels_greatest(network, int8):
     ],
 )
 def test_activations_have_the_scale_of_their_range(float32, ranges, low, high, zero_point):
-    name = read_graph(float32).operations[1].output.name
+    name = float32.graph.operations[1].output.name
     content = quantize_to_int8(float32, {**ranges, name: Range(low, high)})
-    tensor = read_graph(content).operations[1].output
+    tensor = content.graph.operations[1].output
     # Float32 keeps 24 bits of the quotient.
     expected = (max(high, 0) - min(low, 0)) / 255
     np.testing.assert_allclose(tensor.scales, [expected], rtol=2**-23)
@@ -197,14 +199,14 @@ def test_activations_have_the_scale_of_their_range(float32, ranges, low, high, z
 
 
 def test_the_input_has_scale_1_and_zero_point_minus_128(int8):
-    pixels = read_graph(int8).input
+    pixels = int8.graph.input
     assert (pixels.scales.tolist(), pixels.zero_points.tolist()) == ([1.0], [-128])
 
 
 @pytest.mark.parametrize("place", range(OPERATIONS))
 def test_keep_float_leaves_that_operation_alone_in_float(float32, ranges, place):
-    kept = read_graph(float32).operations[place]
-    mixed = read_graph(quantize_to_int8(float32, ranges, keep_float=[kept.output.name]))
+    kept = float32.graph.operations[place]
+    mixed = quantize_to_int8(float32, ranges, keep_float=[kept.output.name]).graph
     computing = [o for o in mixed.operations if o.name not in ("QUANTIZE", "DEQUANTIZE")]
     in_float = [o.output.dtype == "float32" for o in computing]
     assert in_float == [other == place for other in range(OPERATIONS)]
@@ -213,8 +215,8 @@ def test_keep_float_leaves_that_operation_alone_in_float(float32, ranges, place)
 
 
 def test_quantize_beside_float_pairs_twins_on_the_same_input(float32, ranges):
-    originals = read_graph(float32).operations
-    operations = read_graph(quantize_beside_float(float32, ranges)).operations
+    originals = float32.graph.operations
+    operations = quantize_beside_float(float32, ranges).graph.operations
     writer = {operation.output.index: operation for operation in operations}
     pairs = [o.inputs for o in operations if o.custom]
     assert len(pairs) == len(originals)

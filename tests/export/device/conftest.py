@@ -10,11 +10,12 @@ from PIL import Image
 from export.convert.converter import quantize_to_int8
 from export.convert.network import build_inference_network
 from export.quantize.ranges import Calibrator
+from export.tflite.file import TFLiteFile
 from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, write_bundle
 
 
 @pytest.fixture(scope="session")
-def files(converter_of) -> dict[str, dict[str, bytes]]:
+def files(converter_of) -> dict[str, dict[str, TFLiteFile]]:
     """`logits` or `probabilities` -> name -> .tflite file of a tiny network."""
     keras.utils.set_random_seed(3)
     x = pixels = keras.Input((HEIGHT, WIDTH, 3), name="pixels")

@@ -12,18 +12,18 @@ from PIL import Image
 
 from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
-from export.tflite.graph import read_graph
+from export.tflite.file import TFLiteFile
 
 HEIGHT, WIDTH = 6, 9  # unequal, so that a swapped axis shows
 LABELS = ["cat", "sea lion", "Äffchen", "犬", "cat and dog"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def write_bundle(folder: Path, models: dict[str, bytes], output: str) -> Path:
+def write_bundle(folder: Path, models: dict[str, TFLiteFile], output: str) -> Path:
     folder.mkdir()
-    for name, content in models.items():
-        (folder / name).write_bytes(content)
-    graphs = {name: read_graph(content) for name, content in models.items()}
+    for name, file in models.items():
+        (folder / name).write_bytes(file.content)
+    graphs = {name: file.graph for name, file in models.items()}
     description = describe_preprocessing(graphs, output)
     (folder / "preprocessing.json").write_text(json.dumps(description))
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), "utf-8")

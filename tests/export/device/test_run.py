@@ -16,8 +16,8 @@ from scipy.special import softmax
 
 from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
-from export.tflite.graph import read_graph
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, classify, parse, save, write_bundle
 
 
@@ -34,7 +34,7 @@ def test_answers_equal_litert(kind, output, files, images, tmp_path, monkeypatch
     assert run.main(["--model", name, "--top", "5", *map(str, images)]) == 0
     paths, labels, chances = parse(capsys.readouterr().out)
 
-    expected = LiteRTModel(files[output][name]).predict(IMAGES)
+    expected = files[output][name].predict(IMAGES)
     if output == "logits":
         expected = softmax(expected, axis=1)
     order = np.argsort(-expected, axis=1, kind="stable")  # of equals the first, as argmax has it
@@ -52,7 +52,7 @@ def test_takes_the_int8_file_and_one_label_by_default(bundle, images):
     _, labels, chances = parse(plain.stdout)
     assert np.shape(labels) == chances.shape == (len(images), 1)
     content = (bundle / "model_int8.tflite").read_bytes()
-    expected = LiteRTModel(content).predict(IMAGES).argmax(1)
+    expected = content.predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
@@ -61,7 +61,7 @@ def test_takes_the_first_file_where_none_is_int8(files, images, tmp_path, monkey
     monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", first, "logits"))
     assert run.main(list(map(str, images))) == 0
     _, labels, _ = parse(capsys.readouterr().out)
-    expected = LiteRTModel(first["model_float32.tflite"]).predict(IMAGES).argmax(1)
+    expected = first["model_float32.tflite"].predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
@@ -74,7 +74,7 @@ def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, monkeyp
     assert run.main([*arguments, str(tmp_path / "large.png")]) == 0
     _, labels, chances = parse(capsys.readouterr().out)
     small = tf.image.resize(large, [HEIGHT, WIDTH], antialias=True)
-    expected = softmax(LiteRTModel((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0])
+    expected = softmax(TFLiteFile((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0])
     found = dict(zip(labels[0], chances[0], strict=True))
     # Rounding to levels moves a pixel by up to one of them, 1/64 of the network's deviation.
     np.testing.assert_allclose([found[label] for label in LABELS], expected, atol=0.01)
@@ -83,8 +83,8 @@ def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, monkeyp
 @pytest.mark.parametrize("kind", ["float32", "int8", "uint8", "int16"])
 def test_description_equals_what_litert_reads(kind, files):
     name = f"model_{kind}.tflite"
-    model = LiteRTModel(files["logits"][name])
-    description = describe_preprocessing({name: read_graph(files["logits"][name])}, "logits")
+    model = Interpreter(files["logits"][name].content)
+    description = describe_preprocessing({name: files["logits"][name].graph}, "logits")
     described = json.loads(json.dumps(description))["models"][name]
 
     def numbers(tensor: dict) -> dict:

@@ -1,12 +1,15 @@
-"""A network that int8 ruins, and every rung of the ladder for it."""
+"""A network that int8 ruins, and every strategy for it."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from export.quantize.strategies import Rung, climb
-from tests.export.quantize.samples import IMAGES, draw_more, images
+from export.quantize.strategies import Strategy, list_strategies
+from export.tflite.file import TFLiteFile
+from pipeline.data.batches import Examples
+from pipeline.data.table import ArrayImages, Source
+from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
 
 LOUD = 1000.0
 """By how much the planted channel of conv1 is louder than its neighbours."""
@@ -40,15 +43,23 @@ def network() -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def names(network) -> list[str]:
-    return [layer.name for layer in network.layers]
-
-
-@pytest.fixture(scope="session")
-def float32(network, converter_of) -> bytes:
+def float32(network, converter_of) -> TFLiteFile:
     return converter_of(network).float32()
 
 
 @pytest.fixture(scope="session")
-def rungs(float32, names) -> list[Rung]:
-    return list(climb(float32, images(10), draw_more, names, "int8"))
+def strategies(float32) -> list[Strategy]:
+    return list(list_strategies(float32, images(10), draw_more, "int8"))
+
+
+@pytest.fixture(scope="session")
+def split(network) -> Examples:
+    """Images of which the network gets about two of three right."""
+    random = np.random.default_rng(1)
+    guesses = random.integers(0, 4, len(IMAGES))
+    known = random.uniform(size=len(IMAGES)) < 0.6
+    answers = network.predict(IMAGES.astype(np.float32), verbose=0).argmax(axis=-1)
+    labels = np.where(known, answers, guesses).astype(np.int64)
+    digests = np.zeros((len(IMAGES), 1), np.uint8)
+    source = Source("made up", tuple("abcd"), labels, digests, ArrayImages(IMAGES), {})
+    return Examples(source, ROWS, 8)

@@ -7,8 +7,6 @@ import pytest
 from export.convert.converter import Range, quantize_to_int8
 from export.quantize.layer_error import rank_layers
 from export.quantize.ranges import Calibrator
-from export.tflite.graph import read_graph
-from export.tflite.interpreter import LiteRTModel
 
 FACTOR = 1000.0
 """By how much the planted channel is louder than its neighbours."""
@@ -22,9 +20,9 @@ def images():
     return (brightness * rng.integers(0, 256, (32, 8, 8, 3))).astype(np.uint8)
 
 
-def rank(network, float32, images, ranges=None):
+def rank(float32, images, ranges=None):
     ranges = Calibrator(float32, images).full if ranges is None else ranges
-    return rank_layers(float32, ranges, images, [layer.name for layer in network.layers])
+    return rank_layers(float32, ranges, images)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +65,10 @@ def test_signal_to_noise_of_a_convolution_worked_by_hand(one_layer, one_layer_fl
     sums = convolve(images, np.rint(kernel / scales) * scales) + np.rint(bias / scales) * scales
     noise = ((fake_quantize(sums, low, high) - exact) ** 2).sum(axis=(0, 1, 2))
     expected = -10 * np.log10(np.mean(noise / (exact**2).sum(axis=(0, 1, 2))))
-    graph = read_graph(one_layer_float32)
+    graph = one_layer_float32.graph
     ranges = {graph.input.name: Range(0.0, 255.0), graph.output.name: Range(low, high)}
 
-    (error,) = rank(one_layer, one_layer_float32, images, ranges)
+    (error,) = rank(one_layer_float32, images, ranges)
 
     assert (error.layer, error.operation) == ("conv1", "CONV_2D")
     # TFLite rescales with a multiplier of 31 bits, so that of 4608 values a few near the middle
@@ -130,9 +128,9 @@ def loud_float32(loud, converter_of):
 
 def relative_error(float32, images):
     """Size of int8's errors beside the differences between images' scores."""
-    exact = LiteRTModel(float32).predict(images)
+    exact = float32.predict(images)
     content = quantize_to_int8(float32, Calibrator(float32, images).full)
-    off = LiteRTModel(content).predict(images) - exact
+    off = content.predict(images) - exact
     return np.linalg.norm(off) / np.linalg.norm(exact - exact.mean(axis=0))
 
 
@@ -146,13 +144,13 @@ def test_a_loud_channel_ruins_the_int8_network_and_is_traced_to_its_layer(
     assert relative_error(float32, images) < 0.1
     assert relative_error(loud_float32, images) > 1  # Constant scores would do better.
 
-    worst = rank(loud, loud_float32, images)[0]
+    worst = rank(loud_float32, images)[0]
 
     assert (worst.layer, worst.operation) == ("conv1", "CONV_2D")
 
 
 def test_a_loud_channel_does_not_hide_that_six_others_fell_silent(loud, loud_float32, images):
-    (conv1,) = (e for e in rank(loud, loud_float32, images) if e.layer == "conv1")
+    (conv1,) = (e for e in rank(loud_float32, images) if e.layer == "conv1")
 
     # Of seven channels that are not dead six lose all they held, and the first next to nothing.
     # The allowance is the first's own error and what rounding up leaves of the others.
@@ -160,9 +158,9 @@ def test_a_loud_channel_does_not_hide_that_six_others_fell_silent(loud, loud_flo
 
 
 def test_layers_come_worst_first(network, float32, images):
-    ratios = [error.signal_to_noise_db for error in rank(network, float32, images)]
+    ratios = [error.signal_to_noise_db for error in rank(float32, images)]
 
-    assert len(ratios) == len(read_graph(float32).operations)
+    assert len(ratios) == len(float32.graph.operations)
     assert ratios == sorted(ratios)
 
 
@@ -171,7 +169,7 @@ def test_errors_of_the_layers_before_do_not_count(network, float32, images):
     (conv1,) = (name for name in ranges if "relu1" in name)
     cut = {**ranges, conv1: Range(0.0, ranges[conv1].high / 10)}
 
-    ratios = {error.layer: error.signal_to_noise_db for error in rank(network, float32, images, cut)}
+    ratios = {error.layer: error.signal_to_noise_db for error in rank(float32, images, cut)}
 
     # A clipped conv1 loses more than a tenth of its signal's power. 256 levels over a range that
     # was calibrated for the uncut signal still leave the other layers some 30 dB of their own.
@@ -181,14 +179,14 @@ def test_errors_of_the_layers_before_do_not_count(network, float32, images):
 
 
 def test_each_error_names_a_tensor_of_the_float_graph(network, float32, images):
-    outputs = {operation.output.name for operation in read_graph(float32).operations}
+    outputs = {operation.output.name for operation in float32.graph.operations}
 
-    assert {error.tensor for error in rank(network, float32, images)} == outputs
+    assert {error.tensor for error in rank(float32, images)} == outputs
 
 
 def test_layers_without_signal_have_no_error(network, float32, images):
     ranges = Calibrator(float32, images).full
 
-    errors = rank(network, float32, np.zeros_like(images[:1]), ranges)
+    errors = rank(float32, np.zeros_like(images[:1]), ranges)
 
     assert {error.signal_to_noise_db for error in errors} == {np.inf}

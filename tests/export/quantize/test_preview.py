@@ -10,9 +10,8 @@ from keras import layers
 
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.preview import preview_int8
-from export.quantize.strategies import Rung
-from export.tflite.graph import read_graph, verify_integer_only
-from export.tflite.interpreter import LiteRTModel
+from export.quantize.strategies import Strategy
+from export.tflite.graph import verify_integer_only
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CLASSES = 4
@@ -51,14 +50,14 @@ def trained(untrained) -> keras.Model:
 def test_size_is_that_of_the_trained_networks_file(untrained, trained, converter_of):
     preview = preview_int8(untrained, IMAGES)
     keras.utils.clear_session()
-    rung = Rung(CalibrationImages(IMAGES, "", 0), "int8")
-    assert len(preview) == len(rung.quantize(converter_of(trained).float32(), IMAGES))
+    strategy = Strategy(CalibrationImages(IMAGES, "", 0), "int8")
+    assert preview.size == strategy.quantize(converter_of(trained).float32(), IMAGES).size
 
 
 def test_preview_runs_in_integers(untrained):
     preview = preview_int8(untrained, IMAGES)
-    verify_integer_only(read_graph(preview))
-    assert LiteRTModel(preview).predict(IMAGES).shape == (len(IMAGES), CLASSES)
+    verify_integer_only(preview.graph)
+    assert preview.predict(IMAGES).shape == (len(IMAGES), CLASSES)
 
 
 def test_the_network_stays_as_it_is(untrained):

@@ -9,8 +9,7 @@ import pytest
 from export.convert.converter import Range, quantize_to_int8
 from export.convert.network import build_inference_network
 from export.quantize.ranges import BINS, Calibrator, clip_by_percentile, clip_by_squared_error
-from export.tflite.graph import read_graph
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.interpreter import Interpreter
 
 KERAS_LAYERS = {
     "CONV_2D conv1": "norm1",
@@ -68,7 +67,7 @@ def calibrator(float32, images):
 @pytest.fixture(scope="module")
 def activations(network, float32, images):
     """Name of each tensor that an operation writes -> all its values, as Keras computes them."""
-    operations = read_graph(float32, [layer.name for layer in network.layers]).operations
+    operations = float32.graph.operations
     layers = [KERAS_LAYERS[f"{operation.name} {operation.layer}"] for operation in operations]
     outputs = [network.get_layer(layer).output for layer in layers]
     values = keras.Model(network.input, outputs).predict(images.astype(np.float32), verbose=0)
@@ -85,7 +84,7 @@ def test_full_ranges_are_the_extremes_of_keras_activations(calibrator, activatio
 
 
 def test_range_of_the_input_is_that_of_pixels_whatever_the_images_hold(calibrator, float32, images):
-    pixels = read_graph(float32).input.name
+    pixels = float32.graph.input.name
     dark = Calibrator(float32, images // 4)
 
     for calibrated in (calibrator, dark):
@@ -126,7 +125,7 @@ def test_clipping_replaces_the_ranges_of_hidden_layers_that_are_alive(calibrator
 def test_scores_are_never_clipped_whatever_follows_them(network, images, converter_of, output):
     exported = build_inference_network(network, output)
     content = converter_of(exported).float32()
-    graph = read_graph(content, [layer.name for layer in exported.layers])
+    graph = content.graph
     scores = [o.output.name for o in graph.operations if o.layer in ("head", output)]
     calibrator = Calibrator(content, images)
 
@@ -140,7 +139,7 @@ def test_a_dead_activation_survives_quantisation(calibrator, float32, network, i
     ranges = calibrator.clipped(clip_by_percentile)
     assert Range(0.0, 0.0) in ranges.values()
 
-    model = LiteRTModel(quantize_to_int8(float32, ranges))
+    model = Interpreter(quantize_to_int8(float32, ranges).content)
 
     expected = network.predict(images.astype(np.float32), verbose=0)
     # Two levels of 255: one for rounding the scores, one for what conv1, add and pool lose.
@@ -149,10 +148,10 @@ def test_a_dead_activation_survives_quantisation(calibrator, float32, network, i
 
 
 def test_int8_levels_of_a_positive_activation_reach_down_to_zero(float32, calibrator):
-    (name,) = (o.output.name for o in read_graph(float32).operations if o.name == "MEAN")
+    (name,) = (o.output.name for o in float32.graph.operations if o.name == "MEAN")
     content = quantize_to_int8(float32, {**calibrator.full, name: Range(5.0, 10.0)})
 
-    (pool,) = (o.output for o in read_graph(content).operations if o.output.name == name)
+    (pool,) = (o.output for o in content.graph.operations if o.output.name == name)
 
     # (10 - 0) / 255 and not (10 - 5) / 255; float32.
     assert pool.scales[0] == pytest.approx(10 / 255, rel=1e-6)

@@ -12,7 +12,8 @@ from keras import layers
 
 from export.convert.converter import Range, quantize_to_int8
 from export.errors import ExportFailed
-from export.tflite.graph import layer_of, read_graph, verify_built_in, verify_integer_only
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import layer_of, verify_built_in, verify_integer_only
 from pipeline.models.cost import multiply_adds
 
 
@@ -48,39 +49,39 @@ def names(network) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def float32(network, converter_of) -> bytes:
+def float32(network, converter_of) -> TFLiteFile:
     return converter_of(network).float32()
 
 
 @pytest.fixture(scope="module")
 def ranges(float32) -> dict[str, Range]:
-    graph = read_graph(float32)
+    graph = float32.graph
     activations = {operation.output.name: Range(-8.0, 8.0) for operation in graph.operations}
     return {**activations, graph.input.name: Range(0.0, 255.0)}
 
 
 @pytest.fixture(scope="module")
-def files(float32, ranges) -> dict[str, bytes]:
+def files(float32, ranges) -> dict[str, TFLiteFile]:
     int8, uint8 = (quantize_to_int8(float32, ranges, kind) for kind in ("int8", "uint8"))
     return {"float32": float32, "int8": int8, "uint8": uint8}
 
 
-def with_operation_replaced(content: bytes, old: str, new: str) -> bytes:
+def with_operation_replaced(file: TFLiteFile, old: str, new: str) -> TFLiteFile:
     """Say that each built-in operation `old` is `new`, which is a custom one if no built-in."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(file.content), 0))
     codes = vars(schema.BuiltinOperator)
     (code,) = (code for code in model.operatorCodes if code.builtinCode == codes[old])
     code.builtinCode = codes.get(new, codes["CUSTOM"])
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # as the schema asks of newer codes
     code.customCode = None if new in codes else new
-    builder = flatbuffers.Builder(len(content))
+    builder = flatbuffers.Builder(file.size)
     builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return TFLiteFile(bytes(builder.Output()), file.layers)
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_operations_stand_in_order_under_their_layers(files, names, kind):
-    operations = read_graph(files[kind], names).operations
+    operations = files[kind].graph.operations
     # Batch norm and ReLU vanish into the convolution before them.
     assert [(operation.name, operation.layer) for operation in operations] == [
         ("SUB", "normalization"),
@@ -98,14 +99,14 @@ def test_operations_stand_in_order_under_their_layers(files, names, kind):
 @pytest.mark.parametrize("kind", ["float32", "int8", "uint8"])
 def test_multiply_adds_are_the_keras_networks(files, network, names, kind):
     counted = Counter()
-    for operation in read_graph(files[kind], names).operations:
+    for operation in files[kind].graph.operations:
         counted[operation.layer] += operation.multiply_adds
     assert +counted == multiply_adds(network)
     assert counted.total() == sum(multiply_adds(network).values())
 
 
 def test_tensors_are_read_with_shape_type_and_quantisation(files, names):
-    graph = read_graph(files["int8"], names)
+    graph = files["int8"].graph
     assert (graph.input.shape, graph.input.dtype) == ((1, 6, 9, 3), "int8")
     assert (graph.output.shape, graph.output.dtype) == ((1, 7), "int8")
     activation, kernel, bias = graph.operations[4].inputs
@@ -121,7 +122,7 @@ def test_tensors_are_read_with_shape_type_and_quantisation(files, names):
 
 
 def test_a_float_tensor_has_no_scale(float32):
-    graph = read_graph(float32)
+    graph = float32.graph
     assert (graph.input.dtype, graph.output.dtype) == ("float32", "float32")
     assert len(graph.output.scales) == len(graph.output.zero_points) == 0
 
@@ -148,33 +149,33 @@ def test_layer_of_a_tensorflow_name(name, layer):
 
 
 def test_verify_built_in_names_a_custom_operation_and_its_layer(files, names):
-    verify_built_in(read_graph(files["float32"], names))
+    verify_built_in(files["float32"].graph)
     custom = with_operation_replaced(files["float32"], "MEAN", "FlexIgamma")
     with pytest.raises(ExportFailed, match="'pool' needs FlexIgamma"):
-        verify_built_in(read_graph(custom, names))
+        verify_built_in(custom.graph)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_verify_integer_only_accepts_what_is_full_int8(files, names, kind):
-    verify_integer_only(read_graph(files[kind], names))
+    verify_integer_only(files[kind].graph)
 
 
 def test_verify_integer_only_refuses_a_float_file(float32, names):
     with pytest.raises(ExportFailed, match="SUB of layer 'normalization' works on float32"):
-        verify_integer_only(read_graph(float32, names))
+        verify_integer_only(float32.graph)
 
 
 @pytest.mark.parametrize("place", [3, 6], ids=["in the middle", "last"])
 def test_verify_integer_only_refuses_one_layer_in_float(float32, ranges, names, place):
-    kept = read_graph(float32, names).operations[place]
+    kept = float32.graph.operations[place]
     mixed = quantize_to_int8(float32, ranges, keep_float=[kept.output.name])
     with pytest.raises(ExportFailed, match="works on float32"):
-        verify_integer_only(read_graph(mixed, names))
+        verify_integer_only(mixed.graph)
 
 
 def test_verify_integer_only_lets_only_the_named_layer_stay_in_float(float32, ranges, names):
-    kept = read_graph(float32, names).operations[4]
-    graph = read_graph(quantize_to_int8(float32, ranges, keep_float=[kept.output.name]), names)
+    kept = float32.graph.operations[4]
+    graph = quantize_to_int8(float32, ranges, keep_float=[kept.output.name]).graph
     verify_integer_only(graph, kept_float={"block1_conv2"})
     with pytest.raises(ExportFailed, match="'block1_conv2' works on float32"):
         verify_integer_only(graph, kept_float={"head"})
@@ -183,4 +184,4 @@ def test_verify_integer_only_lets_only_the_named_layer_stay_in_float(float32, ra
 def test_verify_integer_only_refuses_a_conversion_between_layers(files, names):
     converted = with_operation_replaced(files["int8"], "MEAN", "QUANTIZE")
     with pytest.raises(ExportFailed, match="QUANTIZE stands after layer 'pool'"):
-        verify_integer_only(read_graph(converted, names))
+        verify_integer_only(converted.graph)

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from export.convert.converter import Range, quantize_to_int8
-from export.tflite.graph import read_graph
-from export.tflite.interpreter import LiteRTModel, dequantize, quantize
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter, dequantize, quantize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 9, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def float32(trained, converter_of) -> bytes:
+def float32(trained, converter_of) -> TFLiteFile:
     return converter_of(trained).float32()
 
 
 @pytest.fixture(scope="module")
 def ranges(float32) -> dict[str, Range]:
-    graph = read_graph(float32)
+    graph = float32.graph
     centred, *others = (operation.output.name for operation in graph.operations)
     ends = {graph.input.name: Range(0.0, 255.0), centred: Range(-120.0, 135.0)}
     return {**dict.fromkeys(others, Range(-4.0, 4.0)), **ends}
@@ -73,7 +73,7 @@ def test_every_pixel_survives_the_input_of_scale_1():
 
 @pytest.mark.parametrize("options", [{}, {"reference": True}, {"keep_tensors": True}], ids=str)
 def test_predict_gives_keras_scores(trained, float32, options):
-    scores = LiteRTModel(float32, **options).predict(IMAGES)
+    scores = Interpreter(float32.content, **options).predict(IMAGES)
     assert (scores.shape, scores.dtype) == ((12, 4), np.float32)
     # Sums of up to 54 products in another order; scores are of the order of 1.
     np.testing.assert_allclose(scores, trained.predict(IMAGES, verbose=0), atol=1e-4)
@@ -81,7 +81,7 @@ def test_predict_gives_keras_scores(trained, float32, options):
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_predict_encodes_pixels_and_decodes_scores(trained, float32, ranges, kind):
-    model = LiteRTModel(quantize_to_int8(float32, ranges, kind))
+    model = Interpreter(quantize_to_int8(float32, ranges, kind).content)
     assert model.input["dtype"] == model.output["dtype"] == np.dtype(kind)
     offset = 128 if kind == "int8" else 0
     np.testing.assert_array_equal(model.encode(IMAGES).astype(int) + offset, IMAGES)
@@ -92,7 +92,7 @@ def test_predict_encodes_pixels_and_decodes_scores(trained, float32, ranges, kin
 
 def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
     int8 = quantize_to_int8(float32, ranges)
-    optimised, reference = LiteRTModel(int8, threads=2), LiteRTModel(int8, reference=True)
+    optimised, reference = Interpreter(int8.content, threads=2), Interpreter(int8.content, reference=True)
     encoded = [optimised.encode(image[None]) for image in IMAGES]
     scores = np.stack([optimised.run(levels) for levels in encoded]).astype(int)
     assert len(np.unique(scores)) > 12  # the images are told apart
@@ -101,13 +101,13 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
 
 
 def test_kept_tensors_are_what_keras_layers_give(trained, float32):
-    model = LiteRTModel(float32, keep_tensors=True)
+    model = Interpreter(float32.content, keep_tensors=True)
     # A fused ReLU ends the convolution; normalisation and head are two operations each.
     between = ["normalization", "stem_relu", "pool", "head"]
     keras_model = keras.Model(trained.input, [trained.get_layer(name).output for name in between])
     for image in IMAGES[:2]:
         model.run(model.encode(image[None]))
-        outputs = [operation.output.index for operation in read_graph(float32).operations]
+        outputs = [operation.output.index for operation in float32.graph.operations]
         centred, normalised, convolved, pooled, scores, reshaped = map(model.tensor, outputs)
         np.testing.assert_array_equal(centred[0], image - np.float32(120))
         kept = [normalised, convolved, pooled.reshape(1, -1), scores.reshape(1, -1)]

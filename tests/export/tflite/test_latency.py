@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 from export.tflite import latency as benchmark
-from export.tflite.graph import read_graph
+from export.tflite.file import TFLiteFile
 from export.tflite.latency import count_delegated, measure_file, measure_here, time_runs
 from tests.commands import ROOT
 
@@ -22,7 +22,7 @@ UNITS = 4096
 
 
 @pytest.fixture(scope="module")
-def interrupted(converter_of) -> bytes:
+def interrupted(converter_of) -> TFLiteFile:
     """A network with two operations, a flip and a sum, that XNNPACK leaves to others."""
     pixels = keras.Input((8, 8, 3), name="pixels")
     stem = layers.Conv2D(4, 3, padding="same", name="stem_conv")(pixels)
@@ -37,12 +37,12 @@ def interrupted(converter_of) -> bytes:
 @pytest.fixture
 def file(interrupted, tmp_path) -> Path:
     path = tmp_path / "model.tflite"
-    path.write_bytes(interrupted)
+    path.write_bytes(interrupted.content)
     return path
 
 
 @pytest.fixture(scope="module")
-def heavy(converter_of) -> bytes:
+def heavy(converter_of) -> TFLiteFile:
     """A network of 3 MiB of weights and nothing else."""
     pixels = keras.Input((8, 8, 3), name="pixels")
     x = layers.Dense(UNITS, name="head")(layers.Flatten(name="flatten")(pixels))
@@ -116,21 +116,23 @@ def holds_no_data(interpreter, tensor) -> bool:
 
 
 def test_delegated_operations_are_those_whose_results_litert_does_not_hold(interrupted):
-    graph = read_graph(interrupted)
-    interpreter = Interpreter(model_content=interrupted)
+    graph = interrupted.graph
+    interpreter = Interpreter(model_content=interrupted.content)
     interpreter.allocate_tensors()
     interpreter.invoke()
     inside = [holds_no_data(interpreter, step.output.index) for step in graph.operations]
     # Conv | flip | conv, add | cumsum | mean, head: three parts, and each gives one result.
     operations = len(graph.operations)
-    assert count_delegated(interrupted) == (sum(inside) + 3, operations)
+    assert count_delegated(interrupted.content) == (sum(inside) + 3, operations)
     assert sum(inside) + 3 == operations - 2
 
 
 def test_without_a_delegate_none_is_delegated(interrupted, monkeypatch):
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    monkeypatch.setattr(benchmark, "Interpreter", partial(Interpreter, experimental_op_resolver_type=plain))
-    assert count_delegated(interrupted) == (0, len(read_graph(interrupted).operations))
+    monkeypatch.setattr(
+        benchmark.litert, "Interpreter", partial(Interpreter, experimental_op_resolver_type=plain)
+    )
+    assert count_delegated(interrupted.content) == (0, len(interrupted.graph.operations))
 
 
 def test_a_file_is_measured_in_a_fresh_process(heavy):
@@ -140,7 +142,7 @@ def test_a_file_is_measured_in_a_fresh_process(heavy):
     assert latency.runs >= 50
     assert 0 < latency.p50_ms <= latency.p90_ms <= latency.p95_ms <= latency.p99_ms
     assert latency.cold_start_ms > 0
-    assert (latency.delegated, latency.operations) == (len(read_graph(heavy).operations),) * 2
+    assert (latency.delegated, latency.operations) == (len(heavy.graph.operations),) * 2
     if latency.peak_memory_bytes is not None:
         # The file and the copy that XNNPACK packs; code of LiteRT that is first used, a few MiB.
         # TensorFlow, which this process holds, would be hundreds.

@@ -1,4 +1,4 @@
-"""The quantisation gate: tables worked by hand, and an interval that covers as often as it says."""
+"""The paired comparison: tables worked by hand, and an interval that covers as often as it says."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from export.verify.comparison import Comparison, compare
+from export.verify.comparison import Comparison, paired_comparison
 
 
 def scores_of(answers, classes=3):
@@ -19,7 +19,7 @@ def compare_table(both, lost, won, neither):
     labels = np.zeros(both + lost + won + neither, int)
     float_answers = np.repeat([0, 0, 1, 1], [both, lost, won, neither])
     answers = np.repeat([0, 1, 0, 1], [both, lost, won, neither])
-    return compare(labels, scores_of(float_answers), scores_of(answers))
+    return paired_comparison(labels, scores_of(float_answers), scores_of(answers))
 
 
 def test_eight_images_worked_by_hand():
@@ -27,7 +27,7 @@ def test_eight_images_worked_by_hand():
     before = np.array([0, 0, 1, 1, 1, 1, 0, 2])
     after = np.array([0, 1, 0, 1, 1, 0, 1, 1])
 
-    comparison = compare(labels, scores_of(before), scores_of(after))
+    comparison = paired_comparison(labels, scores_of(before), scores_of(after))
 
     assert comparison.images == 8
     assert comparison.float_accuracy == 5 / 8
@@ -52,7 +52,7 @@ def test_agreement_counts_common_mistakes_and_not_two_different_ones():
     labels = np.array([0, 0, 0, 0])
     float_answers, answers = np.array([0, 1, 1, 0]), np.array([0, 1, 2, 1])
 
-    comparison = compare(labels, scores_of(float_answers), scores_of(answers))
+    comparison = paired_comparison(labels, scores_of(float_answers), scores_of(answers))
 
     assert comparison.agreement == 2 / 4
     assert (comparison.lost, comparison.won) == (1, 0)
@@ -62,7 +62,7 @@ def test_each_class_has_its_own_accuracy_and_one_without_images_has_none():
     labels = np.array([0, 0, 0, 0, 2, 2])
     float_answers, answers = np.array([0, 0, 0, 1, 2, 1]), np.array([0, 2, 1, 1, 2, 2])
 
-    comparison = compare(labels, scores_of(float_answers), scores_of(answers))
+    comparison = paired_comparison(labels, scores_of(float_answers), scores_of(answers))
 
     np.testing.assert_equal(comparison.per_class_float, (3 / 4, math.nan, 1 / 2))
     np.testing.assert_equal(comparison.per_class, (1 / 4, math.nan, 2 / 2))

@@ -12,7 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from export.convert.converter import quantize_to_int8
 from export.errors import ExportFailed
 from export.quantize.ranges import Calibrator
-from export.tflite.interpreter import LiteRTModel
+from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from export.verify.micro import MicroResult, verify_on_micro
 
@@ -48,7 +49,7 @@ def files(converter_of):
     }
 
 
-def allocates(content: bytes, arena_bytes: int) -> bool:
+def allocates(file: TFLiteFile, arena_bytes: int) -> bool:
     """In a process of its own, for an arena that is too small can end it."""
     program = (
         "import sys\n"
@@ -56,15 +57,15 @@ def allocates(content: bytes, arena_bytes: int) -> bool:
         "Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size=int(sys.argv[1]))\n"
     )
     command = [sys.executable, "-c", program, str(arena_bytes)]
-    return subprocess.run(command, input=content, capture_output=True).returncode == 0
+    return subprocess.run(command, input=file.content, capture_output=True).returncode == 0
 
 
-def changed(content: bytes, change) -> bytes:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+def changed(file: TFLiteFile, change) -> TFLiteFile:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(file.content), 0))
     change(model)
-    builder = flatbuffers.Builder(len(content))
+    builder = flatbuffers.Builder(file.size)
     builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return TFLiteFile(bytes(builder.Output()))
 
 
 def flip_weight_byte(model) -> None:
@@ -97,13 +98,15 @@ def test_activations_need_at_least_input_and_first_output_at_once(files):
 @pytest.mark.parametrize("name", ["int8", "float32"])
 def test_a_flipped_weight_byte_is_reported(files, monkeypatch, name):
     other = changed(files[name], flip_weight_byte)
-    monkeypatch.setattr(micro, "LiteRTModel", lambda content, **options: LiteRTModel(other, **options))
+    monkeypatch.setattr(
+        micro, "Interpreter", lambda content, **options: Interpreter(other.content, **options)
+    )
     with pytest.raises(ExportFailed, match="bit for bit"):
         verify_on_micro(files[name], IMAGES)
 
 
 def test_a_difference_is_counted_in_images_and_levels(files, monkeypatch):
-    class OtherScores(LiteRTModel):
+    class OtherScores(Interpreter):
         def run(self, encoded):
             scores = super().run(encoded)
             if encoded[0, 0, 0, 0] > 0:
@@ -114,7 +117,7 @@ def test_a_difference_is_counted_in_images_and_levels(files, monkeypatch):
     # The input's zero point is -128, so level 0 is pixel 128.
     differing = int(np.sum(IMAGES[:, 0, 0, 0] > 128))
     assert 1 < differing < len(IMAGES)
-    monkeypatch.setattr(micro, "LiteRTModel", OtherScores)
+    monkeypatch.setattr(micro, "Interpreter", OtherScores)
     expected = f"scores of {differing} of 40 images differ, by up to 3 levels"
     with pytest.raises(ExportFailed, match=expected):
         verify_on_micro(files["int8"], IMAGES)
@@ -125,9 +128,9 @@ def test_litert_computes_with_reference_kernels(files, monkeypatch):
 
     def watched(content, reference=False):
         kernels.append(reference)
-        return LiteRTModel(content, reference=reference)
+        return Interpreter(content, reference=reference)
 
-    monkeypatch.setattr(micro, "LiteRTModel", watched)
+    monkeypatch.setattr(micro, "Interpreter", watched)
     verify_on_micro(files["int8"], IMAGES[:1])
     assert kernels == [True]
 

@@ -1,0 +1,56 @@
+"""The search for an int8 file: what is compared is what is shipped, and nothing computes in float unasked."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from export.convert.alignment import align_weights
+from export.errors import ExportFailed
+from export.quantize.calibration_images import CalibrationImages
+from export.quantize.search import try_strategies
+from export.quantize.strategies import list_strategies
+from export.verify.accuracy import KerasAnswers, answer_with_keras
+from export.verify.comparison import paired_comparison
+from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
+
+
+@pytest.fixture(scope="module")
+def keras_answers(network, split) -> KerasAnswers:
+    return answer_with_keras(network, split)
+
+
+def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, keras_answers):
+    drawn = []
+
+    def draw(more: int) -> CalibrationImages:
+        drawn.append(more)
+        return draw_more(more)
+
+    tried = try_strategies(list_strategies(float32, images(10), draw, "uint8"), float32, keras_answers)
+    first = next(tried)
+    assert drawn == []
+    second = next(tried)
+    assert drawn == [40]
+    labels = keras_answers.test.source.labels[ROWS]
+    for each in (first, second):
+        assert align_weights(each.file) == each.file  # Nothing was left to be moved.
+        assert (each.file.graph.input.dtype, each.file.graph.output.dtype) == ("uint8", "uint8")
+        expected = paired_comparison(labels, keras_answers.scores, each.file.predict(IMAGES[ROWS]))
+        np.testing.assert_equal(dataclasses.asdict(each.comparison), dataclasses.asdict(expected))
+        assert each.latency_ms > 0
+    assert [each.strategy.name[:2] for each in (first, second)] == ["10", "50"]
+    assert first.comparison != second.comparison
+
+
+@pytest.mark.parametrize("kept", [(), ("conv1", "conv2")])
+def test_a_layer_that_computes_in_float_unasked_is_refused(float32, strategies, keras_answers, kept):
+    strategy = dataclasses.replace(strategies[4], kept_float=kept)
+    with pytest.raises(ExportFailed, match="must compute in integers; "):
+        next(try_strategies([strategy], float32, keras_answers))
+
+
+def test_a_layer_that_was_left_in_float_on_purpose_is_not(float32, strategies, keras_answers):
+    (tried,) = try_strategies([strategies[4]], float32, keras_answers)
+    assert tried.strategy == strategies[4]
+    assert tried.comparison.agreement > 0.9
