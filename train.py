@@ -26,7 +26,7 @@ def _train(arguments: list[str]) -> int:
     chosen = request.chosen
     run_dir = request.run_dir or new_run_dir(chosen.preset_name())
     if request.resume:
-        config = RunDirectory(run_dir).load_config(asked=chosen.explicit_values())
+        config = RunDirectory(run_dir).load_unfinished(asked=chosen.explicit_values())
     else:
         config = chosen.build_config()
         if not (request.summary or request.diagram):

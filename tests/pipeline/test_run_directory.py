@@ -1,4 +1,4 @@
-"""The run directory: files that are whole or not there, one process at a time, no overwriting."""
+"""The run directory: one process at a time, no overwriting, and the settings of its run."""
 
 import errno
 import json
@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.config.config import Config
 from pipeline.config.presets import preset
 from pipeline.errors import UserError
 from pipeline.files import write_whole
@@ -216,15 +218,15 @@ def test_settings_of_a_run_are_its_own(tmp_path, asked, difference):
     directory = RunDirectory(tmp_path)
     directory.config.write_text(RECORDED.to_json())
     if difference is None:
-        assert directory.load_config(asked) == RECORDED
+        assert directory.load_unfinished(asked) == RECORDED
         return
     with pytest.raises(UserError, match=f"the settings of a run; received {difference}$"):
-        directory.load_config(asked)
+        directory.load_unfinished(asked)
 
 
 def test_no_run_to_resume(tmp_path):
     with pytest.raises(UserError, match="--resume needs a directory with a run in it; received"):
-        RunDirectory(tmp_path).load_config({})
+        RunDirectory(tmp_path).load_unfinished({})
 
 
 @pytest.fixture
@@ -264,38 +266,55 @@ def test_a_place_that_cannot_be_is_no_finished_run(path):
             RunDirectory(place).load_finished()
 
 
+def load_changed(directory: RunDirectory, change: Callable[[dict], object], load: str) -> Config:
+    """Change what config.json holds and load it, as one of the two ways does."""
+    settings = json.loads(RECORDED.to_json())
+    change(settings)
+    directory.config.write_text(json.dumps(settings))
+    return directory.load_finished() if load == "finished" else directory.load_unfinished({})
+
+
+@pytest.mark.parametrize("load", ["finished", "unfinished"])
+def test_a_setting_that_an_earlier_version_did_not_have_is_at_its_default(finished, load, capsys):
+    def forget(settings: dict) -> None:
+        settings["transfer"] = {"weights": "", "freeze": "none"}
+        del settings["fit"]["label_smoothing"]
+
+    config = load_changed(finished, forget, load)
+    assert config == RECORDED.with_values({"label_smoothing": 0.0})
+    assert finished.load_finished() == config
+    # Once, however many times it is read.
+    assert capsys.readouterr().err == (
+        f"{finished.config} is of an earlier version: finetune_epochs read as 0, finetune_rate read as 0.1, "
+        "stage_rate_decay read as 1.0, label_smoothing read as 0.0\n"
+    )
+
+
+@pytest.mark.parametrize("load", ["finished", "unfinished"])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda settings: settings["model"].pop("width"), "config.json lacks width$"),
         (
-            lambda settings: (settings["fit"].pop("epochs"), settings["data"].pop("data")),
-            "config.json lacks data, epochs$",
+            lambda settings: settings["model"].update(widht=3),
+            "unknown setting in .*config.json: 'widht'; did you mean 'width'",
         ),
-        (lambda settings: settings["model"].update(hight=3), "received .*: unknown setting 'hight'"),
-        (lambda settings: settings.update(modell={}), "received .*: unknown section .*'modell'"),
-        (lambda settings: settings["model"].update(width=-1), "received .*: --width must be"),
-        (lambda settings: settings["model"].update(width="16"), "received .*: --width must be"),
+        (
+            lambda settings: settings.update(modell={}),
+            "unknown section in .*config.json: 'modell'; did you mean 'model'",
+        ),
+        (lambda settings: settings["model"].update(width=-1), "settings in .*config.json .*--width must be"),
+        (
+            lambda settings: settings["model"].update(width="16"),
+            "settings in .*config.json .*--width must be",
+        ),
     ],
 )
-def test_a_run_of_another_version_is_refused(finished, change, reason):
-    settings = json.loads(RECORDED.to_json())
-    change(settings)
-    finished.config.write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=f"^a run must be of this version; .*{reason}"):
-        finished.load_finished()
+def test_settings_that_are_not_understood_are_refused(finished, change, reason, load):
+    with pytest.raises(UserError, match=reason):
+        load_changed(finished, change, load)
 
 
 def test_settings_that_are_no_json_are_a_user_error(finished):
     finished.config.write_text('{"model": ')
     with pytest.raises(UserError, match=r"config\.json"):
         finished.load_finished()
-
-
-def test_json_is_written_whole(tmp_path):
-    directory = RunDirectory(tmp_path)
-    directory.write_json(directory.metrics, {"accuracy": 0.5})
-    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'
-    with pytest.raises(TypeError):
-        directory.write_json(directory.metrics, {"accuracy": object()})
-    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'

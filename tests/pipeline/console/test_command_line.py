@@ -167,7 +167,7 @@ BAD_INPUTS = [
     ("--config broken.json", "a configuration file must be JSON; broken.json: "),
     ("--config list.json", "must hold an object of sections; received list.json"),
     ("--config section.json", "unknown section in section.json: 'fitt'; did you mean 'fit'?"),
-    ("--config setting.json", "unknown setting 'epoch'; did you mean 'epochs'?"),
+    ("--config setting.json", "unknown setting in setting.json: 'epoch'; did you mean 'epochs'?"),
     ("--config type.json", "--epochs must be a whole number; received '1'"),
     ("--config number.json", "--peak-learning-rate must be finite; received nan"),
     ("--run-dir=", "--run-dir must be a path; received ''"),
