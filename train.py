@@ -5,9 +5,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.console.command_line import parse_training_request
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
+from pipeline.console.training_request import parse_training_request
 from pipeline.run_directory import RunDirectory
 
 
@@ -23,11 +23,12 @@ def main(arguments: list[str]) -> int:
 
 def _train(arguments: list[str]) -> int:
     request = parse_training_request(arguments)
-    run_dir = request.run_dir or new_run_dir(request.preset_name())
+    chosen = request.chosen
+    run_dir = request.run_dir or new_run_dir(chosen.preset_name())
     if request.resume:
-        config = RunDirectory(run_dir).load_config(asked=request.explicit_values())
+        config = RunDirectory(run_dir).load_unfinished(asked=chosen.explicit_values())
     else:
-        config = request.config()
+        config = chosen.build_config()
         if not (request.summary or request.diagram):
             RunDirectory(run_dir).check_is_new()
 
@@ -44,10 +45,10 @@ def _train(arguments: list[str]) -> int:
     try:
         return train(config, run_dir, resume=request.resume)
     except UnavailableData:
-        if request.names_data or request.resume:
+        if chosen.names_data or request.resume:
             raise
     print("CIFAR-10 is neither prepared nor downloadable here: training on digits instead")
-    config = replace(request, preset="digits").config()
+    config = replace(chosen, preset="digits").build_config()
     return train(config, request.run_dir or new_run_dir("digits"))
 
 

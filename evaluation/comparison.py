@@ -14,7 +14,7 @@ from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
 from export.verify.comparison import paired_comparison
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import read_json, write_whole
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
 
@@ -116,7 +116,7 @@ def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np
 
 
 def _check_same_test(runs: Sequence[RunDirectory]) -> None:
-    prints = [run.read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs]
+    prints = [read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs]
     for run, fingerprint in zip(runs, prints, strict=True):
         if fingerprint != prints[0]:
             raise UserError(

@@ -8,6 +8,7 @@ from pipeline.config.config import Config
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from pipeline.pretrained.keras_file import load_keras_file
 from pipeline.run_directory import RunDirectory
 
@@ -55,11 +56,11 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
     """Load everything a finished run left, and the data it began with.
 
     Raises:
-        UserError: the run is missing, unfinished or of another version, or its diagrams changed.
+        UserError: the run is missing, unfinished or damaged, or its diagrams changed.
     """
     config = directory.load_finished()
-    metrics = directory.read_json(directory.metrics, ("test", "parameters", "multiply_adds"))
-    recorded = directory.read_json(directory.splits, ("splits",))
+    metrics = read_json(directory.metrics, ("test", "parameters", "multiply_adds"), of="a finished run")
+    recorded = read_json(directory.splits, ("splits",), of="a finished run")
     data = prepare_data(config)
     if describe_splits(data.source, data.splits) != recorded:
         raise UserError(

@@ -1,17 +1,16 @@
-"""The run directory: what lies where, who may write in it, and writing files whole."""
+"""The run directory: what lies where, who may write in it, and the settings of its run."""
 
 import contextlib
-import json
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pipeline.config.config import SECTION_OF, Config, load_values
+from pipeline.config.config import Config, load_values
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import hold_lock
 
 
 @dataclass(frozen=True)
@@ -93,26 +92,23 @@ class RunDirectory:
         Raises:
             UserError: it cannot be written, or another process trains in it.
         """
-        lock = FileLock(self.path / ".lock")
         existed = self._has(self.path)
-        try:
-            for folder in (self.path, self.checkpoints, self.plots):
-                folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"a run directory takes one process at a time; another one is using {self.path}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror or error}") from None
-        try:
+        busy = f"a run directory takes one process at a time; another one is using {self.path}"
+        with contextlib.ExitStack() as stack:
+            try:
+                for folder in (self.path, self.checkpoints, self.plots):
+                    folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(hold_lock(self.path / ".lock", busy))
+            except OSError as error:
+                raise UserError(
+                    f"--run-dir must be writable; {self.path}: {error.strerror or error}"
+                ) from None
+            stack.callback(self._remove_unless_begun, keep_root=existed)
             yield
-        finally:
-            lock.release()
-            if not self.config.exists():
-                self._remove_empty(keep_root=existed)
 
-    def _remove_empty(self, keep_root: bool) -> None:
+    def _remove_unless_begun(self, keep_root: bool) -> None:
+        if self.config.exists():
+            return
         (self.path / ".lock").unlink(missing_ok=True)
         for folder in (self.checkpoints, self.plots, *(() if keep_root else (self.path,))):
             with contextlib.suppress(OSError):
@@ -138,23 +134,22 @@ class RunDirectory:
                 "(add --resume to go on with it)"
             )
 
-    def load_config(self, asked: Mapping[str, Any]) -> Config:
-        """Read the settings of the run that is here.
+    def load_unfinished(self, asked: Mapping[str, Any]) -> Config:
+        """Read the settings of the run that is here, to go on with it.
 
         Args:
-            asked: settings the user gave as well; they must be the run's own, or `auto`.
+            asked: settings the user gave as well; they must be the run's own, or left open.
 
         Raises:
-            UserError: there is no run here, it is of another version, or settings differ.
+            UserError: there is no run here, or its settings cannot be understood or differ.
         """
         if not self._has(self.config):
             raise UserError(f"--resume needs a directory with a run in it; received {self.path}")
-        config = Config().with_values(load_values(self.config))
+        config = self._load_config()
         # What the run chose for itself is no difference from having left the choice open.
         left_open = {"image_size": 0, "width": 0}
         asked = {name: value for name, value in asked.items() if value != left_open.get(name, "auto")}
-        differences = config.differences(config.with_values(asked))
-        if differences:
+        if differences := config.differences(config.with_values(asked)):
             raise UserError(
                 f"--resume must not change the settings of a run; received {', '.join(differences)}"
             )
@@ -164,7 +159,7 @@ class RunDirectory:
         """Read the settings of the finished run that is here.
 
         Raises:
-            UserError: there is none, it is unfinished, or another version made it.
+            UserError: there is none, it is unfinished, or its settings cannot be understood.
         """
         if not self._has(self.config):
             raise UserError(f"a run directory must hold a finished run; received {self.path}")
@@ -173,31 +168,23 @@ class RunDirectory:
                 f"a run must be finished; received {self.path} (to finish it: "
                 f"python train.py --resume --run-dir {self.path})"
             )
+        return self._load_config()
+
+    def _load_config(self) -> Config:
+        """Read the settings; those that an earlier version did not have are at their defaults."""
+        values = load_values(self.config)
+        absent = [
+            f"{name} read as {value!r}" for name, value in Config().values().items() if name not in values
+        ]
+        if absent:
+            _say_once(f"{self.config} is of an earlier version: {', '.join(absent)}")
         try:
-            values = load_values(self.config)
-            config = Config().with_values(values)
+            return Config().with_values(values)
         except UserError as error:
-            raise UserError(f"a run must be of this version; received {self.path}: {error}") from None
-        if missing := sorted(set(SECTION_OF) - set(values)):
-            raise UserError(f"a run must be of this version; {self.config} lacks {', '.join(missing)}")
-        return config
+            raise UserError(f"the settings in {self.config} must be a run's; {error}") from None
 
-    def read_json(self, path: Path, needed: Collection[str]) -> dict[str, Any]:
-        """Read one of this directory's files, an object with the `needed` names in it.
 
-        Raises:
-            UserError: it is missing, damaged or of another version.
-        """
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"a finished run must have a whole {path.name}; {path}: {reason}") from None
-        missing = [name for name in needed if name not in content]
-        if missing:
-            raise UserError(f"a run must be of this version; {path} lacks {', '.join(missing)}")
-        return content
-
-    def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Write `content` to `path`, one of this directory's files."""
-        write_json(path, content)
+@cache
+def _say_once(line: str) -> None:
+    """Print a line, once however many times a command reads the settings."""
+    print(line, file=sys.stderr)

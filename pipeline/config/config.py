@@ -129,7 +129,7 @@ def load_values(path: Path) -> dict[str, Any]:
     """Read a JSON file of settings, all or some of them, into flat names.
 
     Raises:
-        UserError: no such file, not JSON, or an unknown section.
+        UserError: no such file, not JSON, or an unknown section or setting.
     """
     try:
         sections = json.loads(path.read_text())
@@ -146,7 +146,9 @@ def load_values(path: Path) -> dict[str, Any]:
         if not isinstance(settings, dict):
             raise UserError(f"section {section!r} in {path} must be an object of settings")
         for name in settings:
-            if SECTION_OF.get(name, section) != section:
+            if name not in SECTION_OF:
+                raise unknown(f"setting in {path}:", name, SECTION_OF)
+            if SECTION_OF[name] != section:
                 raise UserError(
                     f"setting {name!r} must be in section {SECTION_OF[name]!r}; {path} has it in {section!r}"
                 )

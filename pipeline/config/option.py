@@ -2,24 +2,55 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from pipeline.errors import UserError, unknown
+
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+    tuple: "a list of names",
+}
+"""What a setting's value may be, and how that is said."""
 
 
 def option(
     default: Any,
     help: str,
     *,
-    choices: tuple[str, ...] | None = None,
+    choices: Collection[str] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
+    metavar: str | None = None,
+    switch: bool = False,
 ) -> Any:
-    """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given."""
+    """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given.
+
+    Args:
+        default: None where it may be left out; MISSING where it may not.
+        help: its meaning and unit.
+        choices: that it is one of; of a tuple, that each of its names is one of.
+        minimum: smallest allowed number.
+        maximum: largest allowed number.
+        above: largest number that is too small.
+        metavar: what the help writes for a value.
+        switch: true or false, with a flag for true alone.
+    """
     rules = {"choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
-    return field(default=default, metadata={"help": help, **rules})
+    return field(default=default, metadata={"help": help, "metavar": metavar, "switch": switch, **rules})
+
+
+def options(section: Any) -> list[dataclasses.Field]:
+    """List what a section, or its class, declares by `option`."""
+    return [setting for setting in dataclasses.fields(section) if "help" in setting.metadata]
 
 
 @dataclass(frozen=True)
@@ -27,8 +58,11 @@ class Section:
     """Settings that belong together; each is checked where it enters."""
 
     def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):
-            value = _coerce(setting, getattr(self, setting.name))
+        for setting in options(self):
+            value = getattr(self, setting.name)
+            if value is None and setting.default is None:
+                continue
+            value = _coerce(setting, value)
             object.__setattr__(self, setting.name, value)
             _check(setting, value)
 
@@ -38,13 +72,19 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def kind_of(setting: dataclasses.Field) -> type:
+    """Return one of `KINDS`: int of `int | None`, tuple of `tuple[str, ...]`."""
+    kind = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
+    return get_origin(kind) or kind
+
+
 def _coerce(setting: dataclasses.Field, value: Any) -> Any:
     """Accept JSON's 1 for 1.0; refuse any other value that is not of the setting's type."""
-    if setting.type is float and type(value) is int and abs(value) < 2**53:
+    kind = kind_of(setting)
+    if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
-    if type(value) is not setting.type:
-        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        raise UserError(f"{flag(setting.name)} must be {kind[setting.type]}; received {value!r}")
+    if type(value) is not (type(Path()) if kind is Path else kind):
+        raise UserError(f"{flag(setting.name)} must be {KINDS[kind]}; received {value!r}")
     return value
 
 
@@ -53,8 +93,10 @@ def _check(setting: dataclasses.Field, value: Any) -> None:
     rules = setting.metadata
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{flag(setting.name)} must be finite; received {value!r}")
-    if rules["choices"] and value not in rules["choices"]:
-        raise unknown(flag(setting.name), value, rules["choices"])
+    if rules["choices"]:
+        for name in value if isinstance(value, tuple) else (value,):
+            if name not in rules["choices"]:
+                raise unknown(flag(setting.name), name, rules["choices"])
     bounds = []
     if rules["minimum"] is not None:
         bounds.append((value >= rules["minimum"], f"at least {rules['minimum']:g}"))

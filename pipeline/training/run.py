@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipeline.config.config import Config
 from pipeline.data.batches import Order, build_evaluation_batches, build_training_batches
 from pipeline.data.prepare import PixelStatistics, PreparedData
-from pipeline.files import write_whole
+from pipeline.files import write_json, write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.pretrained import Pretrained, assign_pretrained
 from pipeline.run_directory import RunDirectory
@@ -231,5 +231,5 @@ class TrainingRun:
             "multiply_adds": sum(multiply_adds(deployed).values()),
         }
         # Last: its presence says that the run is finished.
-        self.directory.write_json(self.directory.metrics, metrics)
+        write_json(self.directory.metrics, metrics)
         messages.print_summary(self.directory.path, metrics)

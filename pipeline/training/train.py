@@ -1,7 +1,6 @@
 """The entry points of training: a new run, or going on with one."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline.data.prepare import PixelStatistics, PreparedData, pixel_statistic
 from pipeline.data.splits import describe_splits
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import read_json, write_json, write_whole
 from pipeline.models import resolve_stem
 from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
 from pipeline.run_directory import RunDirectory
@@ -42,7 +41,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             directory.check_is_new()
         elif directory.metrics.exists():
             print(f"{run_dir} is finished already")
-            messages.print_summary(run_dir, json.loads(directory.metrics.read_text()))
+            messages.print_summary(run_dir, read_json(directory.metrics, ("test", "validation")))
             return EXIT_DONE
         try:
             with images_in_place():
@@ -200,7 +199,7 @@ def _record(
     if pretrained:
         weights = {"origin": pretrained.origin, "fingerprint": pretrained.fingerprint}
     if directory.config.exists() and directory.splits.exists():
-        if json.loads(directory.splits.read_text()) != splits:
+        if read_json(directory.splits) != splits:
             raise UserError(
                 f"--resume needs the images that the run began with; {data.source.name} "
                 f"no longer has the fingerprints in {directory.splits}"
@@ -214,11 +213,11 @@ def _record(
     if data.source.problems:
         write_problems(data.source.problems, directory.problems)
     if weights:
-        directory.write_json(directory.weights, weights)
-    directory.write_json(directory.splits, splits)
-    directory.write_json(directory.environment, describe_environment())
+        write_json(directory.weights, weights)
+    write_json(directory.splits, splits)
+    write_json(directory.environment, describe_environment())
     write_whole(directory.config, lambda aside: aside.write_text(config.to_json()))
 
 
 def _recorded_fingerprint(directory: RunDirectory) -> str:
-    return directory.read_json(directory.weights, ("fingerprint",))["fingerprint"]
+    return read_json(directory.weights, ("fingerprint",))["fingerprint"]

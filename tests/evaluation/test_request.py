@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.request import CORRUPTED_IMAGES, Request, parse_evaluation_request
+from evaluation.request import Request, parse_evaluation_request
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
@@ -34,7 +34,6 @@ def refusal(*arguments: str) -> str:
 
 def test_nothing_asked_is_the_default():
     assert parse() == DEFAULTS
-    assert DEFAULTS.corrupted == CORRUPTED_IMAGES
 
 
 @pytest.mark.parametrize(
@@ -88,12 +87,12 @@ def test_several_runs_are_compared_beside_the_first():
         ("--corrupted", "argument --corrupted: expected one argument"),
         (
             "--formats int9",
-            "unknown format 'int9'; did you mean 'int8'? known: dynamic, float16, float32, int16, int8",
+            "unknown --formats 'int9'; did you mean 'int8'? known: dynamic, float16, float32, int16, int8",
         ),
-        ("--formats int8,", "unknown format ''; known: dynamic, float16, float32, int16, int8"),
+        ("--formats int8,", "unknown --formats ''; known: dynamic, float16, float32, int16, int8"),
         (
             "--formats saved_model",
-            "unknown format 'saved_model'; known: dynamic, float16, float32, int16, int8",
+            "unknown --formats 'saved_model'; known: dynamic, float16, float32, int16, int8",
         ),
         ("--format int8", "unknown flag '--format'; did you mean '--formats'? see --help"),
         ("--corrupt=3", "unknown flag '--corrupt'; did you mean '--corrupted'? see --help"),
@@ -106,10 +105,17 @@ def test_input_that_cannot_be_understood(arguments, message):
     assert refusal("runs/one", *arguments.split()) == message
 
 
-@pytest.mark.parametrize("text", ["-1", "1e3", "all", "²", "1.5", ""])
+@pytest.mark.parametrize("text", ["1e3", "all", "²", "1.5", ""])
 def test_corrupted_is_a_count(text):
-    rule = "argument --corrupted: must be a whole number, at least 0"
-    assert refusal("runs/one", "--corrupted", text) == f"{rule}; received {text!r}"
+    assert (
+        refusal("runs/one", "--corrupted", text) == f"--corrupted must be a whole number; received {text!r}"
+    )
+    assert refusal("runs/one", "--corrupted=-1") == "--corrupted must be at least 0; received -1"
+
+
+@pytest.mark.parametrize(("arguments", "name"), [([""], "RUN_DIR"), (["runs/one", "--out="], "--out")])
+def test_nothing_is_no_path(arguments, name):
+    assert refusal(*arguments) == f"{name} must be a path; received ''"
 
 
 def test_a_run_must_be_named():

@@ -1,111 +1,23 @@
-"""The run directory: files that are whole or not there, one process at a time, no overwriting."""
+"""The run directory: one process at a time, no overwriting, and the settings of its run."""
 
-import errno
 import json
-import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.config.config import Config
 from pipeline.config.presets import preset
 from pipeline.errors import UserError
-from pipeline.files import write_whole
 from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
 
 
-@pytest.fixture
-def path(tmp_path) -> Path:
-    (tmp_path / "file.txt").write_text("old")
-    return tmp_path / "file.txt"
-
-
 def names(folder: Path) -> list[str]:
     return sorted(child.name for child in folder.iterdir())
-
-
-def test_the_new_file_is_flushed_before_it_takes_the_old_ones_place(path, monkeypatch):
-    flushed, fsync = [], os.fsync
-
-    def watch(descriptor: int) -> None:
-        flushed.append((os.fstat(descriptor).st_ino, path.read_text()))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", watch)
-    write_whole(path, lambda aside: aside.write_text("new"))
-    assert path.read_text() == "new"
-    assert names(path.parent) == ["file.txt"]
-    # The file while the old one is in place, then the folder that names it.
-    assert flushed == [(path.stat().st_ino, "old"), (path.parent.stat().st_ino, "new")]
-
-
-def test_writers_see_the_same_ending(path):
-    seen = []
-    write_whole(path, lambda aside: (seen.append(aside.suffix), aside.touch()))
-    assert seen == [".txt"]
-
-
-def fill_disk(aside: Path) -> None:
-    aside.write_text("ne")
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_full_disk_is_a_user_error_and_leaves_the_old_file(path):
-    with pytest.raises(UserError, match=r"file.txt must be writable; No space left on device$"):
-        write_whole(path, fill_disk)
-    assert path.read_text() == "old"
-    assert names(path.parent) == ["file.txt"]
-
-
-def test_a_writer_that_fails_leaves_the_old_file(path):
-    def fail(aside: Path) -> None:
-        aside.write_text("ne")
-        raise ValueError("of its own")
-
-    with pytest.raises(ValueError, match="of its own"):
-        write_whole(path, fail)
-    assert path.read_text() == "old"
-
-
-def test_a_flush_that_fails_leaves_the_old_file(path, monkeypatch):
-    def fail(descriptor: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UserError, match="must be writable; Input/output error"):
-        write_whole(path, lambda aside: aside.write_text("new"))
-    assert path.read_text() == "old"
-
-
-@pytest.mark.parametrize("place", ["missing/file.txt", "file.txt/below"])
-def test_no_place_to_write_is_a_user_error(path, place):
-    with pytest.raises(UserError, match="must be writable; No"):
-        write_whole(path.parent / place, lambda aside: aside.write_text("new"))
-
-
-def python(code: str, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-
-
-KILLED_HALF_WAY = """
-import os, sys
-from pathlib import Path
-from pipeline.files import write_whole
-write_whole(Path(sys.argv[1]), lambda aside: (aside.write_text("ne"), os._exit(9)))
-"""
-
-
-def test_a_writer_killed_half_way_leaves_the_old_file(path):
-    assert python(KILLED_HALF_WAY, str(path)).wait(timeout=60) == 9
-    assert path.read_text() == "old"
-    write_whole(path, lambda aside: aside.write_text("new"))
-    assert path.read_text() == "new"
-    assert names(path.parent) == ["file.txt"]
 
 
 HOLDS_THE_LOCK = """
@@ -120,7 +32,9 @@ with RunDirectory(Path(sys.argv[1])).open():
 
 def test_one_process_at_a_time_and_a_kill_frees_the_directory(tmp_path):
     directory = RunDirectory(tmp_path / "run")
-    holder = python(HOLDS_THE_LOCK, str(directory.path))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_THE_LOCK, directory.path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         before = names(directory.path)
@@ -166,10 +80,11 @@ def test_a_run_with_settings_stays(tmp_path):
     ("place", "reason"),
     [("file.txt/run", "Not a directory"), ("file.txt", "File exists"), ("x" * 300, "File name too long")],
 )
-def test_an_unwritable_directory_is_a_user_error(path, place, reason):
+def test_an_unwritable_directory_is_a_user_error(tmp_path, place, reason):
+    (tmp_path / "file.txt").touch()
     with (
         pytest.raises(UserError, match=f"^--run-dir must be writable; .*{place}: {reason}$"),
-        RunDirectory(path.parent / place).open(),
+        RunDirectory(tmp_path / place).open(),
     ):
         pytest.fail("opened")
 
@@ -216,15 +131,15 @@ def test_settings_of_a_run_are_its_own(tmp_path, asked, difference):
     directory = RunDirectory(tmp_path)
     directory.config.write_text(RECORDED.to_json())
     if difference is None:
-        assert directory.load_config(asked) == RECORDED
+        assert directory.load_unfinished(asked) == RECORDED
         return
     with pytest.raises(UserError, match=f"the settings of a run; received {difference}$"):
-        directory.load_config(asked)
+        directory.load_unfinished(asked)
 
 
 def test_no_run_to_resume(tmp_path):
     with pytest.raises(UserError, match="--resume needs a directory with a run in it; received"):
-        RunDirectory(tmp_path).load_config({})
+        RunDirectory(tmp_path).load_unfinished({})
 
 
 @pytest.fixture
@@ -258,44 +173,62 @@ def test_what_is_no_finished_run_is_refused(finished, missing, message):
         finished.load_finished()
 
 
-def test_a_place_that_cannot_be_is_no_finished_run(path):
-    for place in (path, path.parent / "missing", path / "below"):
+def test_a_place_that_cannot_be_is_no_finished_run(tmp_path):
+    (tmp_path / "file.txt").touch()
+    for place in (tmp_path / "file.txt", tmp_path / "missing", tmp_path / "file.txt" / "below"):
         with pytest.raises(UserError, match=f"must hold a finished run; received {place}$"):
             RunDirectory(place).load_finished()
 
 
+def load_changed(directory: RunDirectory, change: Callable[[dict], object], load: str) -> Config:
+    """Change what config.json holds and load it, as one of the two ways does."""
+    settings = json.loads(RECORDED.to_json())
+    change(settings)
+    directory.config.write_text(json.dumps(settings))
+    return directory.load_finished() if load == "finished" else directory.load_unfinished({})
+
+
+@pytest.mark.parametrize("load", ["finished", "unfinished"])
+def test_a_setting_that_an_earlier_version_did_not_have_is_at_its_default(finished, load, capsys):
+    def forget(settings: dict) -> None:
+        settings["transfer"] = {"weights": "", "freeze": "none"}
+        del settings["fit"]["label_smoothing"]
+
+    config = load_changed(finished, forget, load)
+    assert config == RECORDED.with_values({"label_smoothing": 0.0})
+    assert finished.load_finished() == config
+    # Once, however many times it is read.
+    assert capsys.readouterr().err == (
+        f"{finished.config} is of an earlier version: finetune_epochs read as 0, finetune_rate read as 0.1, "
+        "stage_rate_decay read as 1.0, label_smoothing read as 0.0\n"
+    )
+
+
+@pytest.mark.parametrize("load", ["finished", "unfinished"])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda settings: settings["model"].pop("width"), "config.json lacks width$"),
         (
-            lambda settings: (settings["fit"].pop("epochs"), settings["data"].pop("data")),
-            "config.json lacks data, epochs$",
+            lambda settings: settings["model"].update(widht=3),
+            "unknown setting in .*config.json: 'widht'; did you mean 'width'",
         ),
-        (lambda settings: settings["model"].update(hight=3), "received .*: unknown setting 'hight'"),
-        (lambda settings: settings.update(modell={}), "received .*: unknown section .*'modell'"),
-        (lambda settings: settings["model"].update(width=-1), "received .*: --width must be"),
-        (lambda settings: settings["model"].update(width="16"), "received .*: --width must be"),
+        (
+            lambda settings: settings.update(modell={}),
+            "unknown section in .*config.json: 'modell'; did you mean 'model'",
+        ),
+        (lambda settings: settings["model"].update(width=-1), "settings in .*config.json .*--width must be"),
+        (
+            lambda settings: settings["model"].update(width="16"),
+            "settings in .*config.json .*--width must be",
+        ),
     ],
 )
-def test_a_run_of_another_version_is_refused(finished, change, reason):
-    settings = json.loads(RECORDED.to_json())
-    change(settings)
-    finished.config.write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=f"^a run must be of this version; .*{reason}"):
-        finished.load_finished()
+def test_settings_that_are_not_understood_are_refused(finished, change, reason, load):
+    with pytest.raises(UserError, match=reason):
+        load_changed(finished, change, load)
 
 
 def test_settings_that_are_no_json_are_a_user_error(finished):
     finished.config.write_text('{"model": ')
     with pytest.raises(UserError, match=r"config\.json"):
         finished.load_finished()
-
-
-def test_json_is_written_whole(tmp_path):
-    directory = RunDirectory(tmp_path)
-    directory.write_json(directory.metrics, {"accuracy": 0.5})
-    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'
-    with pytest.raises(TypeError):
-        directory.write_json(directory.metrics, {"accuracy": object()})
-    assert directory.metrics.read_text() == '{\n  "accuracy": 0.5\n}\n'

@@ -102,28 +102,28 @@ def folder(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-WHOLE, NUMBER = "must be a whole number, above 0; received", "must be a number, above 0; received"
 BAD_INPUTS = [
     ("--tuner bayesan", "unknown --tuner 'bayesan'; did you mean 'bayesian'? known: bayesian, "),
     ("--tuner", "argument --tuner: expected one argument"),
-    ("--max-trials 0", "--max-trials: must be a whole number, at least 1; received '0'"),
-    ("--max-trials -2", "--max-trials: must be a whole number, at least 1; received '-2'"),
-    ("--max-trials 2.5", "--max-trials: must be a whole number, at least 1; received '2.5'"),
+    ("--max-trials 0", "--max-trials must be at least 1; received 0"),
+    ("--max-trials 2.5", "--max-trials must be a whole number; received '2.5'"),
     ("--max-trial 5", "unknown flag '--max-trial'; did you mean '--max-trials'? see --help"),
-    ("--workers 0", "--workers: must be a whole number, at least 1; received '0'"),
+    ("--workers 0", "--workers must be at least 1; received 0"),
+    ("--out=", "--out must be a path; received ''"),
+    ("--config=", "--config must be a path; received ''"),
     *(
-        (f"--confirm {text}", f"must be CONFIGURATIONSxSEEDS, as in 3x3; received '{text}'")
-        for text in ("3", "0x3", "3x0", "3x", "x3", "3x3x3", "axb", "1.5x2", "3X3")
+        (f"--confirm {text}", f"--confirm must be CONFIGURATIONSxSEEDS, as in 3x3; received '{text}'")
+        for text in ("3", "0x3", "3x0", "3x", "3x3x3", "axb", "1.5x2", "3X3")
     ),
     *(
-        (f"--{name} {text}", f"argument --{name}: {WHOLE} '{text}'")
-        for name in ("max-parameters", "max-mac", "max-bytes-int8")
-        for text in ("0", "-1", "1.5")
+        (f"--{name} 0", f"--{name} must be above 0; received 0")
+        for name in ("max-parameters", "max-mac", "max-bytes-int8", "max-latency-ms")
     ),
-    *(
-        (f"--max-latency-ms {text}", f"argument --max-latency-ms: {NUMBER} '{text}'")
-        for text in ("0", "-1", "nan", "inf", "fast")
-    ),
+    ("--max-mac 1.5", "--max-mac must be a whole number; received '1.5'"),
+    ("--max-latency-ms -1", "--max-latency-ms must be above 0; received -1.0"),
+    ("--max-latency-ms nan", "--max-latency-ms must be finite; received nan"),
+    ("--max-latency-ms inf", "--max-latency-ms must be finite; received inf"),
+    ("--max-latency-ms fast", "--max-latency-ms must be a number; received 'fast'"),
     ("--space widht=16", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
     ("--space width=-1", "--width must be at least 0 and at most 1024; received -1"),
     ("--space=", "separated by commas; received ''"),

@@ -6,22 +6,19 @@ Standard library only: the command line must answer without importing TensorFlow
 import dataclasses
 from dataclasses import dataclass
 
+from pipeline.config.option import Section, option
+
 
 @dataclass(frozen=True)
-class Limits:
-    """The most that a network may cost; None for any. Each is a flag of the same name.
+class Limits(Section):
+    """The most that a network may cost; None for any."""
 
-    Attributes:
-        max_parameters: trainable weights.
-        max_mac: multiply-adds of one image.
-        max_bytes_int8: size of the int8 .tflite file.
-        max_latency_ms: median time of one image through that file, on one thread here.
-    """
-
-    max_parameters: int | None = None
-    max_mac: int | None = None
-    max_bytes_int8: int | None = None
-    max_latency_ms: float | None = None
+    max_parameters: int | None = option(None, "weights of the network", above=0, metavar="N")
+    max_mac: int | None = option(None, "multiply-adds of one image", above=0, metavar="N")
+    max_bytes_int8: int | None = option(None, "size of the exported int8 file, bytes", above=0, metavar="N")
+    max_latency_ms: float | None = option(
+        None, "median time of the int8 file on one thread of this machine", above=0, metavar="N"
+    )
 
     @property
     def is_set(self) -> bool:

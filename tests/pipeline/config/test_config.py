@@ -249,7 +249,7 @@ def test_settings_that_contradict_each_other(values, message):
 
 WITHOUT_TENSORFLOW = """
 import contextlib, sys
-import pipeline.config.config, pipeline.console.command_line, train
+import pipeline.config.config, pipeline.console.training_request, train
 with contextlib.suppress(SystemExit):
     train.main(["--help"])
 assert train.main(["--epochs", "0"]) == 2

@@ -11,7 +11,7 @@ import train
 from pipeline.config.config import SECTIONS, Config
 from pipeline.config.option import flag
 from pipeline.config.presets import PRESETS, preset
-from pipeline.console.command_line import parse_training_request
+from pipeline.console.training_request import ChosenSettings, parse_training_request
 from pipeline.errors import UserError
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
@@ -26,8 +26,12 @@ def another_value(setting: dataclasses.Field):
     return setting.default + 1 if setting.type is int else 0.125
 
 
+def chosen_by(*arguments: str) -> ChosenSettings:
+    return parse_training_request(list(arguments)).chosen
+
+
 def values_of(*arguments: str) -> dict:
-    return parse_training_request(list(arguments)).values
+    return chosen_by(*arguments).values
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -46,25 +50,24 @@ def test_each_flag_reaches_its_setting(setting):
 
 def test_nothing_asked_is_the_cifar10_preset():
     request = parse_training_request([])
-    assert request.config() == preset("cifar10").with_own_width()
-    assert (request.run_dir, request.resume, request.names_data) == (None, False, False)
+    assert request.chosen.build_config() == preset("cifar10").with_own_width()
+    assert (request.run_dir, request.resume, request.chosen.names_data) == (None, False, False)
 
 
 def test_run_dir_and_resume():
     request = parse_training_request(["--run-dir", "here", "--resume"])
-    assert (request.run_dir, request.resume, request.values) == (Path("here"), True, {})
+    assert (request.run_dir, request.resume, request.chosen.values) == (Path("here"), True, {})
 
 
 def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({"fit": {"epochs": 2, "batch_size": 32}, "model": {"width": 8}}))
-    request = parse_training_request(["cifar10_small", "--config", str(path), "--epochs", "1", "--seed", "5"])
+    chosen = chosen_by("cifar10_small", "--config", str(path), "--epochs", "1", "--seed", "5")
     expected = {**PRESETS["cifar10_small"], "epochs": 1, "batch_size": 32, "width": 8, "seed": 5}
-    assert request.explicit_values() == expected
-    assert request.config() == Config().with_values(expected)
+    assert chosen.explicit_values() == expected
+    assert chosen.build_config() == Config().with_values(expected)
     # Wherever the flag stands, even at its default.
-    arguments = ["--width", "64", "cifar10_small"]
-    assert parse_training_request(arguments).config().model.width == 64
+    assert chosen_by("--width", "64", "cifar10_small").build_config().model.width == 64
 
 
 @pytest.mark.parametrize(
@@ -85,17 +88,17 @@ def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
 def test_the_preset_suits_the_data(arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("digits.json").write_text('{"data": {"data": "digits"}}')
-    request = parse_training_request(arguments.split())
-    assert request.preset_name() == expected
-    base = {**preset(expected).with_own_width().values(), **request.explicit_values()}
-    assert request.config().values() == base
+    chosen = chosen_by(*arguments.split())
+    assert chosen.preset_name() == expected
+    base = {**preset(expected).with_own_width().values(), **chosen.explicit_values()}
+    assert chosen.build_config().values() == base
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"), [("", False), ("--width 8", False), ("digits", True), ("--data digits", True)]
 )
 def test_whether_the_user_chose_the_data(arguments, expected):
-    assert parse_training_request(arguments.split()).names_data is expected
+    assert chosen_by(*arguments.split()).names_data is expected
 
 
 def test_help_names_every_flag_and_preset(capsys):
@@ -151,8 +154,8 @@ BAD_INPUTS = [
     ("--optimizer adamv", "unknown --optimizer 'adamv'; did you mean 'adam"),
     ("--epochs 0", "--epochs must be at least 1; received 0"),
     ("--epochs -3", "--epochs must be at least 1; received -3"),
-    ("--epochs 1.5", "argument --epochs: must be a whole number; received '1.5'"),
-    ("--momentum much", "argument --momentum: must be a number; received 'much'"),
+    ("--epochs 1.5", "--epochs must be a whole number; received '1.5'"),
+    ("--momentum much", "--momentum must be a number; received 'much'"),
     ("--momentum nan", "--momentum must be finite; received nan"),
     ("--peak-learning-rate=-inf", "--peak-learning-rate must be finite; received -inf"),
     ("--epochs", "argument --epochs: expected one argument"),
@@ -164,9 +167,10 @@ BAD_INPUTS = [
     ("--config broken.json", "a configuration file must be JSON; broken.json: "),
     ("--config list.json", "must hold an object of sections; received list.json"),
     ("--config section.json", "unknown section in section.json: 'fitt'; did you mean 'fit'?"),
-    ("--config setting.json", "unknown setting 'epoch'; did you mean 'epochs'?"),
+    ("--config setting.json", "unknown setting in setting.json: 'epoch'; did you mean 'epochs'?"),
     ("--config type.json", "--epochs must be a whole number; received '1'"),
     ("--config number.json", "--peak-learning-rate must be finite; received nan"),
+    ("--run-dir=", "--run-dir must be a path; received ''"),
     ("--resume", "--resume needs --run-dir DIR, the run to go on with; received none"),
     ("--resume --run-dir empty", "--resume needs a directory with a run in it; received empty"),
     ("--resume --run-dir missing", "needs a directory with a run in it; received missing"),
@@ -218,11 +222,11 @@ def test_every_complaint_of_the_parser_is_a_user_error():
 )
 def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
     """He et al. 2015 (64; 16 for CIFAR), Zagoruyko & Komodakis 2016 (16 K), McMahan et al. (32)."""
-    assert parse_training_request(arguments.split()).config().model.width == width
+    assert chosen_by(*arguments.split()).build_config().model.width == width
 
 
 @pytest.mark.parametrize("name", ["wrn_29_10", "wrn_4_1", "wrn_28_0", "wrn_1006_1", "wrn_10_65"])
 def test_impossible_wide_networks_are_refused(name):
-    request = parse_training_request(["--model", name])
+    chosen = chosen_by("--model", name)
     with pytest.raises(UserError, match=f"--model wrn_N_K must have .*; received {name}$"):
-        request.config()
+        chosen.build_config()

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import train
-from pipeline.console.command_line import parse_training_request
+from pipeline.console.training_request import parse_training_request
 from pipeline.run_directory import RunDirectory
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run, prepare_ground
@@ -101,7 +101,7 @@ def changed(before: dict, after: dict) -> set[str]:
 
 def few_run(base: Path, run_dir: Path, *arguments: str) -> TrainingRun:
     data = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--weights", str(base)]
-    config = parse_training_request([*SETTINGS, *data, *arguments]).config()
+    config = parse_training_request([*SETTINGS, *data, *arguments]).chosen.build_config()
     directory = RunDirectory(run_dir)
     for folder in (directory.checkpoints, directory.plots):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,123 @@
+"""From the command line of `train.py` to a configuration: preset, file and flags."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.config import SECTIONS, Config, load_values
+from pipeline.config.option import Section, option
+from pipeline.config.presets import PRESETS, preset
+from pipeline.config.settings import ModelConfig
+from pipeline.console.command_line import Parser, add_settings, take
+from pipeline.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class ChosenSettings(Section):
+    """Settings that a command line names; each source overrules the one before.
+
+    Attributes:
+        preset: the named preset, or None where none was named.
+        values: settings given by flags, which overrule the file.
+        config: the file, which overrules the preset.
+    """
+
+    preset: str | None
+    values: dict[str, Any]
+    config: Path | None = option(None, "settings as a JSON file", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset and self.preset not in PRESETS:
+            raise unknown("preset", self.preset, PRESETS)
+
+    @property
+    def names_data(self) -> bool:
+        """Whether the user chose the data, directly or by a preset or file."""
+        return bool(self.preset or self.config or "data" in self.values)
+
+    def preset_name(self) -> str:
+        """Return the named preset, else the one that suits the data, else `cifar10`."""
+        if self.preset:
+            return self.preset
+        data = str(self.explicit_values().get("data", "cifar10"))
+        kind = data.partition(":")[0].partition("/")[0]
+        return {"imagenet2012": "imagenet"}.get(kind, kind if kind in PRESETS else "cifar10")
+
+    def explicit_values(self) -> dict[str, Any]:
+        """Return the settings of the preset, where one was named, the file and the flags."""
+        values = dict(PRESETS[self.preset]) if self.preset else {}
+        chosen = {**(load_values(self.config) if self.config else {}), **self.values}
+        own = values.get("model", ModelConfig().model)
+        if chosen.get("model", own) != own and "width" not in chosen:
+            # The preset's width is for its network: another name means that paper's.
+            chosen["width"] = 0
+        return {**values, **chosen}
+
+    def build_config(self) -> Config:
+        """Build the configuration.
+
+        Raises:
+            UserError: an unknown name or a value out of range.
+        """
+        return preset(self.preset_name()).with_values(self.explicit_values()).with_own_width()
+
+
+def add_chosen_settings(parser: Parser) -> None:
+    """Add what `read_chosen_settings` reads: PRESET, --config and a flag for every setting."""
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="a named starting point")
+    add_settings(parser, ChosenSettings)
+    for name, section in SECTIONS.items():
+        add_settings(parser.add_argument_group(name, section.__doc__.splitlines()[0]), section)
+
+
+def read_chosen_settings(values: dict[str, Any]) -> ChosenSettings:
+    """Pick the chosen settings from all that a command line gives.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    settings = {name: value for kind in SECTIONS.values() for name, value in take(values, kind).items()}
+    return ChosenSettings(values["preset"], settings, **take(values, ChosenSettings))
+
+
+@dataclass(frozen=True)
+class Request(Section):
+    """What the command line of `train.py` asks for.
+
+    Attributes:
+        chosen: settings.
+        run_dir: the run directory, or None for a new one under `runs/`.
+        resume: go on with the run in `run_dir`.
+        summary: print the network as a table in place of training it.
+        diagram: draw the network in place of training it.
+    """
+
+    chosen: ChosenSettings
+    run_dir: Path | None = option(None, "where the run is written", metavar="DIR")
+    resume: bool = option(False, "go on with the run in --run-dir", switch=True)
+    summary: bool = option(False, "only print the network as a table", switch=True)
+    diagram: bool = option(False, "only draw the network as a chart", switch=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and not self.run_dir:
+            raise UserError("--resume needs --run-dir DIR, the run to go on with; received none")
+
+
+def parse_training_request(arguments: list[str]) -> Request:
+    """Read the command line of `train.py`.
+
+    Raises:
+        UserError: anything that cannot be understood.
+    """
+    parser = Parser(
+        prog="train.py",
+        usage="python train.py [PRESET] [--data SOURCE] [--width N] [--epochs N] [...]",
+        description="Train an image classifier. With no argument: ResNet18 on CIFAR-10.",
+        epilog=f"presets: {', '.join(PRESETS)}. Flags overrule --config, which overrules PRESET.",
+    )
+    add_settings(parser, Request)
+    add_chosen_settings(parser)
+    values = parser.parse(arguments)
+    return Request(read_chosen_settings(values), **take(values, Request))

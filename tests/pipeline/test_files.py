@@ -1,0 +1,153 @@
+"""Files are whole or not there, JSON that every reader takes and of every version, one lock holder."""
+
+import errno
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.files import hold_lock, read_json, write_csv, write_json, write_whole
+from tests.commands import ROOT
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    (tmp_path / "file.txt").write_text("old")
+    return tmp_path / "file.txt"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir())
+
+
+def test_the_new_file_is_flushed_before_it_takes_the_old_ones_place(path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def watch(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, path.read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["file.txt"]
+    # The file while the old one is in place, then the folder that names it.
+    assert flushed == [(path.stat().st_ino, "old"), (path.parent.stat().st_ino, "new")]
+
+
+def test_writers_see_the_same_ending(path):
+    seen = []
+    write_whole(path, lambda aside: (seen.append(aside.suffix), aside.touch()))
+    assert seen == [".txt"]
+
+
+def fill_disk(aside: Path) -> None:
+    aside.write_text("ne")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_a_user_error_and_leaves_the_old_file(path):
+    with pytest.raises(UserError, match=r"file.txt must be writable; No space left on device$"):
+        write_whole(path, fill_disk)
+    assert path.read_text() == "old"
+    assert names(path.parent) == ["file.txt"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file(path):
+    def fail(aside: Path) -> None:
+        aside.write_text("ne")
+        raise ValueError("of its own")
+
+    with pytest.raises(ValueError, match="of its own"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+
+
+def test_a_flush_that_fails_leaves_the_old_file(path, monkeypatch):
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="must be writable; Input/output error"):
+        write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("place", ["missing/file.txt", "file.txt/below"])
+def test_no_place_to_write_is_a_user_error(path, place):
+    with pytest.raises(UserError, match="must be writable; No"):
+        write_whole(path.parent / place, lambda aside: aside.write_text("new"))
+
+
+KILLED_HALF_WAY = """
+import os, sys
+from pathlib import Path
+from pipeline.files import write_whole
+write_whole(Path(sys.argv[1]), lambda aside: (aside.write_text("ne"), os._exit(9)))
+"""
+
+
+def test_a_writer_killed_half_way_leaves_the_old_file(path):
+    assert subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, path], cwd=ROOT).returncode == 9
+    assert path.read_text() == "old"
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["file.txt"]
+
+
+def test_json_is_written_as_people_read_it_and_read_back(path):
+    content = {"images": 3, "names": ["é"]}
+    write_json(path, content)
+    assert path.read_text(encoding="utf-8") == '{\n  "images": 3,\n  "names": [\n    "é"\n  ]\n}\n'
+    assert read_json(path, needed=["images"]) == content
+
+
+@pytest.mark.parametrize("value", [object(), math.nan, math.inf])
+def test_what_json_has_no_word_for_leaves_the_old_file(path, value):
+    with pytest.raises((TypeError, ValueError)):
+        write_json(path, {"accuracy": value})
+    assert path.read_text() == "old"
+
+
+def test_names_of_earlier_versions_are_read_as_those_of_today(path):
+    write_json(path, {"test": {"pictures": 3}, "trials": [{"validation_pictures": 2, "trial": "pictures"}]})
+    expected = {"test": {"images": 3}, "trials": [{"validation_images": 2, "trial": "pictures"}]}
+    assert read_json(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "a bundle must have a whole file.txt; .*No such file"),
+        ("{", "a bundle must have a whole file.txt; .*file.txt: "),
+        (b"\xff", "a bundle must have a whole file.txt; .*file.txt: "),
+        ("[1]", "a bundle must have a whole file.txt; .*file.txt holds no object"),
+        ('{"b": 1}', "a bundle must be of this version; .*file.txt lacks a, c$"),
+    ],
+)
+def test_json_that_is_damaged_or_lacks_a_name_is_a_user_error(path, text, reason):
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=reason) as raised:
+        read_json(path, needed=["a", "b", "c"], of="a bundle")
+    assert "\n" not in str(raised.value)
+
+
+def test_rows_are_written_as_csv(path):
+    write_csv(path, [["name", "share"], ["a,b", 0.5]])
+    assert path.read_bytes() == b'name,share\r\n"a,b",0.5\r\n'
+
+
+def test_a_lock_has_one_holder(path):
+    lock = path.with_name("lock")
+    with hold_lock(lock, "taken"), pytest.raises(UserError, match="taken"), hold_lock(lock, "taken"):
+        pytest.fail("two holders")
+    with hold_lock(lock, "taken"):
+        pass
+    with pytest.raises(NotADirectoryError), hold_lock(path / "below", "taken"):
+        pytest.fail("a lock in a file")
