@@ -10,14 +10,12 @@ from keras import layers
 
 from evaluation.metrics import cost
 from evaluation.metrics.cost import measure_cost
-from evaluation.networks.deployed import DeployedFile
 from export.tflite.interpreter import LiteRTModel
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
 from tests.evaluation.made_up import build_data, build_run, images_of
 
-INT8 = DeployedFile("int8", "model_int8.tflite", b"." * 300, "logits")
-FLOAT32 = DeployedFile("float32", "model_float32.tflite", b"." * 900, "logits")
+INT8, FLOAT32 = {"int8": b"." * 300}, {"float32": b"." * 900}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def timed(monkeypatch) -> list[SimpleNamespace]:
 
 
 def test_parameters_and_multiply_adds_by_formula(run, network, timed):
-    described = measure_cost(run, [INT8])
+    described = measure_cost(run, INT8)
     # 4 x 4 places of 3 x 3 x 3 to 4 channels, and 4 to 3 classes.
     stem, head = 4 * 4 * 3 * 3 * 3 * 4, 4 * 3
     assert described["multiply_adds"] == stem + head == sum(multiply_adds(network).values())
@@ -66,7 +64,7 @@ def test_parameters_and_multiply_adds_by_formula(run, network, timed):
 
 
 def test_files_have_their_bytes_and_their_time(run, timed):
-    described = measure_cost(run, [FLOAT32, INT8])
+    described = measure_cost(run, FLOAT32 | INT8)
     assert described["threads"] == 1
     assert described["files"] == [
         {
@@ -91,7 +89,7 @@ def test_files_have_their_bytes_and_their_time(run, timed):
             "preview": False,
         },
     ]
-    assert [each.content for each in timed] == [FLOAT32.content, INT8.content]
+    assert [each.content for each in timed] == [FLOAT32["float32"], INT8["int8"]]
     assert {each.threads for each in timed} == {1}
     # The first of train, not of the table.
     for each in timed:
@@ -99,7 +97,7 @@ def test_files_have_their_bytes_and_their_time(run, timed):
 
 
 def test_where_int8_was_not_exported_a_preview_stands_in(run, network, timed):
-    described = measure_cost(run, [FLOAT32])
+    described = measure_cost(run, FLOAT32)
     keras_file, float32, int8 = described["files"]
     assert [each["network"] for each in described["files"]] == ["keras", "float32", "int8"]
     assert (keras_file["preview"], float32["preview"], int8["preview"]) == (False, False, True)
@@ -113,5 +111,5 @@ def test_where_int8_was_not_exported_a_preview_stands_in(run, network, timed):
 
 
 def test_a_run_that_was_not_exported_at_all(run, timed):
-    files = measure_cost(run, [])["files"]
+    files = measure_cost(run, {})["files"]
     assert [(each["network"], each["preview"]) for each in files] == [("keras", False), ("int8", True)]
