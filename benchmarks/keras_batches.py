@@ -25,7 +25,7 @@ def keras_batches(
         variant: how the crop is drawn, as Keras' RandomCrop draws one crop a call:
             image: RandomCrop for each image, the rest for the batch.
             translation: RandomTranslation, nearest pixel, for the batch, drawn for each image.
-            batch: RandomCrop for the batch. One crop for all its diagrams: less work.
+            batch: RandomCrop for the batch. One crop for all its images: less work.
         batch_size: images a batch.
         padding: pixels on each side, mirrored.
         cutout: side in pixels of the grey square. Keras' nearest to cutout is RandomErasing of

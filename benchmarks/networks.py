@@ -23,11 +23,10 @@ from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, images,
 from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns, own_process, seconds
 from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
 from pipeline.config.settings import ModelConfig
-from pipeline.console.command_line import report_user_error
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.console.run_command import DONE, run_command
 from pipeline.console.tables import plain_table
-from pipeline.errors import UserError
 
 LARGE_PIXELS = 96
 """Size of images from which the networks with four stages are shown alone."""
@@ -176,7 +175,7 @@ def as_json(
     )
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: list[str]) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
@@ -195,21 +194,22 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         help=f"default: all; from {LARGE_PIXELS} px on those with four stages",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     arguments.models = arguments.models or networks_for(arguments.image_size)
     for name in arguments.models:
         ModelConfig(model=name)
     return arguments
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the benchmark; return the exit code."""
+    return run_command(_run, arguments, "interrupted; nothing was kept")
+
+
+def _run(given: list[str]) -> int:
     load = os.getloadavg()[0]
-    try:
-        arguments = parse_arguments()
-        costs, latencies = measure(arguments)
-    except UserError as error:
-        return report_user_error(error)
+    arguments = parse_arguments(given)
+    costs, latencies = measure(arguments)
     environment = {**describe_machine(), "load_before": load}
     size, classes = arguments.image_size, arguments.classes
     print(
@@ -221,8 +221,8 @@ def main() -> int:
         print("The machine was busy: measure again.\n")
     print_networks(costs, latencies)
     print(as_json(arguments, costs, latencies, environment))
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

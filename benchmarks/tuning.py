@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import CORES, Spread, count, ratios
-from pipeline.console.command_line import report_user_error
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
-from pipeline.errors import UserError
+from pipeline.console.run_command import DONE, run_command
 
 if TYPE_CHECKING:
     from benchmarks.tuning_contenders import Reach, Task
@@ -187,8 +186,12 @@ def describe_machine() -> dict[str, Any]:
     return environment
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the benchmark; return the exit code."""
+    return run_command(_run, arguments, "interrupted; the same command goes on")
+
+
+def _run(given: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
     parser.add_argument("--trials", type=count, default=40, help="most trials of a search (40)")
@@ -200,21 +203,15 @@ def main() -> int:
         metavar="DIR",
         help="where learning curves are kept (runs/benchmark-tuning)",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     load_before = os.getloadavg()[0]
     figures = {}
-    try:
-        for name in arguments.tasks:
-            task = load_task(name, arguments.table)
-            reaches = search_all(name, arguments)
-            compared = compare(reaches)
-            print_task(task, reaches, compared, arguments.trials)
-            figures[name] = as_json(task, reaches, compared)
-    except UserError as error:
-        return report_user_error(error)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    for name in arguments.tasks:
+        task = load_task(name, arguments.table)
+        reaches = search_all(name, arguments)
+        compared = compare(reaches)
+        print_task(task, reaches, compared, arguments.trials)
+        figures[name] = as_json(task, reaches, compared)
     print(
         json.dumps(
             {
@@ -226,8 +223,8 @@ def main() -> int:
             }
         )
     )
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

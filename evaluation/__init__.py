@@ -1,1 +1,3 @@
 """Measures a finished run: how good, how sure and how fragile its network is."""
+
+__all__ = []

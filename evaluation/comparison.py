@@ -1,6 +1,5 @@
 """Several runs beside each other: accuracy against what it costs."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.summary import print_comparison
 from evaluation.report_directory import MADE_BY, ReportDirectory
 from evaluation.request import Request
+from evaluation.tables import read_predictions
 from export.verify.comparison import paired_comparison
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_whole
+from pipeline.files import read_json, write_json, write_text
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
 
@@ -40,13 +40,11 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
             print(f"{name}:", flush=True)
             own = ReportDirectory(run.path / "evaluation")
             reports[name] = evaluate_run(run, own, request, NOT_COMPARED)
-            answered[name] = own.read_predictions(reports[name]["class_names"])
+            answered[name] = read_predictions(own.predictions, reports[name]["class_names"])
         comparison = build_comparison(reports, answered)
         page, figures = out.path / "comparison.html", out.path / "comparison.json"
-        text = json.dumps(comparison, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        html = write_comparison_page(comparison)
-        write_whole(page, lambda aside: aside.write_text(html, encoding="utf-8"))
-        write_whole(figures, lambda aside: aside.write_text(text, encoding="utf-8"))
+        write_text(page, write_comparison_page(comparison))
+        write_json(figures, comparison)
     print_comparison(comparison)
     print(f"\neverything lies in {out.path}: {page.name}, {figures.name}")
 

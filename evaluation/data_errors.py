@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.measurement import answer_examples
+from evaluation.measurement import answer_alone
 from evaluation.metrics.answers import Answers
 from evaluation.metrics.calibration import negative_log_likelihoods
 from evaluation.metrics.label_errors import Suspects, class_balance, suspect_labels
 from evaluation.networks.networks import Network
-from evaluation.page.gallery import Gallery
-from pipeline.console.progress import Progress
-from pipeline.finished_run import FinishedRun
+from evaluation.page.gallery import describe_images
+from pipeline.data.prepare import PreparedData
 
 SHOWN = 12
+"""Images of a gallery, at most."""
 
 HARDEST_AMONG = 10_000
-"""Images of train, evenly spread, that the hardest are looked for among."""
+"""Images of train that the hardest are looked for among."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,27 @@ class HeldOut:
     suspects: Suspects
 
 
-def find_suspects(run: FinishedRun, answers: Mapping[str, Answers], temperature: float) -> HeldOut:
+def find_suspects(data: PreparedData, answers: Mapping[str, Answers], temperature: float) -> HeldOut:
     """Look for wrong labels among the images of the given splits.
 
     Args:
-        run: the finished run.
+        data: of the run.
         answers: of splits that were not trained on.
         temperature: at which the network is calibrated; of one that is too sure, hardly any label
             would be doubted.
     """
-    rows = np.concatenate([getattr(run.data.splits, split) for split in answers])
+    rows = np.concatenate([getattr(data.splits, split) for split in answers])
     labels = np.concatenate([each.labels for each in answers.values()])
     logits = np.concatenate([each.logits for each in answers.values()])
     together = Answers(labels, logits).at_temperature(temperature)
     return HeldOut(rows, together, suspect_labels(labels, together.probabilities))
 
 
-def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]:
-    """Build the figures of the suspected labels, with images of the first."""
-    suspects, names = held_out.suspects, gallery.class_names
-    first = suspects.indices[:SHOWN]
-    ranked = gallery.describe(held_out.rows[first], held_out.answers.take(first))
+def describe_label_errors(data: PreparedData, held_out: HeldOut, shown: int = SHOWN) -> dict[str, Any]:
+    """Build the figures of the suspected labels, with images of the first `shown`."""
+    suspects, names = held_out.suspects, data.source.class_names
+    first = suspects.indices[:shown]
+    ranked = describe_images(data, held_out.rows[first], held_out.answers.take(first))
     for place, image in enumerate(ranked):
         image["suggested"] = names[suspects.suggested[place]]
         image["margin"] = float(suspects.margins[place])
@@ -70,30 +70,35 @@ def describe_label_errors(held_out: HeldOut, gallery: Gallery) -> dict[str, Any]
     }
 
 
-def describe_hardest(run: FinishedRun, keras: Network, gallery: Gallery) -> dict[str, Any]:
-    """Find images of train that the network still gets most wrong: greatest cross-entropy."""
-    examples = run.data.examples("train").spread(HARDEST_AMONG)
-    with Progress(len(examples), "looking for hard images", "images") as progress:
-        answers = answer_examples([keras], examples, progress)[keras.name]
+def describe_hardest(data: PreparedData, keras: Network, among: int = HARDEST_AMONG) -> dict[str, Any]:
+    """Find images of train that the network still gets most wrong: greatest cross-entropy.
+
+    Args:
+        data: of the run.
+        keras: its network.
+        among: images, evenly spread over train, that they are looked for among.
+    """
+    examples = data.examples("train").spread(among)
+    answers = answer_alone(keras, examples, "looking for hard images")
     hardest = np.argsort(-negative_log_likelihoods(answers), kind="stable")[:SHOWN]
-    described = gallery.describe(examples.rows[hardest], answers.take(hardest))
+    described = describe_images(data, examples.rows[hardest], answers.take(hardest))
     for place, image in zip(hardest, described, strict=True):
         image["probability"] = float(answers.probabilities[place, answers.labels[place]])
     return {"images": len(examples), "ranked": described}
 
 
-def describe_balance(run: FinishedRun) -> dict[str, Any]:
+def describe_balance(data: PreparedData) -> dict[str, Any]:
     """Count the images of each class in each split."""
-    classes = len(run.class_names)
+    names, labels = data.source.class_names, data.source.labels
     counts = {
-        split: np.bincount(run.data.source.labels[rows], minlength=classes).tolist()
-        for split, rows in vars(run.data.splits).items()
+        split: np.bincount(labels[rows], minlength=len(names)).tolist()
+        for split, rows in vars(data.splits).items()
     }
-    balance = class_balance(run.data.source.labels[run.data.splits.train], classes)
+    balance = class_balance(labels[data.splits.train], len(names))
     return {
         "classes": [
             {"class": name, **{split: counts[split][label] for split in counts}}
-            for label, name in enumerate(run.class_names)
+            for label, name in enumerate(names)
         ],
         # JSON knows no infinity.
         "imbalance_ratio": balance.imbalance_ratio if balance.counts.all() else None,

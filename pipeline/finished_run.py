@@ -21,7 +21,7 @@ class FinishedRun:
         directory: where the run lies.
         config: its settings.
         network: the trained network, stock Keras layers in float32, pixels to logits.
-        data: its diagrams and splits.
+        data: its images and splits.
         metrics: what it measured at its end.
         splits: sizes and fingerprints of its splits.
     """
@@ -56,7 +56,7 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
     """Load everything a finished run left, and the data it began with.
 
     Raises:
-        UserError: the run is missing, unfinished or damaged, or its diagrams changed.
+        UserError: the run is missing, unfinished or damaged, or its images changed.
     """
     config = directory.load_finished()
     metrics = read_json(directory.metrics, ("test", "parameters", "multiply_adds"), of="a finished run")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from evaluation.metrics.robustness import BATCH, Corrupted
+from evaluation.corruptions.corrupt import BATCH, CORRUPTIONS, SEVERITIES, Corrupted
 
 SET = "cifar10_corrupted"
 

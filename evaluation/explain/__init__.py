@@ -1,1 +1,3 @@
 """Where a network looks: Grad-CAM of Keras networks and of .tflite files."""
+
+__all__ = ["explanation"]

@@ -24,18 +24,21 @@ from evaluation.metrics.intervals import (
 )
 
 
-def measure_accuracy(answers: Answers, class_names: Sequence[str], seed: int) -> dict:
+def measure_accuracy(
+    answers: Answers, class_names: Sequence[str], seed: int, resamples: int = RESAMPLES
+) -> dict:
     """Measure accuracy, precision, recall, F1 and the area under the ROC curve.
 
     Shares and what belongs to one class have score intervals; averages over classes have
     bootstrap intervals, which have no width where no image is wrong. The macro average is over
-    the classes that have images; the weighted average counts each by its diagrams, so that
+    the classes that have images; the weighted average counts each by its images, so that
     weighted recall is top-1 accuracy. A class that is never predicted counts as precision 0.
 
     Args:
         answers: of the test split, at least one image.
         class_names: one a class.
         seed: of the bootstrap.
+        resamples: of the bootstrap.
 
     Returns:
         "top1", "top5" (None below six classes), "macro", "weighted", "per_class",
@@ -45,8 +48,8 @@ def measure_accuracy(answers: Answers, class_names: Sequence[str], seed: int) ->
     classes = np.arange(len(class_names))
     confusion = confusion_matrix(answers.labels, answers.predicted, labels=classes)
     areas = [_area(answers, index) for index in classes]
-    macro, weighted = _averages(confusion, seed)
-    macro["roc_auc"], weighted["roc_auc"] = _average_areas(answers, areas, seed)
+    macro, weighted = _averages(confusion, seed, resamples)
+    macro["roc_auc"], weighted["roc_auc"] = _average_areas(answers, areas, seed, resamples)
     top1 = share(answers.right.sum(), len(answers))
     return {
         **as_json({"top1": top1, "top5": _top5(answers)}),
@@ -61,7 +64,7 @@ def measure_accuracy(answers: Answers, class_names: Sequence[str], seed: int) ->
             for index, name in enumerate(class_names)
         ],
         "confusion_matrix": confusion.tolist(),
-        "resamples": RESAMPLES,
+        "resamples": resamples,
     }
 
 
@@ -85,7 +88,7 @@ def _of_one_class(confusion: np.ndarray, index: int) -> dict[str, Estimate | Non
     }
 
 
-def _averages(confusion: np.ndarray, seed: int) -> tuple[dict[str, Estimate], ...]:
+def _averages(confusion: np.ndarray, seed: int, resamples: int) -> tuple[dict[str, Estimate], ...]:
     """Estimate macro and weighted precision, recall and F1.
 
     They depend on the confusion matrix alone, and the confusion matrix of images drawn with
@@ -97,7 +100,7 @@ def _averages(confusion: np.ndarray, seed: int) -> tuple[dict[str, Estimate], ..
     resampled = np.array(
         [
             _precision_recall_f1(*cells, generator.multinomial(images, counts / images))
-            for _ in range(RESAMPLES)
+            for _ in range(resamples)
         ]
     )
     values = _precision_recall_f1(*cells, counts)
@@ -117,7 +120,7 @@ def _precision_recall_f1(labels: np.ndarray, predicted: np.ndarray, counts: np.n
     Args:
         labels: int64 [cells], row of each cell of a confusion matrix.
         predicted: int64 [cells], its column.
-        counts: int64 [cells], its diagrams.
+        counts: int64 [cells], its images.
     """
     drawn = counts > 0
     labels, predicted, counts = labels[drawn], predicted[drawn], counts[drawn]
@@ -138,7 +141,7 @@ def _area(answers: Answers, index: int) -> Estimate | None:
 
 
 def _average_areas(
-    answers: Answers, areas: Sequence[Estimate | None], seed: int
+    answers: Answers, areas: Sequence[Estimate | None], seed: int, resamples: int
 ) -> tuple[Estimate, Estimate] | tuple[None, None]:
     """Estimate the macro and the weighted average of the areas.
 
@@ -157,7 +160,7 @@ def _average_areas(
         macro += influence / len(defined)
         weighted += influence * positive.mean()
     parts = np.stack([macro, weighted], axis=-1)
-    resampled = bootstrap(lambda rows: parts[rows].mean(axis=0), len(answers), seed)
+    resampled = bootstrap(lambda rows: parts[rows].mean(axis=0), len(answers), seed, resamples)
     # A first-order mean can be a little beyond 0 and 1, which an area cannot.
     resampled = np.clip(resampled, 0, 1)
     return tuple(percentile(parts[:, k].mean(), resampled[:, k]) for k in range(2))

@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from evaluation.metrics.answers import Answers
-from evaluation.metrics.intervals import as_json, bootstrap, percentile, reflected
+from evaluation.metrics.intervals import RESAMPLES, as_json, bootstrap, percentile, reflected
 
 BINS = 15
 """As many as Guo et al. (2017) use."""
@@ -16,13 +16,14 @@ TEMPERATURES = (0.05, 20.0)
 """Least and greatest temperature that is tried."""
 
 
-def measure_calibration(test: Answers, validation: Answers, seed: int) -> dict:
+def measure_calibration(test: Answers, validation: Answers, seed: int, resamples: int = RESAMPLES) -> dict:
     """Measure the calibration on `test`, as it is and at the temperature that suits `validation`.
 
     Args:
         test: at least one image.
         validation: images that the network did not train on and that are not in `test`.
         seed: of the bootstrap.
+        resamples: of the bootstrap.
 
     Returns:
         "temperature", whether it lies at an end of TEMPERATURES, "bins", "validation_images",
@@ -36,8 +37,8 @@ def measure_calibration(test: Answers, validation: Answers, seed: int) -> dict:
         "temperature_at_limit": any(math.isclose(temperature, end, rel_tol=1e-3) for end in TEMPERATURES),
         "bins": BINS,
         "validation_images": len(validation),
-        "before": _measure(test, seed),
-        "after": _measure(test.at_temperature(temperature), seed),
+        "before": _measure(test, seed, resamples),
+        "after": _measure(test.at_temperature(temperature), seed, resamples),
     }
 
 
@@ -122,7 +123,7 @@ def expected_calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
     return np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps)
 
 
-def _measure(answers: Answers, seed: int) -> dict:
+def _measure(answers: Answers, seed: int, resamples: int) -> dict:
     losses, briers = negative_log_likelihoods(answers), brier_scores(answers)
     gaps = answers.confidence - answers.right
     edges = {"width": equal_width_edges(), "mass": equal_mass_edges(answers.confidence)}
@@ -137,7 +138,7 @@ def _measure(answers: Answers, seed: int) -> dict:
         ]
 
     nll, brier, *errors = measure(np.arange(len(answers)))
-    resampled = bootstrap(measure, len(answers), seed).T
+    resampled = bootstrap(measure, len(answers), seed, resamples).T
     return {
         **as_json(
             {

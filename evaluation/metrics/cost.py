@@ -1,10 +1,10 @@
 """What a run's network costs: parameters, multiply-adds by layer, bytes and time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from evaluation.networks.deployed import DeployedFile
 from export.quantize.preview import preview_int8
+from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS
 from export.tflite.latency import measure_file
 from pipeline.console.progress import Progress
@@ -16,15 +16,19 @@ TIMED_IMAGES = 16
 SECONDS = 0.5
 
 
-def measure_cost(run: FinishedRun, deployed: Sequence[DeployedFile]) -> dict[str, Any]:
+def measure_cost(run: FinishedRun, deployed: Mapping[str, TFLiteFile]) -> dict[str, Any]:
     """Count what one image costs, and time every exported file on one thread of this machine.
 
     Size and time do not depend on the weights. So where int8 was not exported, a file that
     `python -m export` would make of an untrained network stands in for it, as a preview.
+
+    Args:
+        run: the finished run.
+        deployed: format -> the exported file.
     """
     train = run.data.examples("train")
     images = load_images(Examples(train.source, train.rows[:TIMED_IMAGES], train.image_size))
-    tflite = {file.name: file.tflite for file in deployed}
+    tflite = dict(deployed)
     previewed = "int8" not in tflite
     if previewed:
         tflite["int8"] = preview_int8(run.network, images)

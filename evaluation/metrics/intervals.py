@@ -94,19 +94,22 @@ def area(value: float, positives: int, negatives: int) -> Estimate:
     return _holding(value, low(value), 1 - low(1 - value))
 
 
-def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], images: int, seed: int) -> np.ndarray:
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], images: int, seed: int, resamples: int = RESAMPLES
+) -> np.ndarray:
     """Measure samples that are drawn from the images, with replacement and as many.
 
     Args:
         statistic: [images] rows -> what is measured of them, [...].
         images: of the split.
         seed: the same seed draws the same rows, whatever is measured.
+        resamples: how many samples.
 
     Returns:
-        [RESAMPLES, ...], float64.
+        [resamples, ...], float64.
     """
     generator = np.random.default_rng(seed)
-    return np.array([statistic(generator.integers(images, size=images)) for _ in range(RESAMPLES)])
+    return np.array([statistic(generator.integers(images, size=images)) for _ in range(resamples)])
 
 
 def percentile(value: float, resampled: np.ndarray) -> Estimate:

@@ -34,7 +34,7 @@ def describe_difference(comparison: Comparison) -> dict[str, Any]:
 
 
 def _classes(keras: Answers, deployed: Answers, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Recall of each class that has charts, those that lost most first."""
+    """Recall of each class that has images, those that lost most first."""
     rows = []
     for label in np.unique(keras.labels):
         places = np.flatnonzero(keras.labels == label)

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from evaluation.page.cost_plot import plot_cost
 from evaluation.page.page import build_environment
+from evaluation.page.plots import to_svg
 
 LABELS = {
     "multiply_adds": ("multiply-adds, millions", 1e6),
@@ -31,6 +32,7 @@ def write_comparison_page(comparison: Mapping[str, Any]) -> str:
     charts = {}
     for cost in comparison["costs"]:
         label, unit = LABELS[cost]
-        charts[cost] = Markup(plot_cost(comparison["runs"], cost, label, unit))
+        figure = plot_cost(comparison["runs"], cost, label, unit)
+        charts[cost] = Markup(to_svg(figure, cost, f"Accuracy against {label}"))
     template = build_environment().get_template("comparison.html.jinja")
     return template.render(**comparison, charts=charts, captions=CAPTIONS)

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from evaluation.page.plots import INK, SERIES, chart, percent_ticks, shorten, to_svg
+from evaluation.page.plots import INK, SERIES, chart, percent_ticks, shorten
 
 
-def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: float) -> str:
+def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: float) -> Figure:
     """Draw accuracy with its 95 % interval against a cost, and the runs that no other beats.
 
     Args:
@@ -56,4 +57,4 @@ def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: fl
         axes.yaxis.set_major_formatter(percent_ticks())
         axes.grid()
         axes.legend(loc="lower right")
-        return to_svg(figure, cost, f"Accuracy against {label}")
+        return figure

@@ -1,16 +1,17 @@
 """Which images of test a report shows: mistakes, confused classes, explanations, what broke."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from evaluation.explain.explanation import Explanation
+from evaluation.explain.explanation import Explainer, draw_overlays
 from evaluation.metrics.answers import Answers
 from evaluation.metrics.intervals import as_json, share
 from evaluation.metrics.mistakes import confused_pairs, most_confident_mistakes
 from evaluation.metrics.quantised import describe_quantised, newly_broken
-from evaluation.page.gallery import Gallery
+from evaluation.page.gallery import describe_images, load_rows
+from pipeline.data.prepare import PreparedData
 
 SHOWN = 12
 """Images of a gallery, at most."""
@@ -22,101 +23,113 @@ EXPLAINED = 6
 """Right answers, and wrong ones, that are explained."""
 
 
-class Images:
-    """Chooses images of test and describes them.
+def describe_mistakes(data: PreparedData, test: Mapping[str, Answers]) -> dict[str, list[dict[str, Any]]]:
+    """Describe the mistakes that each network is surest of.
 
     Args:
-        answers: network -> what it answers for test; `keras` first.
-        gallery: keeps the images.
-        explanation: draws where networks look.
-        rows: int64 [images], test in the table.
+        data: of the run.
+        test: network -> what it answers for test.
     """
+    return {
+        name: _describe(data, most_confident_mistakes(answers, SHOWN), answers)
+        for name, answers in test.items()
+    }
 
-    def __init__(
-        self, answers: Mapping[str, Answers], gallery: Gallery, explanation: Explanation, rows: np.ndarray
-    ) -> None:
-        self._answers, self._gallery = answers, gallery
-        self._explanation, self._rows = explanation, rows
-        self._keras = answers["keras"]
 
-    def mistakes(self) -> dict[str, list[dict[str, Any]]]:
-        """Describe the mistakes that each network is surest of."""
-        return {
-            name: self._describe(most_confident_mistakes(answers, SHOWN), answers=answers)
-            for name, answers in self._answers.items()
-        }
+def describe_confused_pairs(data: PreparedData, test: Mapping[str, Answers]) -> list[dict[str, Any]]:
+    """Describe which class Keras takes most often for which other, with examples of Keras'.
 
-    def confused_pairs(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
-        """Describe which class Keras takes most often for which other, with examples of Keras'.
+    How often each network does stands beside.
 
-        How often each network does stands beside.
-        """
-        described = []
-        for label, predicted, _ in confused_pairs(self._keras, PAIRS):
-            of_label = self._keras.labels == label
-            confused = {
-                name: of_label & (answers.predicted == predicted) for name, answers in self._answers.items()
+    Args:
+        data: of the run.
+        test: network -> what it answers for test; `keras` among them.
+    """
+    keras, class_names = test["keras"], data.source.class_names
+    described = []
+    for label, predicted, _ in confused_pairs(keras, PAIRS):
+        of_label = keras.labels == label
+        confused = {name: of_label & (answers.predicted == predicted) for name, answers in test.items()}
+        places = np.flatnonzero(confused["keras"])
+        surest = np.argsort(-keras.confidence[places], kind="stable")[:EXAMPLES]
+        described.append(
+            {
+                "label": class_names[label],
+                "predicted": class_names[predicted],
+                "images": {name: int(found.sum()) for name, found in confused.items()},
+                "share_of_label": as_json(
+                    {name: share(found.sum(), of_label.sum()) for name, found in confused.items()}
+                ),
+                "examples": _describe(data, places[surest], keras),
             }
-            places = np.flatnonzero(confused["keras"])
-            surest = np.argsort(-self._keras.confidence[places], kind="stable")[:EXAMPLES]
-            described.append(
-                {
-                    "label": class_names[label],
-                    "predicted": class_names[predicted],
-                    "images": {name: int(found.sum()) for name, found in confused.items()},
-                    "share_of_label": as_json(
-                        {name: share(found.sum(), of_label.sum()) for name, found in confused.items()}
-                    ),
-                    "examples": self._describe(places[surest]),
-                }
-            )
-        return described
+        )
+    return described
 
-    def explanation(self, seed: int) -> dict[str, Any] | None:
-        """Explain right answers, drawn by chance, and the mistakes that Keras is surest of.
 
-        Of a mistake, what speaks for the answer is shown beside what speaks for the label.
-        """
-        if not self._explanation.layer:
-            return None
-        drawn = np.random.default_rng(seed).permutation(np.flatnonzero(self._keras.right))
-        right = drawn[:EXPLAINED]
-        wrong = most_confident_mistakes(self._keras, EXPLAINED)
-        same = {name: (name, self._keras.predicted[right]) for name in self._answers}
-        both = {
-            "its answer": ("keras", self._keras.predicted[wrong]),
-            "its label": ("keras", self._keras.labels[wrong]),
+def describe_explanation(
+    data: PreparedData,
+    test: Mapping[str, Answers],
+    layer: str | None,
+    explainers: Mapping[str, Explainer],
+    seed: int,
+) -> dict[str, Any] | None:
+    """Explain right answers, drawn by chance, and the mistakes that Keras is surest of.
+
+    Of a mistake, what speaks for the answer is shown beside what speaks for the label.
+
+    Args:
+        data: of the run.
+        test: network -> what it answers for test; `keras` among them.
+        layer: whose feature maps are looked at; None for a network that has none.
+        explainers: by the network's name.
+        seed: of the draw.
+    """
+    if layer is None:
+        return None
+    keras = test["keras"]
+    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(keras.right))
+    right = drawn[:EXPLAINED]
+    wrong = most_confident_mistakes(keras, EXPLAINED)
+    same = {name: (name, keras.predicted[right]) for name in test}
+    both = {"its answer": ("keras", keras.predicted[wrong]), "its label": ("keras", keras.labels[wrong])}
+    return {
+        "layer": layer,
+        "right": _describe(data, right, keras, explainers, same),
+        "wrong": _describe(data, wrong, keras, explainers, both),
+    }
+
+
+def describe_exported(
+    data: PreparedData, test: Mapping[str, Answers], explainers: Mapping[str, Explainer]
+) -> dict[str, dict[str, Any]]:
+    """Describe each exported file beside Keras, with images that it newly gets wrong.
+
+    Args:
+        data: of the run.
+        test: network -> what it answers for test; `keras` among them.
+        explainers: by the network's name.
+    """
+    keras, described = test["keras"], {}
+    for name, answers in test.items():
+        if name == "keras":
+            continue
+        broken = newly_broken(keras, answers)[:SHOWN]
+        views = {"keras": ("keras", keras.predicted[broken]), name: (name, answers.predicted[broken])}
+        described[name] = {
+            **describe_quantised(keras, answers, data.source.class_names),
+            "broken": _describe(data, broken, answers, explainers, views),
         }
-        return {
-            "layer": self._explanation.layer,
-            "right": self._describe(right, same),
-            "wrong": self._describe(wrong, both),
-        }
+    return described
 
-    def quantised(self, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Describe each exported file beside Keras, with images that it newly gets wrong."""
-        described = {}
-        for name, answers in self._answers.items():
-            if name == "keras":
-                continue
-            broken = newly_broken(self._keras, answers)[:SHOWN]
-            views = {
-                "keras": ("keras", self._keras.predicted[broken]),
-                name: (name, answers.predicted[broken]),
-            }
-            described[name] = {
-                **describe_quantised(self._keras, answers, class_names),
-                "broken": self._describe(broken, views, answers),
-            }
-        return described
 
-    def _describe(
-        self,
-        places: np.ndarray,
-        views: Mapping[str, tuple[str, np.ndarray]] | None = None,
-        answers: Answers | None = None,
-    ) -> list[dict[str, Any]]:
-        """Describe places of test by what Keras answers, or by other `answers`."""
-        rows = self._rows[places]
-        drawn = self._explanation.overlays(rows, views or {})
-        return self._gallery.describe(rows, (answers or self._keras).take(places), drawn)
+def _describe(
+    data: PreparedData,
+    places: np.ndarray,
+    answers: Answers,
+    explainers: Mapping[str, Explainer] | None = None,
+    views: Mapping[str, tuple[str, np.ndarray]] | None = None,
+) -> list[dict[str, Any]]:
+    """Describe places of test by `answers`, with the views of `draw_overlays`."""
+    rows = data.splits.test[places]
+    drawn = draw_overlays(explainers, load_rows(data, rows), views) if views else {}
+    return describe_images(data, rows, answers.take(places), drawn)

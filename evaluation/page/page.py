@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from evaluation.page import filters
-from evaluation.page.plots import plot_class_recall, plot_layers, plot_reliability, plot_severity
+from evaluation.page.plots import plot_class_recall, plot_layers, plot_reliability, plot_severity, to_svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 20
@@ -99,20 +99,21 @@ def draw_charts(report: Mapping[str, Any], rows: Sequence[int]) -> dict[str, str
     """
     networks = report["networks"]
     per_class = {name: network["accuracy"]["per_class"] for name, network in networks.items()}
+    recall = plot_class_recall({name: [table[row] for row in rows] for name, table in per_class.items()})
+    layers = plot_layers(largest_layers(report["cost"]["layers"]))
     charts = {
-        "recall": plot_class_recall(
-            {name: [table[row] for row in rows] for name, table in per_class.items()}
-        ),
-        "layers": plot_layers(largest_layers(report["cost"]["layers"])),
+        "recall": to_svg(recall, "recall", "Recall of each class with its 95 % interval"),
+        "layers": to_svg(layers, "layers", "Multiply-adds of each layer"),
     }
     for kind in ("robustness", "prepared_robustness"):
         if measured := {name: each[kind] for name, each in networks.items() if each[kind]}:
-            charts[kind] = plot_severity(measured, kind)
+            alt = "Mean accuracy over all corruptions against severity"
+            charts[kind] = to_svg(plot_severity(measured), kind, alt)
     for place, (name, network) in enumerate(networks.items()):
         for when in ("before", "after"):
-            # A network's name may hold what an id must not.
-            chart = f"reliability-{place}-{when}"
-            bins = network["calibration"][when]["equal_width_bins"]
             title = f"{name}, {when} temperature scaling"
-            charts[f"{name} {when}"] = plot_reliability(bins, chart, title)
+            figure = plot_reliability(network["calibration"][when]["equal_width_bins"], title)
+            alt = f"{title}: accuracy against confidence, and images per bin"
+            # A network's name may hold what an id must not.
+            charts[f"{name} {when}"] = to_svg(figure, f"reliability-{place}-{when}", alt)
     return charts

@@ -103,7 +103,7 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderpad=0, handletextpad=0.3)
 
 
-def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw the recall of each class with its 95 % interval, network beside network.
 
     Args:
@@ -135,17 +135,16 @@ def plot_class_recall(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
         axes.xaxis.set_major_formatter(percent_ticks())
         axes.set_xlabel("recall, with its 95 % interval")
         _legend_above(axes)
-        return to_svg(figure, "recall", "Recall of each class with its 95 % interval")
+        return figure
 
 
-def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -> str:
+def plot_reliability(bins: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draw accuracy against confidence over the images of each bin.
 
     A reliability diagram (Guo et al. 2017, figure 1) above the number of images in each bin.
 
     Args:
         bins: `{"low", "high", "images", "confidence", "accuracy"}`, shares in [0, 1].
-        name: of the drawing, distinct in the page.
         title: above it.
     """
     filled = [each for each in bins if each["images"]]
@@ -177,15 +176,14 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], name: str, title: str) -
         bottom.xaxis.set_major_formatter(percent_ticks())
         for axes in (top, bottom):
             axes.grid(axis="y")
-        return to_svg(figure, name, f"{title}: accuracy against confidence, and images per bin")
+        return figure
 
 
-def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
+def plot_severity(networks: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw the mean accuracy over all corruptions against their severity; 0 is the clean image.
 
     Args:
         networks: name -> `{"clean": estimate, "by_severity": five shares}`.
-        name: of the drawing, distinct in the page.
     """
     with chart(3) as figure:
         axes = figure.subplots()
@@ -207,10 +205,10 @@ def plot_severity(networks: Mapping[str, Mapping[str, Any]], name: str) -> str:
         axes.yaxis.set_major_formatter(percent_ticks())
         axes.grid(axis="y")
         _legend_above(axes)
-        return to_svg(figure, name, "Mean accuracy over all corruptions against severity")
+        return figure
 
 
-def plot_layers(layers: Sequence[Mapping[str, Any]]) -> str:
+def plot_layers(layers: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the multiply-adds of each layer, for one image.
 
     Args:
@@ -224,4 +222,4 @@ def plot_layers(layers: Sequence[Mapping[str, Any]]) -> str:
         _label_rows(axes, [each["layer"] for each in layers])
         axes.set_xlabel(f"multiply-adds, {word}")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        return to_svg(figure, "layers", "Multiply-adds of each layer")
+        return figure

@@ -1,11 +1,10 @@
 """What `python -m evaluation` prints at its end."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.report_directory import ReportDirectory
 from pipeline.console.tables import plain_table
 
 HEADER = ("network", "accuracy (95 %)", "corrupted", "calibration error", "temperature")
@@ -32,12 +31,15 @@ def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def print_next(report: Mapping[str, Any], run: Path, out: ReportDirectory) -> None:
-    """Print where everything lies and what comes next."""
-    print(
-        f"\neverything lies in {out.path}: {out.page.name}, {out.report.name}, "
-        f"{out.predictions.name}, {out.label_errors.name}"
-    )
+def print_next(report: Mapping[str, Any], run: Path, written: Sequence[Path]) -> None:
+    """Print where everything lies and what comes next.
+
+    Args:
+        report: the content of report.json.
+        run: the run's directory.
+        written: files of one folder.
+    """
+    print(f"\neverything lies in {written[0].parent}: {', '.join(path.name for path in written)}")
     networks = report["networks"]
     calibration = networks["keras"]["calibration"]
     temperature, images = calibration["temperature"], calibration["validation_images"]

@@ -1,7 +1,6 @@
 """The benchmark of the family: its figures, which networks it shows, and that it runs."""
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -59,8 +58,7 @@ def run_here(monkeypatch, capsys):
     """Run the benchmark in this process."""
 
     def run(*arguments: str):
-        monkeypatch.setattr(sys, "argv", ["networks", *arguments])
-        code = networks.main()
+        code = networks.main(list(arguments))
         return code, *capsys.readouterr()
 
     def take_turns(contenders, rounds):

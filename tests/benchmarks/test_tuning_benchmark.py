@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import keras_tuner
@@ -304,9 +303,8 @@ def run_here(monkeypatch, capsys):
     """Run the benchmark in this process; return its output without the last line, and that."""
 
     def run(arguments):
-        monkeypatch.setattr(sys, "argv", ["tuning", *arguments])
         tuning.load_task.cache_clear()
-        assert tuning.main() == 0
+        assert tuning.main(arguments) == 0
         *table, last = capsys.readouterr().out.splitlines()
         return "\n".join(table), json.loads(last)
 
@@ -346,9 +344,8 @@ def test_a_censored_median_is_said_to_be_a_bound(trained, run_here, tmp_path, mo
     assert told["tasks"]["digits"]["contenders"]["ours"]["censored"] == 1
 
 
-def test_wrong_input_is_refused_in_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["tuning", "--seeds", "0"])
+def test_wrong_input_is_refused_in_one_line(capsys):
     with pytest.raises(SystemExit) as exit_:
-        tuning.main()
+        tuning.main(["--seeds", "0"])
     assert exit_.value.code == 2
     assert "--seeds: must be at least 1; received 0" in capsys.readouterr().err.splitlines()[-1]

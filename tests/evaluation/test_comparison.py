@@ -119,9 +119,9 @@ class Evaluated:
         self.asked: list[tuple[RunDirectory, Path, Request]] = []
 
     def __call__(
-        self, run: RunDirectory, out: ReportDirectory, request: Request, whatever: tuple = ()
+        self, run: RunDirectory, out: ReportDirectory, request: Request, ignored: tuple = ()
     ) -> dict:
-        assert set(whatever) == {"flip", "measured"}
+        assert set(ignored) == {"flip", "measured"}
         self.asked.append((run, out.path, request))
         name = next(part for part in reversed(run.path.parts) if part in WRONG)
         out.path.mkdir()
@@ -170,8 +170,8 @@ def test_a_run_in_this_very_folder_has_its_name(tmp_path, monkeypatch):
     assert {row["run"] for row in comparison["runs"]} == {"best", "near"}
 
 
-def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, whatever: tuple) -> dict:
-    return Evaluated()(RunDirectory(run.path.resolve()), out, request, whatever)
+def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, ignored: tuple) -> dict:
+    return Evaluated()(RunDirectory(run.path.resolve()), out, request, ignored)
 
 
 def test_runs_tested_on_different_images_are_refused_before_any_is_measured(tmp_path):

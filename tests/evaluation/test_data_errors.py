@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import data_errors
 from evaluation.data_errors import describe_balance, describe_hardest, describe_label_errors, find_suspects
 from evaluation.networks.networks import Network
-from evaluation.page.gallery import Gallery
-from tests.evaluation.made_up import answers_of, build_data, build_run, images_of, table_network
+from tests.evaluation.made_up import answers_of, build_data, images_of, table_network
 
 NAMES = ("ant", "bee", "cat")
 ROWS = 120
@@ -42,22 +40,19 @@ def chances_of(truth: np.ndarray) -> np.ndarray:
 CHANCES = chances_of(TRUTH)
 
 
-@pytest.fixture
-def run(tmp_path):
-    return build_run(tmp_path, build_data(LABELS, SPLITS, NAMES))
+DATA = build_data(LABELS, SPLITS, NAMES)
 
 
 def held_out_answers(*splits: str) -> dict:
     return {split: answers_of(LABELS[SPLITS[split]], CHANCES[SPLITS[split]]) for split in splits}
 
 
-def test_planted_labels_are_found_in_every_split(run):
-    gallery = Gallery(run.data)
-    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
-    described = describe_label_errors(held_out, gallery)
+def test_planted_labels_are_found_in_every_split():
+    held_out = find_suspects(DATA, held_out_answers("validation", "calibration", "test"), 1.0)
+    described = describe_label_errors(DATA, held_out)
     assert (described["images"], described["suspected"]) == (90, 4)
     # Every image that is not planted is confidently of its label, and every planted one of
-    # another: the joint's off-diagonal share of each label, weighted by its diagrams, is 4 / 90.
+    # another: the joint's off-diagonal share of each label, weighted by its images, is 4 / 90.
     assert described["estimated_share"] == pytest.approx(4 / 90)
     found = {each["row"]: each for each in described["ranked"]}
     assert list(found) == sorted(PLANTED, key=lambda row: -PLANTED[row])
@@ -70,11 +65,11 @@ def test_planted_labels_are_found_in_every_split(run):
         # Probabilities by way of logarithms in float32.
         assert each["margin"] == pytest.approx(-margin, abs=1e-6)
         assert each["probability"] == pytest.approx((1 - margin) / 2, abs=1e-6)
-        np.testing.assert_array_equal(gallery.images[each["images"]["image"]], images[row])
+        np.testing.assert_array_equal(each["images"]["image"].values, images[row])
 
 
-def test_the_splits_may_come_in_any_order_and_number(run):
-    held_out = find_suspects(run, held_out_answers("test", "validation"), 1.0)
+def test_the_splits_may_come_in_any_order_and_number():
+    held_out = find_suspects(DATA, held_out_answers("test", "validation"), 1.0)
     rows = np.concatenate([SPLITS["test"], SPLITS["validation"]])
     np.testing.assert_array_equal(held_out.rows, rows)
     np.testing.assert_array_equal(held_out.answers.labels, LABELS[rows])
@@ -82,31 +77,30 @@ def test_the_splits_may_come_in_any_order_and_number(run):
     assert set(suspected) == {row for row in PLANTED if row in rows}
 
 
-def test_answers_are_looked_at_as_calibrated(run):
+def test_answers_are_looked_at_as_calibrated():
     answers = held_out_answers("validation", "test")
-    found = find_suspects(run, answers, 2.0).answers.logits
+    found = find_suspects(DATA, answers, 2.0).answers.logits
     expected = np.concatenate([each.logits for each in answers.values()]) / 2
     # A division in float32.
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_no_more_images_are_shown_than_fit(run, monkeypatch):
-    monkeypatch.setattr(data_errors, "SHOWN", 2)
-    held_out = find_suspects(run, held_out_answers("validation", "calibration", "test"), 1.0)
-    described = describe_label_errors(held_out, Gallery(run.data))
+def test_no_more_images_are_shown_than_fit():
+    held_out = find_suspects(DATA, held_out_answers("validation", "calibration", "test"), 1.0)
+    described = describe_label_errors(DATA, held_out, shown=2)
     assert described["suspected"] == 4
     assert [each["row"] for each in described["ranked"]] == list(PLANTED)[:2]
 
 
-def test_no_suspect(run):
+def test_no_suspect():
     answers = {"test": answers_of(TRUTH[:30], CHANCES[:30])}
-    truth = build_run(run.directory.path, build_data(TRUTH, {"test": range(30)}, NAMES))
+    truth = build_data(TRUTH, {"test": range(30)}, NAMES)
     answers["test"].logits[:] = np.log(np.eye(3)[TRUTH[:30]] * 0.9 + 0.03)
-    described = describe_label_errors(find_suspects(truth, answers, 1.0), Gallery(truth.data))
+    described = describe_label_errors(truth, find_suspects(truth, answers, 1.0))
     assert described == {"images": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
 
 
-def test_the_hardest_images_have_the_least_probable_labels(run):
+def test_the_hardest_images_have_the_least_probable_labels():
     chances = np.full((ROWS, 3), 1 / 3)
     # Of train, whose rows are 90 to 119; others are harder still but are no train images.
     train = np.arange(90, ROWS)
@@ -115,8 +109,8 @@ def test_the_hardest_images_have_the_least_probable_labels(run):
     chances[train, LABELS[train]] = of_label
     chances[:90] = 0.49
     chances[np.arange(90), LABELS[:90]] = 0.02
-    gallery, logits = Gallery(run.data), np.log(chances).astype(np.float32)
-    described = describe_hardest(run, table_network(logits), gallery)
+    logits = np.log(chances).astype(np.float32)
+    described = describe_hardest(DATA, table_network(logits))
     assert described["images"] == 30
     hardest = sorted(train, key=lambda row: chances[row, LABELS[row]])[:12]
     assert [each["row"] for each in described["ranked"]] == hardest
@@ -126,27 +120,26 @@ def test_the_hardest_images_have_the_least_probable_labels(run):
         assert each["label"] == NAMES[LABELS[row]]
         assert each["probability"] == pytest.approx(chances[row, LABELS[row]], abs=1e-6)
         assert each["confidence"] == pytest.approx(chances[row].max(), abs=1e-6)
-        np.testing.assert_array_equal(gallery.images[each["images"]["image"]], images[row])
+        np.testing.assert_array_equal(each["images"]["image"].values, images[row])
 
 
-def test_hard_images_are_looked_for_among_some_that_are_evenly_spread(run, monkeypatch):
-    monkeypatch.setattr(data_errors, "HARDEST_AMONG", 4)
+def test_hard_images_are_looked_for_among_some_that_are_evenly_spread():
     seen = []
 
     def predict(images):
         seen.extend(images[:, 0, 0, 0].tolist())
         return np.zeros((len(images), 3), np.float32)
 
-    described = describe_hardest(run, Network("keras", "", predict), Gallery(run.data))
+    described = describe_hardest(DATA, Network("keras", "", predict), among=4)
     # Places 0, 9 2/3, 19 1/3 and 29 of 30, rounded down.
     assert seen == [90, 99, 109, 119]
     assert described["images"] == 4
 
 
-def test_balance_counts_classes_in_each_split(tmp_path):
+def test_balance_counts_classes_in_each_split():
     labels = [0, 0, 0, 0, 1, 2, 2, 0, 1, 1]
     splits = {"train": [0, 1, 2, 3, 4, 5, 6], "validation": [7], "test": [8, 9]}
-    described = describe_balance(build_run(tmp_path, build_data(labels, splits, NAMES)))
+    described = describe_balance(build_data(labels, splits, NAMES))
     assert described["classes"] == [
         {"class": "ant", "train": 4, "validation": 1, "calibration": 0, "test": 0},
         {"class": "bee", "train": 1, "validation": 0, "calibration": 0, "test": 2},
@@ -158,9 +151,9 @@ def test_balance_counts_classes_in_each_split(tmp_path):
     assert described["effective_classes"] == pytest.approx(np.prod(shares**-shares))
 
 
-def test_a_class_that_train_lacks_can_be_written_as_json(tmp_path):
+def test_a_class_that_train_lacks_can_be_written_as_json():
     data = build_data([0, 0, 1, 2], {"test": [3]}, NAMES)
-    described = describe_balance(build_run(tmp_path, data))
+    described = describe_balance(data)
     again = json.loads(json.dumps(described, allow_nan=False))
     assert again["imbalance_ratio"] is None
     assert again["classes"][2] == {"class": "cat", "train": 0, "validation": 0, "calibration": 0, "test": 1}

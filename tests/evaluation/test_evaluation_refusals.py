@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import pytest
 
-from evaluation import measurement
 from evaluation.__main__ import main
 from tests.commands import refusal, run_command
 
@@ -98,7 +97,7 @@ def test_an_interrupt_leaves_nothing(own_run, contents, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measurement.Measurement, "describe", interrupt)
+    monkeypatch.setattr("evaluation.evaluate.describe_networks", interrupt)
     before = contents(own_run)
     outcome = run_command(main, own_run, *QUICK)
     assert outcome.code == 130

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from evaluation import measurement
-from evaluation.measurement import Measurement, answer_examples
-from evaluation.metrics import accuracy, intervals
+from evaluation.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+from evaluation.measurement import answer_examples, answer_run, describe_networks, prepared_corruptions
+from evaluation.networks.networks import Network
 from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun
 from tests.evaluation.made_up import build_data, build_run, images_of, table_network
@@ -36,26 +36,6 @@ DRAWN_BY = zlib.crc32(b"test")
 """The made-up fingerprint of test."""
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
-    """Intervals take seconds, and have tests of their own."""
-    for module in (accuracy, intervals):
-        monkeypatch.setattr(module, "RESAMPLES", 20)
-
-
-@pytest.fixture
-def counted(monkeypatch) -> list[Progress]:
-    """Every bar that was begun."""
-    begun: list[Progress] = []
-
-    def begin(total: int, label: str, unit: str) -> Progress:
-        begun.append(Progress(total, label, unit))
-        return begun[-1]
-
-    monkeypatch.setattr(measurement, "Progress", begin)
-    return begun
-
-
 @pytest.fixture
 def run(tmp_path) -> FinishedRun:
     return build_run(tmp_path, build_data(LABELS, SPLITS, NAMES), seed=11)
@@ -65,10 +45,10 @@ def right_of(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return logits[rows].argmax(axis=-1) == LABELS[rows]
 
 
-def measured(run: FinishedRun, corrupted: int, flip: bool = False) -> Measurement:
-    made = Measurement(run, NETWORKS, corrupted, flip)
-    made.answer()
-    return made
+def measured(run: FinishedRun, corrupted: int, flip: bool = False, networks=NETWORKS) -> dict:
+    """Figures; intervals of a thousand resamples take seconds, and have tests of their own."""
+    answers = answer_run(run, networks, flip, corrupted, [])
+    return describe_networks(run, networks, answers, resamples=20)
 
 
 def test_answers_are_in_the_order_of_the_split(run):
@@ -82,19 +62,8 @@ def test_answers_are_in_the_order_of_the_split(run):
     assert progress.done == 2 * len(TEST)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("asked", "taken"), [(0, 0), (2, 2), (1000, 23)])
-def test_the_bar_ends_full(run, counted, asked, taken, flip):
-    made = measured(run, asked, flip)
-    evaluating, _ = counted[0], made.describe()
-    # Validation, test, test mirrored, and 15 corruptions at 5 severities.
-    images = 7 + 23 * (2 if flip else 1) + 75 * taken
-    assert evaluating.done == evaluating.total == 2 * images
-    assert [bar.done == bar.total for bar in counted] == [True] * len(counted)
-
-
 def test_figures_of_each_network_are_its_own(run):
-    described = measured(run, 0).describe()
+    described = measured(run, 0)
     assert list(described) == ["keras", "int8"]
     for name, logits in (("keras", KERAS), ("int8", INT8)):
         figures = described[name]
@@ -117,14 +86,12 @@ def test_figures_of_each_network_are_its_own(run):
 
 def test_the_temperature_that_is_folded_into_a_file_is_told(run):
     int8 = dataclasses.replace(NETWORKS[1], folded_temperature=1.5)
-    made = Measurement(run, [NETWORKS[0], int8], 0, False)
-    made.answer()
-    described = made.describe()
+    described = measured(run, 0, networks=[NETWORKS[0], int8])
     assert [each["folded_temperature"] for each in described.values()] == [1.0, 1.5]
 
 
 def test_flipping_averages_probabilities_of_both_sides(run):
-    described = measured(run, 0, flip=True).describe()
+    described = measured(run, 0, flip=True)
     images = images_of(60)[TEST]
     for name, logits in (("keras", KERAS), ("int8", INT8)):
         both = (softmax(logits[images[:, 0, side, 0]], -1) for side in (0, -1))
@@ -141,103 +108,52 @@ def test_flipping_averages_probabilities_of_both_sides(run):
     assert described["keras"]["flip"]["change_points"] != 0
 
 
-@pytest.fixture
-def shown(monkeypatch) -> dict[str, np.ndarray]:
-    """Images and labels that are to be corrupted; they stay as they are."""
-    seen = {}
+def test_corrupted_images_are_some_of_test_and_beside_the_same_as_they_are(run):
+    seen = []
 
-    def load(images, labels, seed):
-        seen.update(images=images, labels=labels, seed=seed)
-        return lambda name, severity: ([images], labels)
+    def predict(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return KERAS[images[:, 0, 0, 0]]
 
-    monkeypatch.setattr(measurement, "corrupt_images", load)
-    return seen
-
-
-def test_corrupted_images_are_some_of_test_and_beside_the_same_as_they_are(run, shown):
-    described = measured(run, 6).describe()
-    rows = shown["images"][:, 0, 0, 0].astype(int)
+    answers = answer_run(run, [Network("keras", "", predict), NETWORKS[1]], False, 6, [])
+    described = describe_networks(run, NETWORKS, answers, resamples=20)
+    rows = TEST[answers.drawn]
     assert len(set(rows.tolist())) == 6
-    assert set(rows.tolist()) < set(TEST.tolist())
-    np.testing.assert_array_equal(shown["images"], images_of(60)[rows])
-    np.testing.assert_array_equal(shown["labels"], LABELS[rows])
-    assert shown["seed"] == DRAWN_BY
+    cells = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+    for images, (name, severity) in zip(seen[-75:], cells, strict=True):
+        expected = corrupt(images_of(60)[rows], name, severity, DRAWN_BY)
+        np.testing.assert_array_equal(images, expected)
     for name, logits in (("keras", KERAS), ("int8", INT8)):
         robustness = described[name]["robustness"]
         assert robustness["images"] == 6
-        # Not accuracy on the whole of test; nothing was corrupted, so nothing falls.
+        # Not accuracy on the whole of test.
         assert robustness["clean"]["value"] == right_of(logits, rows).mean()
-        assert robustness["mean"]["value"] == pytest.approx(right_of(logits, rows).mean())
+        reds = [corrupt(images_of(60)[rows], *cell, DRAWN_BY)[:, 0, 0, 0] for cell in cells]
+        right = [(logits[red].argmax(axis=-1) == LABELS[rows]).mean() for red in reds]
+        assert robustness["mean"]["value"] == pytest.approx(np.mean(right))
         assert len(robustness["corruptions"]) == 15
 
 
-def test_the_draw_is_a_function_of_test_so_that_runs_can_be_compared(run, tmp_path, shown):
-    rows = []
+def test_the_draw_is_a_function_of_test_so_that_runs_can_be_compared(run, tmp_path):
+    drawn = []
     for seed, test in ((11, "one"), (12, "one"), (11, "other")):
         another = build_run(tmp_path, run.data, seed=seed)
         another.splits["test"]["fingerprint"] = test
-        measured(another, 6)
-        rows.append(shown["images"][:, 0, 0, 0].tolist())
-    assert rows[0] == rows[1] != rows[2]
+        drawn.append(answer_run(another, NETWORKS, False, 6, []).drawn.tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_more_images_than_test_has_are_all_of_test(run, shown):
-    measured(run, 1000)
-    np.testing.assert_array_equal(shown["images"][:, 0, 0, 0], TEST)
-
-
-@pytest.fixture
-def prepared(monkeypatch) -> list[tuple[int, int]]:
-    """CIFAR-10-C with two corruptions, its diagrams those of rows 0 and up; what was asked."""
-    asked = []
-
-    def read(images, seed):
-        asked.append((images, seed))
-        return lambda name, severity: ([images_of(60)[:images]], LABELS[:images])
-
-    monkeypatch.setattr(measurement, "find_prepared", lambda: ["fog", "brightness"])
-    monkeypatch.setattr(measurement, "read_prepared", read)
-    return asked
-
-
-def test_cifar10_is_measured_on_the_authors_images_too(run, tmp_path, shown, prepared, counted):
-    cifar10 = build_run(tmp_path, run.data, seed=11, data="cifar10", image_size=32)
-    described = measured(cifar10, 6).describe()
-    assert prepared == [(6, DRAWN_BY)]
-    for name, logits in (("keras", KERAS), ("int8", INT8)):
-        robustness = described[name]["prepared_robustness"]
-        assert list(robustness["corruptions"]) == ["fog", "brightness"]
-        assert robustness["images"] == 6
-        expected = right_of(logits, np.arange(6)).mean()
-        assert robustness["mean"]["value"] == pytest.approx(expected)
-        # Which of test they are is not known: beside them stands the whole.
-        assert robustness["clean"]["value"] == right_of(logits, TEST).mean()
-        assert len(described[name]["robustness"]["corruptions"]) == 15
-    assert counted[0].done == counted[0].total == 2 * (7 + 23 + 17 * 5 * 6)
+def test_more_images_than_test_has_are_all_of_test(run):
+    np.testing.assert_array_equal(answer_run(run, NETWORKS, False, 1000, []).drawn, np.arange(23))
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "corrupted"),
     [
-        {"data": "cifar10", "image_size": 64},
-        {"data": "cifar100", "image_size": 32},
-        {"data": "digits", "image_size": 8},
+        ({"data": "cifar10", "image_size": 64}, 6),
+        ({"data": "cifar100", "image_size": 32}, 6),
+        ({"data": "cifar10", "image_size": 32}, 0),
     ],
-    ids=lambda settings: "{data} {image_size}".format(**settings),
 )
-def test_other_images_are_not(run, tmp_path, shown, prepared, counted, settings):
-    described = measured(build_run(tmp_path, run.data, **settings), 6).describe()
-    assert prepared == []
-    assert described["keras"]["prepared_robustness"] is None
-    assert described["keras"]["robustness"]["images"] == 6
-    assert counted[0].done == counted[0].total
-
-
-@pytest.mark.usefixtures("shown")
-def test_without_corrupted_images_the_authors_are_not_read_either(run, tmp_path, prepared, counted):
-    cifar10 = build_run(tmp_path, run.data, data="cifar10", image_size=32)
-    described = measured(cifar10, 0).describe()
-    assert prepared == []
-    assert described["keras"]["robustness"] is None
-    assert described["keras"]["prepared_robustness"] is None
-    assert counted[0].done == counted[0].total
+def test_only_corrupted_cifar10_is_measured_on_the_authors_images(run, tmp_path, settings, corrupted):
+    assert prepared_corruptions(build_run(tmp_path, run.data, **settings), corrupted) == []

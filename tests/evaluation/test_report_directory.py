@@ -2,18 +2,23 @@
 
 import csv
 import json
+import shutil
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evaluation import report_directory
 from evaluation.data_errors import HeldOut
+from evaluation.evaluate import FIGURES
 from evaluation.metrics.label_errors import Suspects
 from evaluation.report_directory import ReportDirectory
+from evaluation.tables import read_predictions, write_label_errors, write_predictions
 from pipeline.errors import UserError
+from tests.commands import ROOT
 from tests.evaluation.made_up import answers_of, build_data
+
+EARLIER = ROOT / "tests/fixtures/earlier/run/evaluation"
 
 NAMES = ('an "ant", small', "bee\nor wasp", "Käfer, \r;\t'", "=1+1", "")
 """All that CSV must quote, and nothing at all."""
@@ -105,28 +110,11 @@ def test_report_and_page_are_written_as_they_are(written):
     assert text.endswith("}\n")
 
 
-def test_the_report_is_written_last(out, monkeypatch):
-    out.path.mkdir(parents=True)
-    order, write_whole = [], report_directory.write_whole
-
-    def remember(path, write):
-        order.append(path)
-        write_whole(path, write)
-
-    monkeypatch.setattr(report_directory, "write_whole", remember)
-    out.write({}, "")
-    assert order == [out.page, out.report]
-
-
-def test_no_report_of_other_settings_stands_beside_a_new_page(written, monkeypatch):
-    write_whole = report_directory.write_whole
-
-    def stop(path, write):
-        write_whole(path, write)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(report_directory, "write_whole", stop)
-    with pytest.raises(KeyboardInterrupt):
+def test_no_report_of_other_settings_stands_beside_a_new_page(written):
+    # The page is written, and then the report cannot be.
+    written.report.unlink()
+    (written.path / ".aside-report.json").mkdir()
+    with pytest.raises(UserError, match=r"report\.json must be writable"):
         written.write({"made_of": "other"}, "other")
     assert written.page.read_text() == "other"
     assert written.earlier(MADE_OF) is None
@@ -146,12 +134,21 @@ def test_what_cannot_be_written_is_a_user_error(out):
     answers = answers_of(np.array(LABELS)[TEST], np.eye(5)[:3])
     for write, path in (
         (lambda: out.write({}, ""), out.page),
-        (lambda: out.write_predictions(data, {"keras": answers}), out.predictions),
-        (lambda: out.write_label_errors(data, held_out()), out.label_errors),
+        (lambda: write_predictions(out.predictions, data, {"keras": answers}), out.predictions),
+        (lambda: write_label_errors(out.label_errors, data, held_out()), out.label_errors),
     ):
         with pytest.raises(UserError) as raised:
             write()
         assert str(raised.value) == f"{path} must be writable; No such file or directory"
+
+
+def test_a_report_of_the_version_before_is_the_products_own_and_is_replaced(out):
+    shutil.copytree(EARLIER, out.path)
+    made_of = json.loads(out.report.read_text())["made_of"]
+    assert out.earlier({**made_of, "figures": FIGURES}) is None
+    with out.open():
+        out.write(REPORT, "<p>new</p>")
+    assert out.earlier(MADE_OF)["figure"] == 0.5
 
 
 def test_a_report_of_the_same_files_holds(written):
@@ -231,7 +228,7 @@ def test_predictions_have_a_row_for_each_image_of_test(out, paths):
     keras = answers_of(labels, [[0, 1, 0, 0, 0], [0, 0, 0.4, 0.6, 0], [0.25, 0.75, 0, 0, 0]])
     int8 = answers_of(labels, [[0, 0, 0, 0, 1], [0, 0, 1, 0, 0], [1 / 3, 0, 2 / 3, 0, 0]])
     with out.open():
-        out.write_predictions(data, {"keras": keras, "int8": int8})
+        write_predictions(out.predictions, data, {"keras": keras, "int8": int8})
     rows = read(out.predictions)
     assert list(rows[0]) == [
         "row",
@@ -248,7 +245,7 @@ def test_predictions_have_a_row_for_each_image_of_test(out, paths):
         ["3", files[1], NAMES[2], NAMES[3], "0.6000", NAMES[2], "1.0000"],
         ["0", files[2], NAMES[3], NAMES[1], "0.7500", NAMES[2], "0.6667"],
     ]
-    labels_again, predicted = out.read_predictions(NAMES)
+    labels_again, predicted = read_predictions(out.predictions, NAMES)
     np.testing.assert_array_equal(labels_again, labels)
     np.testing.assert_array_equal(predicted, [1, 3, 1])
     assert labels_again.dtype == predicted.dtype == np.int64
@@ -264,7 +261,7 @@ def held_out() -> HeldOut:
 @pytest.mark.parametrize("paths", [PATHS, ()], ids=["files", "no files"])
 def test_label_errors_have_a_row_for_each_suspect(out, paths):
     with out.open():
-        out.write_label_errors(build_data(LABELS, {"test": TEST}, NAMES, paths), held_out())
+        write_label_errors(out.label_errors, build_data(LABELS, {"test": TEST}, NAMES, paths), held_out())
     rows = read(out.label_errors)
     assert list(rows[0]) == ["row", "path", "label", "suggested", "margin"]
     files = [paths[row] if paths else "" for row in (2, 4)]

@@ -68,7 +68,7 @@ class Trial:
 
         Raises:
             Interrupted: a signal asked to stop; the state is saved.
-            UserError: the run cannot be written, or its diagrams are gone.
+            UserError: the run cannot be written, or its images are gone.
         """
         path = self.directory.result(self.name)
         if not path.exists():

@@ -134,7 +134,7 @@ def _warp(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-    """Replace each value by its diagram's table: 256 entries a channel."""
+    """Replace each value by its image's table: 256 entries a channel."""
     batch = tf.shape(images)[0]
     values = tf.range(256)[None, :, None]
     amount = amounts[:, None, None]

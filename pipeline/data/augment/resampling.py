@@ -34,7 +34,7 @@ def random_rotation(images: tf.Tensor, seed: tf.Tensor, *, degrees: float, mode:
 def project(
     images: tf.Tensor, matrices: tf.Tensor, *, interpolation: str, fill_mode: str, fill_value: float = 0.0
 ) -> tf.Tensor:
-    """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its diagram.
+    """Read pixel (x, y) of the result at (a x + b y + c, d x + e y + f) of its image.
 
     Args:
         images: uint8 [batch, height, width, 3], as is the result.

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from evaluation.corruptions import CORRUPTIONS
+from evaluation.corruptions.corrupt import CORRUPTIONS
 
 SIZES = [(8, 8), (32, 32), (224, 224), (48, 32)]
 

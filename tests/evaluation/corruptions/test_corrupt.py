@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from evaluation.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 from evaluation.corruptions.scale import length_scale
 from tests.evaluation.corruptions.samples import DRAWN, FIXED, SIZES, smooth_images
 

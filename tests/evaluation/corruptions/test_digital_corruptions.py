@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from evaluation.corruptions import corrupt
+from evaluation.corruptions.corrupt import corrupt
 from evaluation.corruptions.digital import contrast, elastic_transform
 from tests.evaluation.corruptions.samples import coordinates, smooth_images
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.corruptions import corrupt
+from evaluation.corruptions.corrupt import corrupt
 from evaluation.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 
 VALUES = 4 * 64 * 64 * 3

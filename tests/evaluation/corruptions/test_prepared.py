@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from evaluation.corruptions import SEVERITIES
+from evaluation.corruptions.corrupt import BATCH, SEVERITIES
 from evaluation.corruptions.prepared import find_prepared, read_prepared
-from evaluation.metrics.robustness import BATCH
 
 IMAGES = BATCH + 12
 """More than one batch."""
 
 CODES = {"brightness": 1, "frosted_glass_blur": 2}
-"""TFDS's name of a corruption -> the blue of its diagrams; glass blur has another name there."""
+"""TFDS's name of a corruption -> the blue of its images; glass blur has another name there."""
 
 
 def image_of(i: int, config: str) -> np.ndarray:

@@ -1,13 +1,11 @@
 """Explanations: which network is asked for which class of which image."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from evaluation.explain.explanation import Explanation
+from evaluation.explain.explanation import build_explainers, draw_overlays, explained_layer
 from evaluation.explain.gradcam import overlay
 from evaluation.networks.deployed import DeployedFile
 from export.convert.converter import Converter
@@ -50,10 +48,6 @@ def swapped(network, tmp_path_factory) -> TFLiteFile:
     return Converter(folder, [layer.name for layer in copy.layers]).float32()
 
 
-def gallery(images: np.ndarray = IMAGES) -> SimpleNamespace:
-    return SimpleNamespace(load=lambda rows: images[rows])
-
-
 def halves(left: int) -> np.ndarray:
     """A map that is 1 on one side and 0 on the other."""
     return np.repeat(np.float32([[left, left, 1 - left, 1 - left]]), 4, axis=0)
@@ -65,11 +59,10 @@ def assert_drawn(drawn: np.ndarray, rows: list[int], left: list[int]) -> None:
 
 def test_each_view_asks_its_network_for_its_class_of_each_image(network, swapped):
     file = DeployedFile("float32", "", swapped, "logits")
-    explanation = Explanation(network, [file], gallery())
-    assert explanation.layer == "colours"
-    rows = np.array([1, 0, 0])
-    drawn = explanation.overlays(
-        rows,
+    assert explained_layer(network) == "colours"
+    drawn = draw_overlays(
+        build_explainers(network, [file]),
+        IMAGES[[1, 0, 0]],
         {
             "its answer": ("keras", np.array([RED, RED, BLUE])),
             "its label": ("keras", np.array([BLUE, RED, RED])),
@@ -85,7 +78,7 @@ def test_each_view_asks_its_network_for_its_class_of_each_image(network, swapped
 
 def test_a_network_that_is_not_known_is_left_out(network):
     classes = {"keras": ("keras", np.array([RED])), "int8": ("int8", np.array([RED]))}
-    drawn = Explanation(network, [], gallery()).overlays(np.array([0]), classes)
+    drawn = draw_overlays(build_explainers(network, []), IMAGES[:1], classes)
     assert list(drawn) == ["keras"]
 
 
@@ -96,22 +89,18 @@ def test_a_file_that_cannot_be_explained_is_left_out(tmp_path):
     write_single_image_graph(flat, tmp_path)
     content = Converter(tmp_path, [layer.name for layer in flat.layers]).float32()
     files = [DeployedFile("float32", "", content, "logits")]
-    explanation = Explanation(flat, files, gallery())
     both = {name: (name, np.array([RED, BLUE])) for name in ("keras", "float32")}
-    drawn = explanation.overlays(np.array([0, 1]), both)
+    drawn = draw_overlays(build_explainers(flat, files), IMAGES, both)
     assert {view: images.shape for view, images in drawn.items()} == {"keras": (2, 4, 4, 3)}
 
 
 def test_a_perceptron_has_nothing_to_show(swapped):
     pixels = keras.Input((4, 4, 3))
     perceptron = keras.Model(pixels, layers.Dense(2)(layers.Flatten()(pixels)))
-    explanation = Explanation(perceptron, [DeployedFile("int8", "", swapped, "")], gallery())
-    assert explanation.layer is None
-    classes = {name: (name, np.array([RED])) for name in ("keras", "int8")}
-    assert explanation.overlays(np.array([0]), classes) == {}
+    assert explained_layer(perceptron) is None
+    assert build_explainers(perceptron, [DeployedFile("int8", "", swapped, "")]) == {}
 
 
 def test_no_image(network):
-    nothing = np.zeros(0, np.int64)
-    classes = {"keras": ("keras", nothing)}
-    assert Explanation(network, [], gallery()).overlays(nothing, classes) == {}
+    classes = {"keras": ("keras", np.zeros(0, np.int64))}
+    assert draw_overlays(build_explainers(network, []), IMAGES[:0], classes) == {}

@@ -31,22 +31,17 @@ def names(classes):
     return [f"class {index}" for index in range(classes)]
 
 
-@pytest.fixture
-def few_resamples(monkeypatch):
-    """Spare a second of bootstrap where the test is of values."""
-    monkeypatch.setattr("evaluation.metrics.intervals.RESAMPLES", 20)
-    monkeypatch.setattr("evaluation.metrics.accuracy.RESAMPLES", 20)
+def measure_strictly(answers, resamples=20):
+    """Measure, with any warning an error, and insist on JSON that every reader takes.
 
-
-def measure_strictly(answers):
-    """Measure, with any warning an error, and insist on JSON that every reader takes."""
+    A second of bootstrap is spared where the test is of values.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = measure_accuracy(answers, names(answers.logits.shape[-1]), seed=0)
+        result = measure_accuracy(answers, names(answers.logits.shape[-1]), 0, resamples)
     return json.loads(json.dumps(result, allow_nan=False))
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_a_case_on_paper():
     # Rows are labels: 3 of class 0 (two right, one called 1), 2 of class 1, 1 of class 2.
     result = measure_strictly(certain([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0], 3))
@@ -66,7 +61,6 @@ def test_a_case_on_paper():
     assert result["per_class"][1]["roc_auc"]["value"] == pytest.approx(7 / 8)
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_values_are_scikit_learns():
     answers = noisy(400, 7, seed=0)
     result = measure_strictly(answers)
@@ -93,7 +87,6 @@ def test_values_are_scikit_learns():
     assert result["weighted"]["recall"] == result["top1"]
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_areas_are_mann_whitneys():
     answers = noisy(200, 4, seed=1)
     for index, row in enumerate(measure_strictly(answers)["per_class"]):
@@ -103,7 +96,6 @@ def test_areas_are_mann_whitneys():
         assert row["roc_auc"]["value"] == pytest.approx(expected)
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_shares_have_wilsons_interval():
     answers = noisy(300, 3, seed=2)
     result = measure_strictly(answers)
@@ -117,7 +109,7 @@ def test_shares_have_wilsons_interval():
 def test_averages_have_the_interval_of_drawing_images():
     """The multinomial and the influences stand for measuring drawn images with scikit-learn."""
     answers = noisy(150, 3, seed=3)
-    result, generator, drawn = measure_strictly(answers), np.random.default_rng(5), []
+    result, generator, drawn = measure_strictly(answers, 1000), np.random.default_rng(5), []
     for _ in range(500):
         rows = generator.integers(150, size=150)
         labels, scores = answers.labels[rows], answers.probabilities[rows]
@@ -141,7 +133,7 @@ def test_the_spread_of_average_areas_is_the_jackknifes():
     labels = generator.choice(3, size=150, p=[0.15, 0.25, 0.6])
     logits = generator.normal(size=(150, 3)) + np.diag([0.5, 0.5, 4])[labels]
     answers = Answers(labels, logits.astype(np.float32))
-    result = measure_strictly(answers)
+    result = measure_strictly(answers, 1000)
     for average in ("macro", "weighted"):
         without = []
         for row in range(150):
@@ -154,7 +146,6 @@ def test_the_spread_of_average_areas_is_the_jackknifes():
         assert (high - low) / 2 == pytest.approx(half, rel=0.13)
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_a_class_that_is_not_drawn_is_not_missed():
     # One of 21 images is of class 1, and a third of the samples are without it.
     result = measure_strictly(certain([0] * 20 + [1], [0] * 20 + [1], 2))
@@ -163,7 +154,7 @@ def test_a_class_that_is_not_drawn_is_not_missed():
 
 
 def test_averages_of_areas_are_in_0_to_1():
-    result = measure_strictly(certain([0, 1, 5, 0], [1, 0, 0, 5], 7))
+    result = measure_strictly(certain([0, 1, 5, 0], [1, 0, 0, 5], 7), 1000)
     for average in ("macro", "weighted"):
         low, high = result[average]["roc_auc"]["interval_95"]
         assert 0 <= low < high <= 1
@@ -185,7 +176,6 @@ def test_the_influence_on_an_area_is_its_derivative():
         assert influence[image] / 30 == pytest.approx(gain, abs=1e-5)
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_a_class_without_images_is_undefined_and_left_out_of_averages():
     answers = certain([0, 0, 1, 1], [0, 2, 1, 1], 4)
     result = measure_strictly(answers)
@@ -199,7 +189,6 @@ def test_a_class_without_images_is_undefined_and_left_out_of_averages():
     assert result["macro"]["roc_auc"]["value"] == pytest.approx(sum(areas) / 2)
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(
     ("labels", "predicted", "classes"),
     [
@@ -226,16 +215,14 @@ def test_every_split_has_a_result(labels, predicted, classes):
                 assert 0 <= low <= estimate["value"] <= high <= 1
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_the_first_of_equal_logits_is_predicted():
     answers = Answers(np.array([0, 1]), np.zeros((2, 2), np.float32))
     assert measure_strictly(answers)["confusion_matrix"] == [[1, 0], [1, 0]]
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_the_seed_decides_the_bootstrap_alone():
     answers = noisy(60, 3, seed=6)
-    first, again, other = (measure_accuracy(answers, names(3), seed) for seed in (0, 0, 1))
+    first, again, other = (measure_accuracy(answers, names(3), seed, 20) for seed in (0, 0, 1))
     assert first == again
     for name in ("f1", "roc_auc"):
         assert first["macro"][name]["value"] == other["macro"][name]["value"]

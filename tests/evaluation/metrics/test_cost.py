@@ -1,5 +1,6 @@
 """What a run's network costs: figures by formula, sizes of files, and the int8 file's stand-in."""
 
+import math
 from types import SimpleNamespace
 
 import keras
@@ -9,14 +10,12 @@ from keras import layers
 
 from evaluation.metrics import cost
 from evaluation.metrics.cost import measure_cost
-from evaluation.networks.deployed import DeployedFile
 from export.tflite.file import TFLiteFile
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
 from tests.evaluation.made_up import build_data, build_run, images_of
 
-INT8 = DeployedFile("int8", "model_int8.tflite", TFLiteFile(b"." * 300), "logits")
-FLOAT32 = DeployedFile("float32", "model_float32.tflite", TFLiteFile(b"." * 900), "logits")
+INT8, FLOAT32 = {"int8": TFLiteFile(b"." * 300)}, {"float32": TFLiteFile(b"." * 900)}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def timed(monkeypatch) -> list[SimpleNamespace]:
 
 
 def test_parameters_and_multiply_adds_by_formula(run, network, timed):
-    described = measure_cost(run, [INT8])
+    described = measure_cost(run, INT8)
     # 4 x 4 places of 3 x 3 x 3 to 4 channels, and 4 to 3 classes.
     stem, head = 4 * 4 * 3 * 3 * 3 * 4, 4 * 3
     assert described["multiply_adds"] == stem + head == sum(multiply_adds(network).values())
@@ -65,7 +64,7 @@ def test_parameters_and_multiply_adds_by_formula(run, network, timed):
 
 
 def test_files_have_their_bytes_and_their_time(run, timed):
-    described = measure_cost(run, [FLOAT32, INT8])
+    described = measure_cost(run, FLOAT32 | INT8)
     assert described["threads"] == 1
     assert described["files"] == [
         {
@@ -90,7 +89,7 @@ def test_files_have_their_bytes_and_their_time(run, timed):
             "preview": False,
         },
     ]
-    assert [each.file for each in timed] == [FLOAT32.tflite, INT8.tflite]
+    assert [each.file for each in timed] == [FLOAT32["float32"], INT8["int8"]]
     assert {each.threads for each in timed} == {1}
     # The first of train, not of the table.
     for each in timed:
@@ -98,17 +97,19 @@ def test_files_have_their_bytes_and_their_time(run, timed):
 
 
 def test_where_int8_was_not_exported_a_preview_stands_in(run, network, timed):
-    described = measure_cost(run, [FLOAT32])
+    described = measure_cost(run, FLOAT32)
     keras_file, float32, int8 = described["files"]
     assert [each["network"] for each in described["files"]] == ["keras", "float32", "int8"]
     assert (keras_file["preview"], float32["preview"], int8["preview"]) == (False, False, True)
     assert (int8["file"], int8["latency_p50_ms"]) == ("model_int8.tflite", 2.0)
-    assert int8["bytes"] == timed[1].file.size
-    graph = timed[1].file.graph
-    assert graph.input.dtype == graph.output.dtype == "int8"
-    assert (graph.input.shape, graph.output.shape) == ((1, 8, 8, 3), (1, 3))
+    content = timed[1].file.content
+    assert int8["bytes"] == len(content)
+    model = Interpreter(content)
+    assert model.input["dtype"] == model.output["dtype"] == np.int8
+    assert math.prod(model.input["shape"]) == 8 * 8 * 3
+    assert math.prod(model.output["shape"]) == 3
 
 
 def test_a_run_that_was_not_exported_at_all(run, timed):
-    files = measure_cost(run, [])["files"]
+    files = measure_cost(run, {})["files"]
     assert [(each["network"], each["preview"]) for each in files] == [("keras", False), ("int8", True)]

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 
-from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from evaluation.metrics.answers import Answers
-from evaluation.metrics.robustness import BATCH, corrupt_images, describe_robustness, measure_robustness
-from evaluation.networks.networks import Network
-from pipeline.console.progress import Progress
-from tests.evaluation.made_up import images_of, table_network
+from evaluation.corruptions.corrupt import BATCH, SEVERITIES, corrupt, corrupt_images
+from evaluation.metrics.robustness import describe_robustness
+from tests.evaluation.made_up import images_of
 
 ROUNDING = 1e-12
 """Means of a few ones and zeros."""
@@ -57,39 +54,6 @@ def test_what_is_resampled_is_images():
     assert described["mean"]["interval_95"] == expected
 
 
-@pytest.fixture
-def every_other() -> tuple[np.ndarray, np.ndarray]:
-    """Labels of 6 images, and logits by which images 1, 3 and 5 are right."""
-    labels = np.array([0, 1, 2, 0, 1, 2])
-    right = np.arange(6) % 2 == 1
-    return labels, np.eye(3, dtype=np.float32)[np.where(right, labels, (labels + 1) % 3)]
-
-
-def test_every_network_answers_for_every_cell(every_other):
-    labels, logits = every_other
-    images, asked = images_of(6), []
-
-    def corrupted(name, severity):
-        asked.append((name, severity))
-        # At severity 5 only images 0 to 3 are as they were; 4 and 5 look like image 0.
-        rows = np.where(np.arange(6) < 4, np.arange(6), 0) if severity == 5 else np.arange(6)
-        return [images[rows[:4]], images[rows[4:]]], labels
-
-    good = table_network(np.eye(3, dtype=np.float32)[labels], "good")
-    poor = table_network(logits, "poor")
-    clean = [Answers(labels, np.eye(3)[labels]), Answers(labels, logits)]
-    progress = Progress(0, "", "")
-    names = ("frost", "pixelate")
-    figures = measure_robustness([good, poor], names, corrupted, clean, 0, progress)
-    assert asked == [(name, severity) for name in names for severity in SEVERITIES]
-    # Labels of images 4 and 5 are 1 and 2, and image 0 is answered 0 by one, 1 by the other.
-    for name in names:
-        assert figures[0]["corruptions"][name]["accuracy"] == [1, 1, 1, 1, 4 / 6]
-        assert figures[1]["corruptions"][name]["accuracy"] == [0.5, 0.5, 0.5, 0.5, 0.5]
-    assert [each["clean"]["value"] for each in figures] == [1, 0.5]
-    assert progress.done == 2 * 2 * 5 * 6
-
-
 def test_images_are_corrupted_by_their_place_in_the_table_whatever_the_batch():
     images = images_of(2 * BATCH - 20)
     batches, labels = corrupt_images(images, np.arange(len(images)), seed=7)("shot_noise", 3)
@@ -99,23 +63,3 @@ def test_images_are_corrupted_by_their_place_in_the_table_whatever_the_batch():
     whole = corrupt(images, "shot_noise", 3, seed=7)
     np.testing.assert_array_equal(np.concatenate(batches), whole)
     assert (whole != images).any(axis=(1, 2, 3)).all()
-
-
-def test_all_cells_are_of_the_same_images():
-    images, labels = images_of(5), np.arange(5)
-    seen: dict[str, list[np.ndarray]] = {}
-
-    def predict(batch):
-        seen.setdefault("shown", []).append(batch)
-        return np.eye(5, dtype=np.float32)[: len(batch)]
-
-    names = ("brightness", "gaussian_noise")
-    clean = [Answers(labels, np.eye(5))]
-    corrupted = corrupt_images(images, labels, seed=3)
-    network = Network("keras", "", predict)
-    (figures,) = measure_robustness([network], names, corrupted, clean, 0, Progress(0, "", ""))
-    cells = [(name, severity) for name in names for severity in SEVERITIES]
-    for shown, (name, severity) in zip(seen["shown"], cells, strict=True):
-        np.testing.assert_array_equal(shown, corrupt(images, name, severity, seed=3))
-    assert figures["mean"]["value"] == 1
-    assert set(figures["corruptions"]) == set(names) < set(CORRUPTIONS)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from evaluation.page.summary import print_comparison, print_next, print_summary
-from evaluation.report_directory import ReportDirectory
 
 LIMIT = 20.0
 
@@ -54,7 +53,7 @@ def test_a_line_for_each_network(capsys):
 
 def next_steps(temperature: float, run: Path, capsys) -> list[str]:
     report = {"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, temperature)}}
-    print_next(report, run, ReportDirectory(run / "evaluation"))
+    print_next(report, run, [run / "evaluation" / name for name in ("report.html", "report.json")])
     return capsys.readouterr().out.splitlines()
 
 
@@ -64,7 +63,7 @@ def next_steps(temperature: float, run: Path, capsys) -> list[str]:
 def test_a_temperature_that_matters_is_to_be_folded(capsys, temperature, flag):
     assert next_steps(temperature, Path("runs/one"), capsys) == [
         "",
-        "everything lies in runs/one/evaluation: report.html, report.json, predictions.csv, label_errors.csv",
+        "everything lies in runs/one/evaluation: report.html, report.json",
         "next, by the temperature of 1,234 validation images:",
         f"  python -m export runs/one --temperature {flag}",
     ]
@@ -79,7 +78,7 @@ def test_a_temperature_near_one_or_at_the_limit_is_left(capsys, temperature):
 def test_a_temperature_that_the_exported_file_has_is_not_folded_again(capsys, folded, lines):
     int8 = {**figures(estimate(1, 1, 1), None, 0, 0, 1.0), "folded_temperature": folded}
     report = {"networks": {**REPORT["networks"], "int8": int8}}
-    print_next(report, Path("runs/one"), ReportDirectory(Path("there")))
+    print_next(report, Path("runs/one"), [Path("there/report.html")])
     assert len(capsys.readouterr().out.splitlines()) == lines
 
 

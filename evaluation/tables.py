@@ -1,0 +1,56 @@
+"""The tables beside a report: what networks answer for each image, and which labels are suspected."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.data_errors import HeldOut
+from evaluation.metrics.answers import Answers
+from pipeline.data.prepare import PreparedData
+from pipeline.files import write_csv
+
+
+def write_predictions(path: Path, data: PreparedData, answers: Mapping[str, Answers]) -> None:
+    """Write a row for each image of test: what it shows and what each network answers.
+
+    Raises:
+        UserError: the disk is full, or the like.
+    """
+    names = data.source.class_names
+    table: list[list] = [["row", "path", "label"]]
+    for name in answers:
+        table[0] += [f"{name}_predicted", f"{name}_confidence"]
+    for place, row in enumerate(data.splits.test.tolist()):
+        cells = _image_cells(data, row)
+        for answered in answers.values():
+            cells += [names[answered.predicted[place]], f"{answered.confidence[place]:.4f}"]
+        table.append(cells)
+    write_csv(path, table)
+
+
+def write_label_errors(path: Path, data: PreparedData, held_out: HeldOut) -> None:
+    """Write a row for each suspected label, the most suspicious first.
+
+    Raises:
+        UserError: the disk is full, or the like.
+    """
+    names, suspects = data.source.class_names, held_out.suspects
+    table: list[list] = [["row", "path", "label", "suggested", "margin"]]
+    for place, suggested, margin in zip(suspects.indices, suspects.suggested, suspects.margins, strict=True):
+        table.append([*_image_cells(data, held_out.rows[place]), names[suggested], f"{margin:.4f}"])
+    write_csv(path, table)
+
+
+def _image_cells(data: PreparedData, row: int) -> list:
+    return [row, data.source.path_of(row), data.source.class_names[data.source.labels[row]]]
+
+
+def read_predictions(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and what Keras predicted, int64 [images] each."""
+    number = {name: label for label, name in enumerate(class_names)}
+    with path.open(newline="", encoding="utf-8") as file:
+        pairs = [(number[row["label"]], number[row["keras_predicted"]]) for row in csv.DictReader(file)]
+    labels, predicted = np.array(pairs, np.int64).T
+    return labels, predicted
