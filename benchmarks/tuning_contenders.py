@@ -14,9 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.config import Config
-from tuning.hypermodel import declare
 from tuning.oracles.oracles import BayesianOracle
-from tuning.oracles.search_oracle import OBJECTIVE
+from tuning.oracles.search_oracle import OBJECTIVE, declare
 from tuning.plan import SearchPlan
 from tuning.space.limits import Limits
 from tuning.space.search_space import Space, Values, settle

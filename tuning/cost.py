@@ -1,7 +1,6 @@
 """What a network costs on a device, known before it is trained."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ from export.tflite.latency import measure_file
 from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
-from pipeline.files import write_whole
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground
@@ -79,9 +79,7 @@ class Costs:
         name = _name(architecture)
         if name not in self._costs:
             self._costs[name] = self._measure(architecture)
-            content = {name: dataclasses.asdict(cost) for name, cost in self._costs.items()}
-            text = json.dumps(content, indent=2) + "\n"
-            write_whole(self._path, lambda aside: aside.write_text(text))
+            write_json(self._path, {name: dataclasses.asdict(cost) for name, cost in self._costs.items()})
         return self._costs[name]
 
     def exceeded(self, config: Config, limits: Limits) -> str | None:
@@ -126,9 +124,8 @@ class Costs:
 
 def _load(path: Path) -> dict[str, Cost]:
     try:
-        content = json.loads(path.read_text())
-        return {name: Cost(**figures) for name, figures in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {name: Cost(**figures) for name, figures in read_json(path).items()}
+    except (UserError, TypeError):
         return {}
 
 

@@ -1,51 +1,53 @@
-"""KerasTuner's view of the search: its hyperparameters, and the network that they describe."""
+"""KerasTuner's seam: how a network of the search is built, and how a trial of it trains."""
 
 import keras
 import keras_tuner
 
-from pipeline.config.config import Config
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.train import Ground
-from tuning.space.search_space import Dimension, Space, Value, apply, nearest_values
-
-
-def declare(space: Space, config: Config) -> keras_tuner.HyperParameters:
-    """Declare the space to KerasTuner; what `config` has, as near as may be, is the default."""
-    hp = keras_tuner.HyperParameters()
-    defaults = nearest_values(space, config)
-    for dimension in space:
-        default = defaults.get(dimension.name)
-        if dimension.when is None:
-            _declare_one(hp, dimension, default)
-        else:
-            name, wanted = dimension.when
-            with hp.conditional_scope(name, list(wanted)):
-                _declare_one(hp, dimension, default)
-    return hp
-
-
-def _declare_one(hp: keras_tuner.HyperParameters, dimension: Dimension, default: Value | None) -> None:
-    if dimension.choices:
-        hp.Choice(dimension.name, list(dimension.choices), dimension.is_ordered, default)
-    else:
-        sampling = "log" if dimension.log else "linear"
-        hp.Float(dimension.name, dimension.low, dimension.high, sampling=sampling, default=default)
+from tuning.plan import SearchPlan
+from tuning.search_directory import SearchDirectory
+from tuning.space.search_space import apply
+from tuning.trials.results import FAILED
+from tuning.trials.trial import Report, train_trial
 
 
 class ClassifierHyperModel(keras_tuner.HyperModel):
-    """Builds the networks of a search with the builder that `train.py` trains with.
+    """Builds and trains the networks of a search as `train.py` does.
 
     Args:
-        config: the settings that the hyperparameters change.
-        ground: the data that the networks are for.
+        plan: of the search.
+        ground: the data and devices of all trials.
+        directory: of the search.
+        report: called after each epoch.
     """
 
-    def __init__(self, config: Config, ground: Ground) -> None:
+    def __init__(self, plan: SearchPlan, ground: Ground, directory: SearchDirectory, report: Report) -> None:
         super().__init__()
-        self.config, self.ground = config, ground
+        self.plan, self.ground, self.directory, self.report = plan, ground, directory, report
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Build the network of `hp` as it is deployed."""
-        config = self.ground.resolve_input(apply(hp.values, self.config))
+        config = self.ground.resolve_input(apply(hp.values, self.plan.config))
         classes = len(self.ground.data.source.class_names)
         return build_deployed_network(config, classes, self.ground.statistics)
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: None, name: str) -> float:
+        """Train a trial, an ordinary run, from its newest checkpoint on; return its score.
+
+        Args:
+            hp: the hyperparameters, and KerasTuner's own entries.
+            model: None. A run builds its network itself, because it must count the attempt before,
+                give every variable its name in the checkpoint and its seed, and choose the layers
+                that train fastest; one from `build` would be built only to be thrown away.
+            name: of the trial.
+
+        Raises:
+            FailedTrialError: something is wrong with this trial alone.
+            Interrupted: a signal asked to stop; the state is saved.
+            UserError: the run cannot be written, or its images are gone.
+        """
+        result = train_trial(name, hp.values, self.plan, self.directory, self.ground, self.report)
+        if result.status == FAILED:
+            raise keras_tuner.errors.FailedTrialError(result.reason)
+        return result.score

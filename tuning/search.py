@@ -2,16 +2,16 @@
 
 import contextlib
 import dataclasses
-import io
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from pipeline.console.run_command import DONE, FAILED
 from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import write_text
 from pipeline.training.train import Ground, prepare_ground, resolve_devices, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
@@ -22,8 +22,8 @@ from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Values, apply, nearest_values
-from tuning.trials.confirmation import best_config, confirm, describe_confirmed, verdict
-from tuning.trials.results import FAILED, SEARCH, load_result
+from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
+from tuning.trials.results import SEARCH, TrialResult, load_result, load_results
 from tuning.trials.trial import Report
 from tuning.tuner import SearchTuner
 
@@ -38,145 +38,172 @@ def run_search(request: Request, role: str) -> int:
     Raises:
         UserError: the data, the directory or a limit is wrong.
     """
-    directory = SearchDirectory(request.out)
+    plan, directory = request.plan, SearchDirectory(request.out)
     if role == "worker":
         if directory.search.exists():
-            directory.check_identity(request.plan.identity())
-        search = Search(request.plan, directory)
-        search.tuner(lambda trial, accuracies: None, lambda trial: None).search()
-        return 0
-    with directory.open(request.plan.identity()):
-        search = Search(request.plan, directory)
-        search.keep_limits()
-        search.announce()
+            directory.check_identity(plan.identity())
+        ground = prepare_search(plan, directory)
+        build_tuner(plan, directory, ground, Costs(directory.costs, ground)).search()
+        return DONE
+    with directory.open(plan.identity()):
+        ground = prepare_search(plan, directory)
+        costs = Costs(directory.costs, ground)
+        plan = within_limits(plan, costs)
+        print_plan(plan, ground, load_results(directory.trials))
         if role == "chief":
             directory.logs.mkdir(exist_ok=True)
-        search.run()
-        return search.finish()
-
-
-class Search:
-    """One search.
-
-    Attributes:
-        plan: what is searched.
-        directory: where.
-        ground: the data and devices of all trials.
-        costs: what architectures cost.
-    """
-
-    def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
-        self.plan, self.directory = plan, directory
-        self.ground: Ground = prepare_ground(plan.config)
-        verify_start(plan.config, self.ground)
-        # A worker may be there before its chief, who begins the search.
-        if directory.search.exists():
-            data = self.ground.data
-            directory.check_images(describe_splits(data.source, data.splits))
-        self.costs = Costs(directory.costs, self.ground)
-        self._allowed: dict[str, bool] = {}
-
-    def keep_limits(self) -> None:
-        """Leave the widths that break a limit out of the space.
-
-        Raises:
-            UserError: all do; the first limit that the smallest breaks is named.
-        """
-        if not self.plan.limits.is_set:
-            return
-        values = nearest_values(self.plan.space, self.plan.config)
-        searched = next((d for d in self.plan.space if d.name == "width"), None)
-        widths = searched.choices if searched else (self.plan.config.model.width,)
-        broken = {width: self.broken_limit({**values, "width": width}) for width in widths}
-        kept = tuple(width for width in widths if not broken[width])
-        if not kept:
-            raise UserError(
-                f"a network of the space must keep the limits; the smallest, width {widths[0]}, "
-                f"has {broken[widths[0]]}"
-            )
-        space = (dataclasses.replace(d, choices=kept) if d is searched else d for d in self.plan.space)
-        self.plan = dataclasses.replace(self.plan, space=tuple(space))
-
-    def broken_limit(self, values: Values) -> str | None:
-        """Name the first limit that a configuration breaks."""
-        return self.costs.exceeded(apply(values, self.plan.config), self.plan.limits)
-
-    def allowed(self, values: Values) -> bool:
-        """Whether a configuration fits the data and the devices and keeps the limits."""
-        key = json.dumps(values, sort_keys=True)
-        if key not in self._allowed:
-            try:
-                config = apply(values, self.plan.config)
-                check_fits(config, self.ground.data)
-                resolve_devices(config, self.ground.strategy)
-                self._allowed[key] = not self.broken_limit(values)
-            except UserError:
-                self._allowed[key] = False
-        return self._allowed[key]
-
-    def tuner(self, report: Report, ended: Callable[[str], None]) -> SearchTuner:
-        """Set up KerasTuner, at the state that a former process left."""
-        oracle = ORACLES[self.plan.tuner](self.plan, self.allowed, self.directory.results, ended)
-        hypermodel = ClassifierHyperModel(self.plan.config, self.ground)
-        # It says where it reloads its state from.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return SearchTuner(oracle, hypermodel, self.directory, report)
-
-    def announce(self) -> None:
-        """Print what is searched, on what, how."""
-        plan, known = self.plan, self.directory.results()
-        sizes = vars(self.ground.data.splits)
-        rows = {
-            "data": f"{self.ground.data.source.name}, train {len(sizes['train']):,}, validation "
-            f"{len(sizes['validation']):,}; test is not looked at",
-            "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
-            "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
-            "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
-        }
-        if plan.tuner == "bayesian":
-            starts = count_random_starts(plan)
-            rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
-        if plan.tuner == "grid":
-            rows["trials"] += f" of {sum(1 for _ in combinations(plan)):,} combinations"
-        if known:
-            rows["known"] = f"{len(known)} trials that ended before"
-        for name, text in rows.items():
-            print(f"{name:>8}  {text}")
-        sys.stdout.flush()
-
-    def run(self) -> None:
-        """Run the trials, here or through workers."""
-        table = LiveTable(self.plan, self.directory.results())
-        with contextlib.closing(table):
-            self.tuner(
-                table.epoch, lambda trial: table.ended(load_result(self.directory.result(trial)))
-            ).search()
-
-    def finish(self) -> int:
-        """Write what a search leaves and print what came out; return the exit code."""
-        results = self.directory.results()
-        searched = [result for result in results if result.purpose == SEARCH]
-        if not searched:
-            raise UserError("a configuration of the space must fit the data; none does")
-        if len(searched) < self.plan.max_trials:
-            print(f"{len(searched)} of {self.plan.max_trials} trials: nothing else is allowed")
-        if all(result.status == FAILED for result in searched):
-            print("no trial succeeded; the last one:", searched[-1].reason)
-            return 1
-        confirmed = confirm(self.plan, results)
-        path = self.directory.best_config
+        results = run_trials(plan, directory, ground, costs)
+        if not any_success(plan, results):
+            return FAILED
+        confirmed = confirm(plan, results)
         if confirmed:
             # Before all that is only there to be looked at.
-            config = best_config(self.plan, confirmed[0].values)
-            write_whole(path, lambda aside: aside.write_text(config.to_json()))
-        write_report(self.plan, self.directory, self.costs, results, confirmed)
-        print(describe_saving(self.plan, results))
-        if not confirmed:
-            print("no configuration succeeded with every seed")
-            return 1
-        print("trained again, accuracy on validation, mean ± standard deviation:")
-        print(*describe_confirmed(confirmed), verdict(confirmed), sep="\n")
-        print(f"everything lies in {self.directory.path}: {path.name}, trials.csv, plots/")
-        print("next:")
-        print(f"  python train.py --config {shlex.quote(str(path))}")
-        return 0
+            write_text(directory.best_config, best_config(plan, confirmed[0].values).to_json())
+        write_report(plan, directory, costs, results, confirmed)
+        print(describe_saving(plan, results))
+        return print_verdict(confirmed, directory)
+
+
+def prepare_search(plan: SearchPlan, directory: SearchDirectory) -> Ground:
+    """Find the devices and the data, and hold them to what the search began with.
+
+    Raises:
+        UserError: the data is missing or another, or the weights to start from do not fit.
+    """
+    ground = prepare_ground(plan.config)
+    verify_start(plan.config, ground)
+    # A worker may be there before its chief, who begins the search.
+    if directory.search.exists():
+        directory.check_images(describe_splits(ground.data.source, ground.data.splits))
+    return ground
+
+
+def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
+    """Leave the widths that break a limit out of the space.
+
+    Raises:
+        UserError: all do; the first limit that the smallest breaks is named.
+    """
+    if not plan.limits.is_set:
+        return plan
+    values = nearest_values(plan.space, plan.config)
+    searched = next((d for d in plan.space if d.name == "width"), None)
+    widths = searched.choices if searched else (plan.config.model.width,)
+    broken = {
+        width: costs.exceeded(apply(values | {"width": width}, plan.config), plan.limits) for width in widths
+    }
+    kept = tuple(width for width in widths if not broken[width])
+    if not kept:
+        raise UserError(
+            f"a network of the space must keep the limits; the smallest, width {widths[0]}, "
+            f"has {broken[widths[0]]}"
+        )
+    space = (dataclasses.replace(d, choices=kept) if d is searched else d for d in plan.space)
+    return dataclasses.replace(plan, space=tuple(space))
+
+
+def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -> None:
+    """Print what is searched, on what, how, and how many trials have ended before."""
+    sizes = vars(ground.data.splits)
+    rows = {
+        "data": f"{ground.data.source.name}, train {len(sizes['train']):,}, validation "
+        f"{len(sizes['validation']):,}; test is not looked at",
+        "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
+        "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
+        "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
+    }
+    if plan.tuner == "bayesian":
+        starts = count_random_starts(plan)
+        rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
+    if plan.tuner == "grid":
+        rows["trials"] += f" of {sum(1 for _ in combinations(plan)):,} combinations"
+    if known:
+        rows["known"] = f"{len(known)} trials that ended before"
+    for name, text in rows.items():
+        print(f"{name:>8}  {text}")
+    sys.stdout.flush()
+
+
+def run_trials(
+    plan: SearchPlan, directory: SearchDirectory, ground: Ground, costs: Costs
+) -> list[TrialResult]:
+    """Run the trials of search and confirmation, here or through workers; return all results."""
+    with contextlib.closing(LiveTable(plan, load_results(directory.trials))) as table:
+
+        def ended(trial: str) -> None:
+            table.ended(load_result(directory.result(trial)))
+
+        build_tuner(plan, directory, ground, costs, table.epoch, ended).search()
+    return load_results(directory.trials)
+
+
+def build_tuner(
+    plan: SearchPlan,
+    directory: SearchDirectory,
+    ground: Ground,
+    costs: Costs,
+    report: Report = lambda trial, accuracies: None,
+    ended: Callable[[str], None] = lambda trial: None,
+) -> SearchTuner:
+    """Set up KerasTuner, at the state that a former process left.
+
+    Args:
+        plan: of the search.
+        directory: of the search.
+        ground: the data and devices of all trials.
+        costs: what architectures cost.
+        report: called after each epoch of a trial.
+        ended: called with the name of each trial that has ended.
+    """
+    known: dict[str, bool] = {}
+
+    def allowed(values: Values) -> bool:
+        key = json.dumps(values, sort_keys=True)
+        if key not in known:
+            known[key] = is_allowed(values, plan, ground, costs)
+        return known[key]
+
+    oracle = ORACLES[plan.tuner](plan, allowed, lambda: load_results(directory.trials), ended)
+    return SearchTuner(oracle, ClassifierHyperModel(plan, ground, directory, report), directory.state)
+
+
+def is_allowed(values: Values, plan: SearchPlan, ground: Ground, costs: Costs) -> bool:
+    """Whether a configuration fits the data and the devices and keeps the limits."""
+    try:
+        config = apply(values, plan.config)
+        check_fits(config, ground.data)
+        resolve_devices(config, ground.strategy)
+        return not costs.exceeded(config, plan.limits)
+    except UserError:
+        return False
+
+
+def any_success(plan: SearchPlan, results: Sequence[TrialResult]) -> bool:
+    """Whether a trial of the search succeeded; say where not, and where trials are missing.
+
+    Raises:
+        UserError: no configuration was allowed.
+    """
+    searched = [result for result in results if result.purpose == SEARCH]
+    if not searched:
+        raise UserError("a configuration of the space must fit the data; none does")
+    if len(searched) < plan.max_trials:
+        print(f"{len(searched)} of {plan.max_trials} trials: nothing else is allowed")
+    if any(result.score is not None for result in searched):
+        return True
+    print("no trial succeeded; the last one:", searched[-1].reason)
+    return False
+
+
+def print_verdict(confirmed: Sequence[Confirmed], directory: SearchDirectory) -> int:
+    """Print what came out and how to go on with it; return the exit code."""
+    if not confirmed:
+        print("no configuration succeeded with every seed")
+        return FAILED
+    path = directory.best_config
+    print("trained again, accuracy on validation, mean ± standard deviation:")
+    print(*describe_confirmed(confirmed), verdict(confirmed), sep="\n")
+    print(f"everything lies in {directory.path}: {path.name}, trials.csv, plots/")
+    print("next:")
+    print(f"  python train.py --config {shlex.quote(str(path))}")
+    return DONE

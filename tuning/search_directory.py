@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import hold_lock, read_json, write_json
 from pipeline.run_directory import RunDirectory
-from tuning.trials.results import TrialResult, load_result
 
 
 @dataclass(frozen=True)
@@ -84,10 +81,6 @@ class SearchDirectory:
         """What a trial found out; there once it has ended."""
         return self.trials / trial / "result.json"
 
-    def results(self) -> list[TrialResult]:
-        """Return the results there are, in order of trial."""
-        return [load_result(path) for path in sorted(self.trials.glob("[0-9]*/result.json"))]
-
     @contextlib.contextmanager
     def open(self, identity: Mapping[str, Any]) -> Iterator[None]:
         """Begin the search or go on with it, alone.
@@ -101,37 +94,25 @@ class SearchDirectory:
             UserError: the directory cannot be written, holds something else, or another process
                 searches in it.
         """
-        try:
-            existed, begun = self.path.exists(), self.search.exists()
-            if existed and not begun and self._holds_something():
-                raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"a search takes one command at a time; another one is using {self.path}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"--out must be writable; {self.path}: {error.strerror or error}") from None
-        try:
-            self._begin(self.search, identity)
-            self.check_identity(identity)
-            self._make_folders()
-            yield
-        except UserError:
-            if not begun and not any(self.trials.glob("*")):
-                self._empty(keep_root=existed)
-            raise
-        finally:
-            lock.release()
-
-    def _make_folders(self) -> None:
-        for folder in (self.trials, self.plots):
+        with contextlib.ExitStack() as lock:
+            with _writable(self.path):
+                existed, begun = self.path.exists(), self.search.exists()
+                if existed and not begun and self._holds_something():
+                    raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
+                self.path.mkdir(parents=True, exist_ok=True)
+                busy = f"a search takes one command at a time; another one is using {self.path}"
+                lock.enter_context(hold_lock(self.path / ".lock", busy))
             try:
-                folder.mkdir(exist_ok=True)
-            except OSError as error:
-                raise UserError(f"--out must be writable; {folder}: {error.strerror or error}") from None
+                _begin(self.search, identity)
+                self.check_identity(identity)
+                for folder in (self.trials, self.plots):
+                    with _writable(folder):
+                        folder.mkdir(exist_ok=True)
+                yield
+            except UserError:
+                if not begun and not any(self.trials.glob("*")):
+                    self._empty(keep_root=existed)
+                raise
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():
@@ -150,8 +131,9 @@ class SearchDirectory:
         Raises:
             UserError: they differ, or what is known of it is damaged.
         """
-        known = _read(self.search)
-        identity = json.loads(json.dumps(identity))
+        known = _without_words(read_json(self.search, of="a search"))
+        # Tuples are lists there.
+        identity = _without_words(json.loads(json.dumps(identity)))
         if differing := [name for name in identity if known.get(name) != identity[name]]:
             raise UserError(
                 f"--out must be new or hold this very search; {self.path} holds another one, "
@@ -164,24 +146,29 @@ class SearchDirectory:
         Raises:
             UserError: they are others, so that scores could not be compared.
         """
-        self._begin(self.splits, splits)
-        if _read(self.splits) != splits:
+        _begin(self.splits, splits)
+        if read_json(self.splits, of="a search") != splits:
             raise UserError(
                 f"a search needs the images that it began with; {splits['source']} no longer "
                 f"has the fingerprints in {self.splits}"
             )
 
-    def _begin(self, path: Path, content: Mapping[str, Any]) -> None:
-        if not path.exists():
-            text = json.dumps(content, indent=2) + "\n"
-            write_whole(path, lambda aside: aside.write_text(text))
 
-
-def _read(path: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} must be readable JSON; {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must be an object; received {content!r}")
-    return content
+        yield
+    except OSError as error:
+        raise UserError(f"--out must be writable; {path}: {error.strerror or error}") from None
+
+
+def _begin(path: Path, content: Mapping[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, content)
+
+
+def _without_words(content: Any) -> Any:
+    """Leave out what a hyperparameter means in words, which a later version may say better."""
+    if isinstance(content, dict):
+        return {name: _without_words(value) for name, value in content.items() if name != "meaning"}
+    return [_without_words(item) for item in content] if isinstance(content, list) else content

@@ -1,17 +1,15 @@
 """KerasTuner's tuner: asks the oracle for trials, here or over the network, and trains them."""
 
 import time
+from pathlib import Path
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
-from keras_tuner.engine.trial import Trial as OracleTrial
+from keras_tuner.engine.trial import Trial
 
 from pipeline.training.checkpoint import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
-from tuning.oracles.search_oracle import OBJECTIVE, SearchOracle
-from tuning.search_directory import SearchDirectory
-from tuning.trials.results import FAILED
-from tuning.trials.trial import Report, Trial
+from tuning.oracles.search_oracle import SearchOracle
 
 PAUSE_SECONDS = 0.1
 """Before each question to the oracle, which may have nothing to do just now."""
@@ -21,22 +19,16 @@ class SearchTuner(BaseTuner):
     """Trains what the oracle proposes; as chief or worker where KerasTuner's variables say so.
 
     Args:
-        oracle: what proposes.
-        hypermodel: what builds.
-        directory: of the search.
-        report: called after each epoch.
+        oracle: what proposes; goes on where a former process left its state.
+        hypermodel: what builds and trains.
+        state: the folder of KerasTuner's state.
     """
 
-    def __init__(
-        self,
-        oracle: SearchOracle,
-        hypermodel: ClassifierHyperModel,
-        directory: SearchDirectory,
-        report: Report,
-    ) -> None:
-        self.plan, self.search_directory, self.report = oracle.plan, directory, report
-        state = directory.state
+    def __init__(self, oracle: SearchOracle, hypermodel: ClassifierHyperModel, state: Path) -> None:
         super().__init__(oracle, hypermodel, directory=str(state.parent), project_name=state.name)
+        # A worker asks its chief's oracle instead.
+        if self.oracle is oracle:
+            oracle.reload()
 
     def search(self) -> None:
         """Search to the end.
@@ -50,33 +42,21 @@ class SearchTuner(BaseTuner):
         except keras_tuner.errors.FatalError as error:
             raise error.__cause__ or error from None
 
-    def run_trial(self, trial: OracleTrial) -> dict[str, float]:
+    def run_trial(self, trial: Trial) -> float:
         """Train a trial; what is wrong with it alone fails it, anything else ends the search."""
-        values = trial.hyperparameters.values
         try:
-            own = Trial(trial.trial_id, values, self.plan, self.search_directory)
-            result = own.train(self.hypermodel.ground, self.report)
+            return self.hypermodel.fit(trial.hyperparameters, None, trial.trial_id)
+        except keras_tuner.errors.FailedTrialError:
+            raise
         except Interrupted:
             raise KeyboardInterrupt from None
         except Exception as error:
             # Anything else KerasTuner would note as the trial's status and go on.
             raise keras_tuner.errors.FatalError from error
-        if result.status == FAILED:
-            raise keras_tuner.errors.FailedTrialError(result.reason)
-        return {OBJECTIVE: result.score}
 
     def pre_create_trial(self) -> None:
         """Leave the oracle a pause."""
         time.sleep(PAUSE_SECONDS)
 
-    def _get_tuner_fname(self) -> str:
-        """Name the file whose presence says that there is a state to go on from."""
-        return f"{self.project_dir}/oracle.json"
-
     def save(self) -> None:
         """Do nothing: a tuner has no state, and the oracle writes its own as it changes."""
-
-    def reload(self) -> None:
-        """Go on from the oracle's state, which a worker's chief has."""
-        if not self._is_worker():
-            self.oracle.reload()

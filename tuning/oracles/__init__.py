@@ -1,1 +1,3 @@
 """Which trial comes next."""
+
+__all__ = ["oracles", "search_oracle"]

@@ -18,29 +18,28 @@ MAX_DRAWS = 1000
 """Random configurations that are looked at before a space counts as exhausted."""
 
 
-class _DrawingOracle(SearchOracle):
-    """Replaces KerasTuner's random draws by ones that are allowed and new."""
-
-    def _random_values(self) -> Values | None:
-        if first := self.first():
-            return first
-        tried = self.tried()
-        for _ in range(MAX_DRAWS):
-            # It returns None, too early, where a few draws in a row were tried before.
-            values = super()._random_values()
-            if values and values not in tried and self.allowed(values):
-                return values
-        return None
+def proposal(values: Values | None) -> dict[str, Any]:
+    """Put a proposal in KerasTuner's form; None where there is nothing left to propose."""
+    return {"status": TrialStatus.STOPPED if values is None else TrialStatus.RUNNING, "values": values}
 
 
-class RandomOracle(_DrawingOracle, keras_tuner.oracles.RandomSearchOracle):
+class RandomOracle(SearchOracle, keras_tuner.oracles.RandomSearchOracle):
     """Proposes at random."""
 
+    def propose_trial(self, trial_id: str) -> dict[str, Any]:
+        """Propose the first of many draws that is new and allowed."""
+        # It returns None, too early, where a few draws in a row were tried before.
+        draw = super().propose_trial
+        draws = (draw(trial_id)["values"] for _ in range(MAX_DRAWS))
+        return proposal(self.first() or self.new(draws))
 
-class HyperbandOracle(_DrawingOracle, keras_tuner.oracles.HyperbandOracle):
+
+class HyperbandOracle(SearchOracle, keras_tuner.oracles.HyperbandOracle):
     """Proposes at random, and trains the better ones for longer (Li et al. 2018).
 
     It begins with the bracket that has as many trials as there may be, not with the largest.
+    KerasTuner offers no place of its own for that, nor for draws that are allowed: two of its
+    inner methods are overridden here, and in no other place.
     """
 
     def __init__(
@@ -65,6 +64,10 @@ class HyperbandOracle(_DrawingOracle, keras_tuner.oracles.HyperbandOracle):
         self._brackets = []
         self._start_new_bracket()
 
+    def _random_values(self) -> Values | None:
+        draw = super()._random_values
+        return self.first() or self.new(draw() for _ in range(MAX_DRAWS))
+
     def _increment_bracket_num(self) -> None:
         super()._increment_bracket_num()
         self._current_bracket = min(self._current_bracket, self._largest_bracket)
@@ -83,12 +86,7 @@ class GridOracle(SearchOracle):
 
     def propose_trial(self, trial_id: str) -> dict[str, Any]:
         """Propose the first combination that is new and allowed."""
-        tried = self.tried()
-        begin = [first] if (first := self.first()) else []
-        for values in itertools.chain(begin, combinations(self.plan)):
-            if values not in tried and self.allowed(values):
-                return {"status": TrialStatus.RUNNING, "values": values}
-        return {"status": TrialStatus.STOPPED}
+        return proposal(self.first() or self.new(combinations(self.plan)))
 
 
 def is_finite(plan: SearchPlan) -> bool:
@@ -113,20 +111,14 @@ class BayesianOracle(SearchOracle):
 
     def propose_trial(self, trial_id: str) -> dict[str, Any]:
         """Propose the start, then a few spread points, then by the process."""
-        values = self.first() or self._spread() or self._by_process()
-        if values is None:
-            return {"status": TrialStatus.STOPPED}
-        return {"status": TrialStatus.RUNNING, "values": values}
+        return proposal(self.first() or self._spread() or self._by_process())
 
     def _spread(self) -> Values | None:
-        tried = self.tried()
-        if len(tried) >= count_random_starts(self.plan):
+        number = len(self.searched())
+        if number >= count_random_starts(self.plan):
             return None
-        for number in range(len(tried), len(tried) + MAX_DRAWS):
-            values = spread(self.plan.space, number, self.plan.config.run.seed)
-            if values not in tried and self.allowed(values):
-                return values
-        return None
+        seed = self.plan.config.run.seed
+        return self.new(spread(self.plan.space, number + n, seed) for n in range(MAX_DRAWS))
 
     def _by_process(self) -> Values | None:
         running = [trial.trial_id for trial in self.unfinished()]

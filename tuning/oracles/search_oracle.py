@@ -6,8 +6,7 @@ kill at any moment loses nothing; in the end the best are trained again.
 """
 
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine import conditions
 
-from pipeline.files import write_whole
-from tuning.hypermodel import declare
+from pipeline.config.config import Config
+from pipeline.files import read_json, write_json
 from tuning.plan import SearchPlan
-from tuning.space.search_space import Values, nearest_values, settle
+from tuning.space.search_space import Dimension, Space, Value, Values, nearest_values, settle
 from tuning.trials.confirmation import choose_finalists
 from tuning.trials.results import TrialResult
 from tuning.trials.trial import CONFIRMATION_SEED
@@ -27,6 +26,29 @@ from tuning.trials.trial import CONFIRMATION_SEED
 conditions.print = lambda *values: None
 
 OBJECTIVE = "score"
+
+
+def declare(space: Space, config: Config) -> keras_tuner.HyperParameters:
+    """Declare the space to KerasTuner; what `config` has, as near as may be, is the default."""
+    hp = keras_tuner.HyperParameters()
+    defaults = nearest_values(space, config)
+    for dimension in space:
+        default = defaults.get(dimension.name)
+        if dimension.when is None:
+            _declare_one(hp, dimension, default)
+        else:
+            name, wanted = dimension.when
+            with hp.conditional_scope(name, list(wanted)):
+                _declare_one(hp, dimension, default)
+    return hp
+
+
+def _declare_one(hp: keras_tuner.HyperParameters, dimension: Dimension, default: Value | None) -> None:
+    if dimension.choices:
+        hp.Choice(dimension.name, list(dimension.choices), dimension.is_ordered, default)
+    else:
+        sampling = "log" if dimension.log else "linear"
+        hp.Float(dimension.name, dimension.low, dimension.high, sampling=sampling, default=default)
 
 
 class SearchOracle(keras_tuner.Oracle):
@@ -58,8 +80,8 @@ class SearchOracle(keras_tuner.Oracle):
             **settings,
         )
         self.plan, self.allowed, self.results, self.ended = plan, allowed, results, ended
-        # KerasTuner takes 0 for none and draws a seed.
-        self.seed = self._seed_state = plan.config.run.seed
+        # As its argument KerasTuner takes 0 for none, and draws a seed.
+        self.set_state(self.get_state() | dict.fromkeys(("seed", "seed_state"), plan.config.run.seed))
         # Counted here, because the confirmation's trials come on top.
         self.max_trials = None
         self.verbose = 0
@@ -81,6 +103,11 @@ class SearchOracle(keras_tuner.Oracle):
         """Return the configuration to begin with, once, where it is allowed."""
         values = nearest_values(self.plan.space, self.plan.config)
         return values if not self.trials and self.allowed(values) else None
+
+    def new(self, candidates: Iterable[Values | None]) -> Values | None:
+        """Return the first candidate that is allowed and was not tried."""
+        tried = self.tried()
+        return next((v for v in candidates if v and v not in tried and self.allowed(v)), None)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial: of the search, then of the confirmation."""
@@ -108,9 +135,8 @@ class SearchOracle(keras_tuner.Oracle):
                 yield wanted
 
     def unfinished(self) -> list[Trial]:
-        """Return the trials that run or wait for another attempt."""
-        waiting = [self.trials[trial_id] for trial_id in self._retry_queue]
-        return [*self.ongoing_trials.values(), *waiting]
+        """Return the trials that run or wait to go on."""
+        return [self.trials[name] for name in self.start_order if name not in self.end_order]
 
     @keras_tuner.synchronized
     def end_trial(self, trial: Trial) -> None:
@@ -120,22 +146,36 @@ class SearchOracle(keras_tuner.Oracle):
         self.save()
         self.ended(trial.trial_id)
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the state with the trials in it.
+
+        KerasTuner keeps them in files of their own, which a kill may leave half written.
+        """
+        trials = {name: trial.get_state() for name, trial in self.trials.items()}
+        return {**super().get_state(), "trials": trials}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_state` returned."""
+        self.trials = {name: Trial.from_state(trial) for name, trial in state["trials"].items()}
+        super().set_state(state)
+
     def save(self) -> None:
         """Write the state in whole, for a kill may come at any moment."""
-        _write_json(Path(self._get_oracle_fname()), self.get_state())
-
-    def _save_trial(self, trial: Trial) -> None:
-        folder = Path(self._get_trial_dir(trial.trial_id))
-        _write_json(folder / "trial.json", trial.get_state())
+        write_json(Path(self._get_oracle_fname()), self.get_state())
 
     def reload(self) -> None:
-        """Read the state; give out again what was running, the earliest first."""
-        super().reload()
-        # A kill between two files leaves a trial that the state does not know: proposed again
-        # from the same state, it is the same again.
-        self.trials = {name: self.trials[name] for name in self.start_order}
-        self._retry_queue = sorted(self._retry_queue, reverse=True)
+        """Read the state, where there is one; give out again what was running, the earliest first.
 
-
-def _write_json(path: Path, state: dict[str, Any]) -> None:
-    write_whole(path, lambda aside: aside.write_text(json.dumps(state)))
+        Raises:
+            UserError: it is damaged.
+        """
+        path = Path(self._get_oracle_fname())
+        if not path.exists():
+            return
+        state = read_json(path, of="a search")
+        if "trials" not in state:
+            # Of an earlier version, which left them to KerasTuner.
+            files = {name: path.parent / f"trial_{name}" / "trial.json" for name in state["start_order"]}
+            state["trials"] = {name: read_json(file, of="a search") for name, file in files.items()}
+        running = [*state["ongoing_trials"].values(), *state["retry_queue"]]
+        self.set_state({**state, "ongoing_trials": {}, "retry_queue": sorted(running, reverse=True)})

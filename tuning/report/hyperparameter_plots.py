@@ -1,7 +1,6 @@
 """Images of the hyperparameters of a search, one by one and together."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from pipeline.files import write_figure
 from tuning.report.plots import ACCURACY, write_across
 from tuning.space.search_space import Dimension, Space, Value
 from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult, best_first
@@ -25,7 +23,7 @@ ABSENT = -0.16
 """Height of the place for a hyperparameter that does not matter, below the axes' 0 to 1."""
 
 
-def plot_hyperparameters(space: Space, results: Sequence[TrialResult], path: Path) -> None:
+def plot_hyperparameters(space: Space, results: Sequence[TrialResult]) -> Figure:
     """Draw accuracy against each hyperparameter, coloured by the order of the trials.
 
     Failed trials have no accuracy and are not drawn, nor those in which it does not matter.
@@ -54,7 +52,7 @@ def plot_hyperparameters(space: Space, results: Sequence[TrialResult], path: Pat
     if not trials:
         grid.flat[0].set_ylim(0, 100)
         write_across(figure, "no trial with an accuracy")
-    write_figure(path, figure)
+    return figure
 
 
 def _draw_trials(
@@ -118,7 +116,7 @@ def _short(value: Value) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def plot_parallel(space: Space, results: Sequence[TrialResult], path: Path) -> None:
+def plot_parallel(space: Space, results: Sequence[TrialResult]) -> Figure:
     """Draw each completed search trial as a line through its hyperparameters to its accuracy.
 
     Parallel coordinates (Inselberg 1985, "The plane with parallel coordinates"). Lines are
@@ -156,7 +154,7 @@ def plot_parallel(space: Space, results: Sequence[TrialResult], path: Path) -> N
     figure.colorbar(lines, cax=place, label=ACCURACY)
     if not trials:
         write_across(figure, "no completed trial")
-    write_figure(path, figure)
+    return figure
 
 
 def _height(dimension: Dimension, result: TrialResult) -> float:

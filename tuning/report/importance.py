@@ -13,10 +13,9 @@ from tuning.space.search_space import Space
 from tuning.trials.results import FAILED, SEARCH, TrialResult
 
 LEAST_TRIALS = 8
-TREES = 100
 
 
-def importance(space: Space, results: Sequence[TrialResult]) -> dict[str, float]:
+def importance(space: Space, results: Sequence[TrialResult], trees: int = 100) -> dict[str, float]:
     """Return each hyperparameter's share of what a random forest can explain of the scores.
 
     Permutation importance: by how much the squared error of a tree grows, on the trials that it
@@ -26,6 +25,7 @@ def importance(space: Space, results: Sequence[TrialResult]) -> dict[str, float]
     Args:
         space: the hyperparameters.
         results: of which the search trials with a score count, stopped ones among them.
+        trees: of the forest.
 
     Returns:
         Name -> share in [0, 1], of sum 1; the same for the same trials in any order. Empty for
@@ -37,7 +37,7 @@ def importance(space: Space, results: Sequence[TrialResult]) -> dict[str, float]
     scored.sort(key=lambda result: result.trial)
     positions = _positions(space, scored)
     scores = np.array([result.score for result in scored])
-    growth = np.maximum(_error_growth(space, positions, scores), 0)
+    growth = np.maximum(_error_growth(space, positions, scores, trees), 0)
     if not growth.any():
         return {}
     names = [dimension.name for dimension in space]
@@ -65,14 +65,14 @@ def _features(positions: np.ndarray, space: Space) -> np.ndarray:
     return np.stack(columns, axis=1).astype(float)
 
 
-def _error_growth(space: Space, positions: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _error_growth(space: Space, positions: np.ndarray, scores: np.ndarray, trees: int) -> np.ndarray:
     """Sum over the trees how permuting each dimension changes the squared error, [dimensions]."""
     # Trees on a third of the features a split, the usual random forest for regression; bagged
     # here because sklearn's own forest does not let the encoding be a part of the tree.
     tree = make_pipeline(
         FunctionTransformer(_features, kw_args={"space": space}), DecisionTreeRegressor(max_features=1 / 3)
     )
-    forest = BaggingRegressor(tree, n_estimators=TREES, random_state=0).fit(positions, scores)
+    forest = BaggingRegressor(tree, n_estimators=trees, random_state=0).fit(positions, scores)
     growth = np.zeros(len(space))
     for number, (grown, own) in enumerate(zip(forest.estimators_, forest.estimators_samples_, strict=True)):
         others = np.setdiff1d(np.arange(len(scores)), own)

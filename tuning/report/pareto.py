@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.files import write_figure
 from pipeline.pareto import pareto_front
 from tuning.report.plots import ACCURACY, write_across
 from tuning.trials.results import COMPLETED, SEARCH, TrialResult
@@ -19,13 +17,12 @@ if TYPE_CHECKING:  # Images can be drawn without TensorFlow, which measuring cos
     from tuning.cost import Cost
 
 
-def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost], path: Path) -> None:
+def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost]) -> Figure:
     """Draw accuracy against size and latency of the completed search trials, with both fronts.
 
     Args:
         results: of search and confirmation.
         costs: trial -> what its network costs; one without is not drawn.
-        path: where to.
     """
     trials = [
         result
@@ -49,7 +46,7 @@ def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost], path:
         right.set_xlim(0, 10)
         write_across(figure, "no completed trial")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    write_figure(path, figure)
+    return figure
 
 
 def _draw_front(axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]]) -> None:

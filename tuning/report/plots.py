@@ -1,14 +1,12 @@
 """Images of a search: its progress, what mattered, and the confirmation."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.files import write_figure
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult
 
 ACCURACY = "validation accuracy, %"
@@ -20,7 +18,7 @@ def write_across(figure: Figure, text: str) -> None:
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, bbox=box)
 
 
-def plot_progress(results: Sequence[TrialResult], path: Path) -> None:
+def plot_progress(results: Sequence[TrialResult]) -> Figure:
     """Draw the accuracy of each search trial, the best so far, and the epochs they took."""
     trials = sorted((r for r in results if r.purpose == SEARCH), key=lambda result: result.trial)
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -41,7 +39,7 @@ def plot_progress(results: Sequence[TrialResult], path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     figure.legend(*scores.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    write_figure(path, figure)
+    return figure
 
 
 def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
@@ -75,12 +73,11 @@ def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
     axes.grid(alpha=0.3)
 
 
-def plot_importance(shares: Mapping[str, float], path: Path) -> None:
+def plot_importance(shares: Mapping[str, float]) -> Figure:
     """Draw the share of each hyperparameter, greatest on top.
 
     Args:
         shares: name -> share in [0, 1]; empty where nothing can be said.
-        path: where to.
     """
     figure = Figure(figsize=(7, 1.3 + 0.27 * max(len(shares), 3)), layout="constrained")
     axes = figure.subplots()
@@ -95,17 +92,16 @@ def plot_importance(shares: Mapping[str, float], path: Path) -> None:
         axes.set_xlabel("share, % (permutation importance in a random forest)")
         axes.set_xlim(0, 110 * max(shares.values()))
         axes.grid(axis="x", alpha=0.3)
-    write_figure(path, figure)
+    return figure
 
 
-def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str, path: Path) -> None:
+def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str) -> Figure:
     """Draw mean ± standard deviation over seeds of each configuration, and the single runs.
 
     Args:
         accuracies: configuration -> validation accuracy of each seed, in [0, 1]; drawn from top
             to bottom.
         reference: which configuration the others are compared with.
-        path: where to.
     """
     figure = Figure(figsize=(8, 1.7 + 0.55 * max(len(accuracies), 1)), layout="constrained")
     axes = figure.subplots()
@@ -133,7 +129,7 @@ def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str,
     axes.errorbar([], [], xerr=[], fmt="D", color="black", capsize=4, label="mean ± std. deviation")
     axes.plot([], [], "o", color="black", alpha=0.5, markersize=4, label="one seed")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    write_figure(path, figure)
+    return figure
 
 
 def _seeds(count: int) -> str:

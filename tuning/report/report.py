@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+from pipeline.files import write_figure
 from tuning.cost import Cost, Costs
 from tuning.plan import SearchPlan
+from tuning.report.hparams import write_hparams
 from tuning.report.hyperparameter_plots import plot_hyperparameters, plot_parallel
 from tuning.report.importance import importance
 from tuning.report.pareto import plot_pareto
 from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
 from tuning.report.trials_table import write_trials
 from tuning.search_directory import SearchDirectory
-from tuning.space.hparams import write_hparams
 from tuning.space.search_space import apply
 from tuning.trials.confirmation import Confirmed
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, TrialResult
@@ -34,14 +35,19 @@ def write_report(
     searched = [result for result in results if result.purpose == SEARCH]
     write_trials(directory.table, results, by_trial, plan.space)
     write_hparams(results, directory.tensorboard, plan.space)
-    plot_progress(searched, directory.plots / "progress.png")
-    plot_hyperparameters(plan.space, searched, directory.plots / "hyperparameters.png")
-    plot_parallel(plan.space, searched, directory.plots / "parallel_coordinates.png")
-    plot_importance(importance(plan.space, searched), directory.plots / "importance.png")
-    plot_pareto(searched, by_trial, directory.plots / "pareto.png")
-    reference = next((one.name for one in confirmed if one.is_start), "")
-    accuracies = {one.name: one.accuracies for one in confirmed}
-    plot_confirmation(accuracies, reference, directory.plots / "confirmation.png")
+    figures = {
+        "progress": plot_progress(searched),
+        "hyperparameters": plot_hyperparameters(plan.space, searched),
+        "parallel_coordinates": plot_parallel(plan.space, searched),
+        "importance": plot_importance(importance(plan.space, searched)),
+        "pareto": plot_pareto(searched, by_trial),
+        "confirmation": plot_confirmation(
+            {one.name: one.accuracies for one in confirmed},
+            reference=next((one.name for one in confirmed if one.is_start), ""),
+        ),
+    }
+    for name, figure in figures.items():
+        write_figure(directory.plots / f"{name}.png", figure)
 
 
 def describe_saving(plan: SearchPlan, results: Sequence[TrialResult]) -> str:

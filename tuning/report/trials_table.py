@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import write_whole
+from pipeline.files import write_csv
 from tuning.space.search_space import Space
 from tuning.trials.results import TrialResult
 
@@ -54,9 +53,4 @@ def write_trials(path: Path, results: Sequence[TrialResult], costs: Mapping[str,
         ]
         for result in sorted(results, key=lambda result: result.trial)
     ]
-
-    def write(aside: Path) -> None:
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
-
-    write_whole(path, write)
+    write_csv(path, [header, *rows])

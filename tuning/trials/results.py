@@ -1,11 +1,10 @@
 """What one trial found out, and what it is worth."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.files import write_whole
+from pipeline.files import read_json, write_json
 from tuning.space.search_space import Values
 
 SEARCH, CONFIRMATION = "search", "confirmation"
@@ -72,14 +71,29 @@ class TrialResult:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, in whole."""
-        text = json.dumps(asdict(self), indent=2) + "\n"
-        write_whole(path, lambda aside: aside.write_text(text))
+        content = asdict(self)
+        if content["cross_entropy"] == math.inf:
+            # JSON has no word for it, and a trial that did not fail always has one.
+            content["cross_entropy"] = None
+        write_json(path, content)
 
 
 def load_result(path: Path) -> TrialResult:
     """Read what `TrialResult.save` wrote."""
-    content = json.loads(path.read_text())
-    return TrialResult(**{**content, "accuracies": tuple(content["accuracies"])})
+    content = read_json(path, TrialResult.__dataclass_fields__, of="a trial")
+    content["accuracies"] = tuple(content["accuracies"])
+    if content["status"] != FAILED and content["cross_entropy"] is None:
+        content["cross_entropy"] = math.inf
+    return TrialResult(**content)
+
+
+def load_results(trials: Path) -> list[TrialResult]:
+    """Read the results of a search's trials that have ended, in order of trial.
+
+    Args:
+        trials: the folder with a run directory for each trial.
+    """
+    return [load_result(path) for path in sorted(trials.glob("[0-9]*/result.json"))]
 
 
 def best_first(results: list[TrialResult]) -> list[TrialResult]:

@@ -1,9 +1,9 @@
 """One trial: a training run like any other, but never tested, and ended early where it is weak."""
 
-import json
 import shutil
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,26 @@ import keras
 import tensorflow as tf
 
 from pipeline.config.config import Config
-from pipeline.files import write_whole
+from pipeline.files import read_json, write_json, write_text
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import Ground, images_in_place, open_run
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
-from tuning.space.search_space import Value, settle
+from tuning.space.search_space import Value, Values, settle
 from tuning.trials.confirmation import best_config
 from tuning.trials.median_stopping import StopWeak
-from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult, load_result
+from tuning.trials.results import (
+    COMPLETED,
+    CONFIRMATION,
+    FAILED,
+    SEARCH,
+    STOPPED,
+    TrialResult,
+    load_result,
+    load_results,
+)
 
 MAX_ATTEMPTS = 3
 """Times that a trial may end its process at one and the same step."""
@@ -35,127 +44,156 @@ PARENT, FIRST_EPOCH, LAST_EPOCH = "tuner/trial_id", "tuner/initial_epoch", "tune
 Report = Callable[[str, Sequence[float]], None]
 """Takes a trial's name and its accuracies on validation, epoch by epoch."""
 
+OpenRun = Callable[[Config, RunDirectory, Ground], TrainingRun]
+"""Sets up a training run at its newest checkpoint; see `open_run`."""
 
+
+@dataclass(frozen=True)
 class Trial:
-    """One trial of a search.
+    """What one trial trains.
+
+    Attributes:
+        name: four digits.
+        values: its hyperparameters.
+        purpose: `search` or `confirmation`.
+        seed: of the training.
+        config: the settings, on the splits of the search whatever the seed.
+        parent: the trial that it goes on with; None for none.
+        first_epoch: epochs that the parent trained.
+        last_epoch: where it ends.
+        stop_weak: whether it ends early where it is weak.
+    """
+
+    name: str
+    values: Values
+    purpose: str
+    seed: int
+    config: Config
+    parent: str | None
+    first_epoch: int
+    last_epoch: int
+    stop_weak: bool
+
+
+def read_trial(name: str, values: Mapping[str, Value], plan: SearchPlan) -> Trial:
+    """Read a trial from its hyperparameters and the entries that a tuner adds to them."""
+    own = settle(plan.space, values)
+    purpose = CONFIRMATION if CONFIRMATION_SEED in values else SEARCH
+    seed = values.get(CONFIRMATION_SEED, plan.config.run.seed)
+    return Trial(
+        name,
+        own,
+        purpose,
+        seed,
+        config=best_config(plan, own).with_values({"seed": seed}),
+        parent=values.get(PARENT),
+        first_epoch=values.get(FIRST_EPOCH, 0),
+        last_epoch=values.get(LAST_EPOCH, plan.config.total_epochs),
+        stop_weak=plan.stop_weak and purpose == SEARCH and plan.tuner != "hyperband",
+    )
+
+
+def train_trial(
+    name: str,
+    values: Mapping[str, Value],
+    plan: SearchPlan,
+    directory: SearchDirectory,
+    ground: Ground,
+    report: Report,
+    open_run: OpenRun = open_run,
+) -> TrialResult:
+    """Train a trial from the newest checkpoint on, or return what was found out already.
 
     Args:
         name: four digits.
-        values: its hyperparameters, and KerasTuner's own entries.
+        values: its hyperparameters, and the entries that a tuner adds to them.
         plan: of the search.
         directory: of the search.
+        ground: the data and devices of all trials.
+        report: called after each epoch.
+        open_run: sets up its training.
+
+    Raises:
+        Interrupted: a signal asked to stop; the state is saved.
+        UserError: the run cannot be written, or its images are gone.
     """
+    path, run_directory = directory.result(name), directory.run(name)
+    if not path.exists():
+        trial = read_trial(name, values, plan)
+        if trial.parent and not run_directory.path.exists():
+            _copy_run(directory.run(trial.parent).path, run_directory.path)
 
-    def __init__(
-        self, name: str, values: dict[str, Value], plan: SearchPlan, directory: SearchDirectory
-    ) -> None:
-        self.name, self.plan, self.directory = name, plan, directory
-        self.values = settle(plan.space, values)
-        self.first_epoch = values.get(FIRST_EPOCH, 0)
-        self.last_epoch = values.get(LAST_EPOCH, plan.config.total_epochs)
-        self.parent = values.get(PARENT)
-        self.seed = values.get(CONFIRMATION_SEED, plan.config.run.seed)
-        self.purpose = CONFIRMATION if CONFIRMATION_SEED in values else SEARCH
-        self.run_directory = directory.run(name)
+        def train() -> TrialResult:
+            run = open_run(trial.config, run_directory, ground)
+            run.fit(_watchers(trial, run, directory.trials, report), trial.last_epoch)
+            return _measured(trial, run)
 
-    @property
-    def config(self) -> Config:
-        """The settings it trains with, on the splits of the search whatever its seed."""
-        return best_config(self.plan, self.values).with_values({"seed": self.seed})
+        with run_directory.open():
+            result = _attempt(trial, run_directory, train)
+        result.save(path)
+    if plan.tuner != "hyperband":
+        # Trained again anyway where it wins; many of them would fill the disk.
+        shutil.rmtree(run_directory.checkpoints, ignore_errors=True)
+    return load_result(path)
 
-    def train(self, ground: Ground, report: Report) -> TrialResult:
-        """Train from the newest checkpoint on, or return what was found out already.
 
-        Raises:
-            Interrupted: a signal asked to stop; the state is saved.
-            UserError: the run cannot be written, or its images are gone.
-        """
-        path = self.directory.result(self.name)
-        if not path.exists():
-            if self.parent and not self.run_directory.path.exists():
-                self._continue_parent()
-            with self.run_directory.open():
-                result = self._attempt(ground, report)
-            result.save(path)
-        if self.plan.tuner != "hyperband":
-            # Trained again anyway where it wins; many of them would fill the disk.
-            shutil.rmtree(self.run_directory.checkpoints, ignore_errors=True)
-        return load_result(path)
+def _copy_run(parent: Path, child: Path) -> None:
+    """Begin where the parent stopped: with a copy of its run, but not of its result."""
+    aside = child.with_name(f".aside-{child.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(parent, aside, ignore=shutil.ignore_patterns("result.json", ".lock", "attempts*"))
+    aside.rename(child)
 
-    def _continue_parent(self) -> None:
-        """Begin where the parent stopped: with a copy of its run, but not of its result."""
-        aside = self.run_directory.path.with_name(f".aside-{self.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        parent = self.directory.run(self.parent)
-        shutil.copytree(
-            parent.path, aside, ignore=shutil.ignore_patterns("result.json", ".lock", "attempts*")
-        )
-        aside.rename(self.run_directory.path)
 
-    def _attempt(self, ground: Ground, report: Report) -> TrialResult:
-        """Train; what may go wrong with one configuration alone is a result as well."""
-        try:
-            with images_in_place():
-                return self._train(ground, report)
-        except NonFinite as error:
-            return self._failed(str(error))
-        except (tf.errors.ResourceExhaustedError, MemoryError):
-            config = self.config
-            return self._failed(
-                f"out of memory with batch_size {config.fit.batch_size}, width {config.model.width}"
-            )
-        except tf.errors.OpError as error:
-            path = self.run_directory.path / "error.txt"
-            write_whole(path, lambda aside: aside.write_text(traceback.format_exc()))
-            return self._failed(f"{type(error).__name__}, see {path}")
+def _attempt(trial: Trial, directory: RunDirectory, train: Callable[[], TrialResult]) -> TrialResult:
+    """Train; what may go wrong with one configuration alone is a result as well."""
+    attempts, step = directory.path / "attempts.json", newest_step(directory)
+    # Before the network is built, for that may be what ends the process.
+    if not _may_try(attempts, step):
+        reason = f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)"
+        return _failed(trial, reason)
+    try:
+        with images_in_place():
+            return train()
+    except (Interrupted, KeyboardInterrupt):
+        attempts.unlink()
+        raise
+    except NonFinite as error:
+        return _failed(trial, str(error))
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        batch_size, width = trial.config.fit.batch_size, trial.config.model.width
+        return _failed(trial, f"out of memory with batch_size {batch_size}, width {width}")
+    except tf.errors.OpError as error:
+        path = directory.path / "error.txt"
+        write_text(path, traceback.format_exc())
+        return _failed(trial, f"{type(error).__name__}, see {path}")
 
-    def _train(self, ground: Ground, report: Report) -> TrialResult:
-        attempts = self.run_directory.path / "attempts.json"
-        step = newest_step(self.run_directory)
-        # Before the network is built, for that may be what ends the process.
-        if not _may_try(attempts, step):
-            return self._failed(f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)")
-        try:
-            run = open_run(self.config, self.run_directory, ground)
-            run.fit(self._watchers(run, report), self.last_epoch)
-        except (Interrupted, KeyboardInterrupt):
-            attempts.unlink()
-            raise
-        return self._measured(run)
 
-    def _watchers(self, run: TrainingRun, report: Report) -> list[keras.callbacks.Callback]:
-        watchers: list[keras.callbacks.Callback] = [
-            ReportEpochs(run, lambda accuracies: report(self.name, accuracies))
-        ]
-        if self.plan.stop_weak and self.purpose == SEARCH and self.plan.tuner != "hyperband":
-            watchers.append(StopWeak(run.progression, self._peers, self.plan.config.total_epochs))
-        return watchers
+def newest_step(directory: RunDirectory) -> int:
+    """Return the step of the newest checkpoint; 0 where there is none."""
+    steps = (path.stem.removeprefix("step_") for path in directory.checkpoints.glob("step_*.npz"))
+    return max(map(int, steps), default=0)
 
-    def _peers(self) -> list[tuple[float, ...]]:
-        return [r.accuracies for r in self.directory.results() if r.purpose == SEARCH]
 
-    def _measured(self, run: TrainingRun) -> TrialResult:
-        history, best = run.progression.history, run.progression.best_epoch
-        patience = run.config.fit.early_stopping
-        whole = len(history) == run.config.total_epochs
-        patient = patience > 0 and len(history) - best >= patience
-        return TrialResult(
-            self.name,
-            self.purpose,
-            COMPLETED if whole or patient else STOPPED,
-            self.values,
-            self.seed,
-            accuracy=history[best - 1]["val_accuracy"],
-            cross_entropy=history[best - 1]["val_cross_entropy"],
-            images=len(run.data.splits.validation),
-            best_epoch=best,
-            epochs=max(len(history) - self.first_epoch, 0),
-            seconds=sum(row["seconds"] for row in history[self.first_epoch :]),
-            accuracies=tuple(accuracies_of(run)),
-        )
+def _may_try(path: Path, step: int) -> bool:
+    """Count the attempts at one step: what kills its process each time must not do so for ever."""
+    known = read_json(path, of="a trial") if path.exists() else {"step": step, "attempts": 0}
+    attempts = known["attempts"] + 1 if known["step"] == step else 1
+    write_json(path, {"step": step, "attempts": attempts})
+    return attempts <= MAX_ATTEMPTS
 
-    def _failed(self, reason: str) -> TrialResult:
-        return TrialResult(self.name, self.purpose, FAILED, self.values, self.seed, reason=reason)
+
+def _watchers(trial: Trial, run: TrainingRun, trials: Path, report: Report) -> list[keras.callbacks.Callback]:
+    watchers: list[keras.callbacks.Callback] = [
+        ReportEpochs(run, lambda accuracies: report(trial.name, accuracies))
+    ]
+    if trial.stop_weak:
+
+        def peers() -> list[tuple[float, ...]]:
+            return [r.accuracies for r in load_results(trials) if r.purpose == SEARCH]
+
+        watchers.append(StopWeak(run.progression, peers, trial.config.total_epochs))
+    return watchers
 
 
 class ReportEpochs(keras.callbacks.Callback):
@@ -175,16 +213,26 @@ def accuracies_of(run: TrainingRun) -> list[float]:
     return [row["val_accuracy"] for row in run.progression.history]
 
 
-def newest_step(directory: RunDirectory) -> int:
-    """Return the step of the newest checkpoint; 0 where there is none."""
-    steps = (path.stem.removeprefix("step_") for path in directory.checkpoints.glob("step_*.npz"))
-    return max(map(int, steps), default=0)
+def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
+    history, best = run.progression.history, run.progression.best_epoch
+    patience = run.config.fit.early_stopping
+    whole = len(history) == run.config.total_epochs
+    patient = patience > 0 and len(history) - best >= patience
+    return TrialResult(
+        trial.name,
+        trial.purpose,
+        COMPLETED if whole or patient else STOPPED,
+        trial.values,
+        trial.seed,
+        accuracy=history[best - 1]["val_accuracy"],
+        cross_entropy=history[best - 1]["val_cross_entropy"],
+        images=len(run.data.splits.validation),
+        best_epoch=best,
+        epochs=max(len(history) - trial.first_epoch, 0),
+        seconds=sum(row["seconds"] for row in history[trial.first_epoch :]),
+        accuracies=tuple(accuracies_of(run)),
+    )
 
 
-def _may_try(path: Path, step: int) -> bool:
-    """Count the attempts at one step: what kills its process each time must not do so for ever."""
-    known = json.loads(path.read_text()) if path.exists() else {"step": step, "attempts": 0}
-    attempts = known["attempts"] + 1 if known["step"] == step else 1
-    text = json.dumps({"step": step, "attempts": attempts})
-    write_whole(path, lambda aside: aside.write_text(text))
-    return attempts <= MAX_ATTEMPTS
+def _failed(trial: Trial, reason: str) -> TrialResult:
+    return TrialResult(trial.name, trial.purpose, FAILED, trial.values, trial.seed, reason=reason)

@@ -11,6 +11,7 @@ from keras import layers
 from evaluation.metrics import cost
 from evaluation.metrics.cost import measure_cost
 from export.tflite.file import TFLiteFile
+from export.tflite.interpreter import Interpreter
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
 from tests.evaluation.made_up import build_data, build_run, images_of

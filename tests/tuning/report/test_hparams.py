@@ -5,7 +5,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from tuning.space.hparams import write_hparams
+from tuning.report.hparams import write_hparams
 from tuning.space.search_space import Dimension
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult
 
