@@ -1,1 +1,3 @@
 """The networks that are measured, pixels to logits."""
+
+__all__ = ["deployed", "networks"]
