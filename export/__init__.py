@@ -1,1 +1,3 @@
 """From a finished run to verified files that a device can run."""
+
+__all__ = ["quantize", "tflite", "verify"]

@@ -1,1 +1,3 @@
 """What is written for the device, and how it is put in place."""
+
+__all__ = ["directory", "failure", "report", "write"]

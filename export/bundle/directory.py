@@ -3,16 +3,14 @@
 import contextlib
 import errno
 import functools
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pipeline.errors import UserError
+from pipeline.files import hold_lock, read_json
 
 UNWRITABLE = (
     errno.EACCES,
@@ -90,8 +88,8 @@ class BundleDirectory:
 
     def _is_bundle(self) -> bool:
         try:
-            return MADE_BY in json.loads((self.path / REPORT).read_text())
-        except (OSError, ValueError, TypeError):
+            return MADE_BY in read_json(self.path / REPORT)
+        except UserError:
             return False
 
     @contextlib.contextmanager
@@ -106,12 +104,10 @@ class BundleDirectory:
         try:
             self.check()
             self._place.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._beside(".{}.lock"), timeout=0)
-            with lock, self._recovered():
+            busy = f"a bundle takes one export at a time; another one writes {self.path}"
+            with hold_lock(self._beside(".{}.lock"), busy), self._recovered():
                 yield self._aside
                 self._move_in()
-        except Timeout:
-            raise UserError(f"a bundle takes one export at a time; another one writes {self.path}") from None
         except OSError as error:
             if error.errno not in UNWRITABLE or not self._is_here(error.filename):
                 raise

@@ -1,5 +1,6 @@
 """The files of a bundle: which are measured, and bundles that must not be."""
 
+import dataclasses
 import json
 import zlib
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from evaluation.networks.deployed import DeployedFile, choose, load_deployed
 from export.tflite.file import TFLiteFile
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from pipeline.finished_run import FinishedRun
+from tests.commands import ROOT
 from tests.evaluation.made_up import build_data, build_run
 
 CONTENTS = {"float32": b"thirty-two", "int8": b"eight"}
@@ -92,6 +95,16 @@ def test_a_checksum_that_begins_with_a_zero(run, monkeypatch):
     assert load_deployed(run, ("int8",))[0].tflite.content == content
 
 
+def test_a_bundle_of_the_version_before(tmp_path):
+    """It calls images otherwise, in its splits too."""
+    folder = ROOT / "tests/fixtures/earlier/run"
+    run = build_run(folder, build_data([0, 1], {}, "ab"))
+    run = dataclasses.replace(run, splits=read_json(folder / "splits.json")["splits"])
+    (int8,) = load_deployed(run, None)
+    assert (int8.name, int8.file, int8.output) == ("int8", "model_int8.tflite", "logits")
+    assert int8.tflite.content == (folder / "export/model_int8.tflite").read_bytes()
+
+
 def test_a_file_that_is_gone(run):
     path = put_bundle(run) / "model_int8.tflite"
     path.unlink()
@@ -127,7 +140,7 @@ def test_a_file_of_which_too_little_is_told(run, lacking):
 def test_a_damaged_report(run, text):
     path = put_bundle(run) / "report.json"
     path.write_bytes(text.encode("latin-1"))
-    assert refusal(run).startswith(f"a bundle must have a whole report.json; {path}: ")
+    assert refusal(run).startswith(f"a bundle must have a whole report.json; {path}")
 
 
 def named(**sizes: int) -> list[DeployedFile]:

@@ -51,8 +51,8 @@ def test_takes_the_int8_file_and_one_label_by_default(bundle, images):
     assert plain.stdout == classify(bundle, "--model", "model_int8.tflite", *images).stdout
     _, labels, chances = parse(plain.stdout)
     assert np.shape(labels) == chances.shape == (len(images), 1)
-    content = (bundle / "model_int8.tflite").read_bytes()
-    expected = content.predict(IMAGES).argmax(1)
+    int8 = TFLiteFile((bundle / "model_int8.tflite").read_bytes())
+    expected = int8.predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
