@@ -1,0 +1,112 @@
+"""What an earlier version left is read, finished and replaced by this one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import evaluation.__main__
+import export.__main__
+import train
+import tuning.__main__
+from pipeline.console.training_request import parse_training_request
+from tests.commands import ROOT, Outcome, run_command
+
+EARLIER = ROOT / "tests" / "fixtures" / "earlier"
+NETWORK = ("digits", "--model", "resnet8", "--width", "4")
+
+
+@pytest.fixture
+def earlier(tmp_path) -> Path:
+    """A copy of what the earlier version left: `run`, `unfinished` and `search`."""
+    return shutil.copytree(EARLIER, tmp_path / "earlier")
+
+
+def resume(run_dir: Path) -> Outcome:
+    return run_command(train.main, "--resume", "--run-dir", run_dir)
+
+
+def test_an_unfinished_run_ends_where_it_would_have_ended(earlier, tmp_path):
+    fresh, unfinished = tmp_path / "fresh", earlier / "unfinished"
+    settings = [*NETWORK, "--epochs", 8, "--ema-decay", 0.9, "--devices", "cpu", "--run-dir", fresh]
+    resumed = resume(unfinished)
+    assert resumed.code == 0, resumed.error
+    assert "epoch 1/8" not in resumed.printed
+    assert run_command(train.main, *map(str, settings)).code == 0
+    weights = [
+        keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+        for run in (fresh, unfinished)
+    ]
+    for expected, received in zip(*weights, strict=True):
+        np.testing.assert_array_equal(received, expected)
+    figures = [json.loads((run / "metrics.json").read_text()) for run in (fresh, unfinished)]
+    assert figures[0] == figures[1]
+
+
+def test_a_finished_run_is_finished(earlier):
+    outcome = resume(earlier / "run")
+    assert outcome.code == 0, outcome.error
+    assert "is finished already" in outcome.printed
+    assert "test accuracy 68.15% on 270 images (validation 62.75%, best epoch 3)" in outcome.printed
+    for path in (EARLIER / "run").rglob("*.*"):
+        assert (earlier / path.relative_to(EARLIER)).read_bytes() == path.read_bytes()
+
+
+def test_a_finished_run_is_exported_to_the_same_bytes_and_evaluated_with_its_own_bundle(earlier):
+    run, bundle = earlier / "run", earlier / "bundle"
+    outcome = run_command(export.__main__.main, run, "--formats", "int8", "--out", bundle, "--max-drop", 60)
+    assert outcome.code == 0, outcome.error
+    name = "model_int8.tflite"
+    assert (bundle / name).read_bytes() == (run / "export" / name).read_bytes()
+
+    outcome = run_command(evaluation.__main__.main, run, "--corrupted", 0)
+    assert outcome.code == 0, outcome.error
+    networks = json.loads((run / "evaluation" / "report.json").read_text())["networks"]
+    assert networks.keys() == {"keras", "int8"}
+    assert networks["keras"]["accuracy"]["top1"]["value"] == pytest.approx(0.6814814805)
+
+
+def test_a_search_goes_on_without_training_what_it_knows(earlier, contents):
+    search = earlier / "search"
+    trials, best = contents(search / "trials"), (search / "best_config.json").read_bytes()
+    settings = ["--epochs", 2, "--max-trials", 2, "--confirm", "1x2", "--out", search]
+    outcome = run_command(tuning.__main__.main, *map(str, [*NETWORK, *settings]))
+    assert outcome.code == 0, outcome.error
+    assert "4 trials that ended before" in outcome.printed
+    assert contents(search / "trials") == trials
+    assert (search / "best_config.json").read_bytes() == best
+
+
+def test_the_best_settings_of_a_search_are_settings():
+    config = EARLIER / "search" / "best_config.json"
+    chosen = parse_training_request(["--config", str(config)]).chosen
+    recorded = json.loads(config.read_text())
+    assert chosen.build_config().values() == {
+        name: value for section in recorded.values() for name, value in section.items()
+    }
+
+
+def test_a_setting_that_an_earlier_run_lacks_is_said_and_one_that_is_unknown_refused(earlier):
+    config = earlier / "run" / "config.json"
+    settings = json.loads(config.read_text())
+    del settings["transfer"]["finetune_epochs"]
+    config.write_text(json.dumps(settings))
+    outcome = resume(earlier / "run")
+    said = f"{config} is of an earlier version: finetune_epochs read as 0\n"
+    assert (outcome.code, outcome.error) == (0, said)
+
+    settings["fit"]["epoch"] = 3
+    config.write_text(json.dumps(settings))
+    refused = f"error: unknown setting in {config}: 'epoch'; did you mean 'epochs'? known: "
+    for command, *arguments in (
+        (train.main, "--resume", "--run-dir", earlier / "run"),
+        (train.main, "--config", config, "--run-dir", earlier / "new"),
+        (export.__main__.main, earlier / "run"),
+        (evaluation.__main__.main, earlier / "run"),
+    ):
+        outcome = run_command(command, *arguments)
+        assert outcome.code == 2
+        assert outcome.error.startswith(refused)
