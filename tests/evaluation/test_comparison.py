@@ -171,7 +171,7 @@ def test_a_run_in_this_very_folder_has_its_name(tmp_path, monkeypatch):
 
 
 def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, ignored: tuple) -> dict:
-    return Evaluated()(RunDirectory(run.path.resolve()), out, request, whatever)
+    return Evaluated()(RunDirectory(run.path.resolve()), out, request, ignored)
 
 
 def test_runs_tested_on_different_images_are_refused_before_any_is_measured(tmp_path):

@@ -114,7 +114,7 @@ def test_no_report_of_other_settings_stands_beside_a_new_page(written):
     # The page is written, and then the report cannot be.
     written.report.unlink()
     (written.path / ".aside-report.json").mkdir()
-    with pytest.raises(UserError, match="report.json must be writable"):
+    with pytest.raises(UserError, match=r"report\.json must be writable"):
         written.write({"made_of": "other"}, "other")
     assert written.page.read_text() == "other"
     assert written.earlier(MADE_OF) is None
