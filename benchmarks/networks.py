@@ -78,7 +78,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
 
     from export.quantize.preview import preview_int8
     from export.tflite.graph import read_graph, verify_built_in, verify_integer_only
-    from pipeline.models import build_model, resolve_stem
+    from pipeline.models import build_model, resolve_model
     from pipeline.models.cost import count_parameters, multiply_adds
 
     keras.utils.clear_session()
@@ -97,7 +97,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     verify_built_in(graph)
     verify_integer_only(graph)
     file.write_bytes(content)
-    stem = resolve_stem(model, size)
+    stem = resolve_model(model, size).stem
     return Cost(model.architecture.width, stem, parameters, cost, len(content))
 
 

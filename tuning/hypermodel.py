@@ -5,7 +5,7 @@ import keras_tuner
 
 from pipeline.config.config import Config
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.train import Ground
+from pipeline.training.resolve import Ground, resolve
 from tuning.space.search_space import Dimension, Space, Value, apply, nearest_values
 
 
@@ -46,6 +46,5 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Build the network of `hp` as it is deployed."""
-        config = self.ground.resolve_input(apply(hp.values, self.config))
-        classes = len(self.ground.data.source.class_names)
-        return build_deployed_network(config, classes, self.ground.statistics)
+        resolved = resolve(apply(hp.values, self.config), self.ground)
+        return build_deployed_network(resolved.config, resolved.classes, self.ground.statistics)

@@ -8,11 +8,10 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.training.train import Ground, prepare_ground, resolve_devices, verify_start
+from pipeline.training.resolve import Ground, prepare_ground, resolve, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles.oracles import ORACLES, combinations, count_random_starts
@@ -68,7 +67,7 @@ class Search:
     def __init__(self, plan: SearchPlan, directory: SearchDirectory) -> None:
         self.plan, self.directory = plan, directory
         self.ground: Ground = prepare_ground(plan.config)
-        verify_start(plan.config, self.ground)
+        verify_start(resolve(plan.config, self.ground))
         # A worker may be there before its chief, who begins the search.
         if directory.search.exists():
             data = self.ground.data
@@ -99,16 +98,17 @@ class Search:
 
     def broken_limit(self, values: Values) -> str | None:
         """Name the first limit that a configuration breaks."""
-        return self.costs.exceeded(apply(values, self.plan.config), self.plan.limits)
+        # Of its model alone: whether the rest fits the data is another question.
+        model = apply(values, self.plan.config).model
+        config = dataclasses.replace(self.plan.config, model=model)
+        return self.costs.exceeded(config, self.plan.limits)
 
     def allowed(self, values: Values) -> bool:
         """Whether a configuration fits the data and the devices and keeps the limits."""
         key = json.dumps(values, sort_keys=True)
         if key not in self._allowed:
             try:
-                config = apply(values, self.plan.config)
-                check_fits(config, self.ground.data)
-                resolve_devices(config, self.ground.strategy)
+                resolve(apply(values, self.plan.config), self.ground)
                 self._allowed[key] = not self.broken_limit(values)
             except UserError:
                 self._allowed[key] = False

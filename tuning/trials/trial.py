@@ -14,8 +14,9 @@ from pipeline.config.config import Config
 from pipeline.files import write_whole
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.resolve import Ground, images_in_place, resolve
 from pipeline.training.run import TrainingRun
-from pipeline.training.train import Ground, images_in_place, open_run
+from pipeline.training.train import open_run
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Value, settle
@@ -116,7 +117,7 @@ class Trial:
         if not _may_try(attempts, step):
             return self._failed(f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)")
         try:
-            run = open_run(self.config, self.run_directory, ground)
+            run = open_run(resolve(self.config, ground), self.run_directory)
             run.fit(self._watchers(run, report), self.last_epoch)
         except (Interrupted, KeyboardInterrupt):
             attempts.unlink()
@@ -136,8 +137,9 @@ class Trial:
 
     def _measured(self, run: TrainingRun) -> TrialResult:
         history, best = run.progression.history, run.progression.best_epoch
-        patience = run.config.fit.early_stopping
-        whole = len(history) == run.config.total_epochs
+        config, data = run.resolved.config, run.resolved.ground.data
+        patience = config.fit.early_stopping
+        whole = len(history) == config.total_epochs
         patient = patience > 0 and len(history) - best >= patience
         return TrialResult(
             self.name,
@@ -147,7 +149,7 @@ class Trial:
             self.seed,
             accuracy=history[best - 1]["val_accuracy"],
             cross_entropy=history[best - 1]["val_cross_entropy"],
-            images=len(run.data.splits.validation),
+            images=len(data.splits.validation),
             best_epoch=best,
             epochs=max(len(history) - self.first_epoch, 0),
             seconds=sum(row["seconds"] for row in history[self.first_epoch :]),
