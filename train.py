@@ -39,7 +39,7 @@ def _train(arguments: list[str]) -> int:
 
         show_network(config, table=request.summary, diagram=request.diagram)
         return DONE
-    from pipeline.data.sources import UnavailableData
+    from pipeline.data.tfds import UnavailableData
     from pipeline.training.train import train
 
     try:

@@ -45,7 +45,7 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     from export.convert.network import write_single_image_graph
     from export.quantize.ranges import Calibrator
     from pipeline.config.settings import ModelConfig
-    from pipeline.models import build_model, resolve_stem
+    from pipeline.models import build_model, resolve_model
 
     model = ModelConfig(width=width)
     network = build_model(
@@ -62,7 +62,7 @@ def write_our_files(folder: Path, width: int, size: int) -> str:
     (folder / "float32.tflite").write_bytes(float32.content)
     ranges = Calibrator(float32, images(size)).full
     (folder / "int8.tflite").write_bytes(quantize_to_int8(float32, ranges).content)
-    return resolve_stem(model, size)
+    return resolve_model(model, size).stem
 
 
 def torch_network(width: int, stem: str) -> Any:

@@ -77,7 +77,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
 
     from export.quantize.preview import preview_int8
     from export.tflite.graph import verify_built_in, verify_integer_only
-    from pipeline.models import build_model, resolve_stem
+    from pipeline.models import build_model, resolve_model
     from pipeline.models.cost import count_parameters, multiply_adds
 
     keras.utils.clear_session()
@@ -95,7 +95,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     verify_built_in(int8.graph)
     verify_integer_only(int8.graph)
     file.write_bytes(int8.content)
-    stem = resolve_stem(model, size)
+    stem = resolve_model(model, size).stem
     return Cost(model.architecture.width, stem, parameters, cost, int8.size)
 
 

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.config.presets import preset
-from pipeline.data.batches import build_training_batches
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.data.splits import Splits
 from pipeline.data.table import ArrayImages, Source
 from pipeline.run_directory import RunDirectory
 from pipeline.training.devices import build_strategy
-from pipeline.training.run import TrainingRun
+from pipeline.training.resolve import Ground, resolve
+from pipeline.training.run import TrainingRun, build_run, training_batches
 from pipeline.training.train import fit_showing_progress
 
 IMAGES, CLASSES, BATCH_SIZE = 50_000, 10, 128
@@ -107,26 +107,17 @@ def training_run(width: int, precision: str, steps: int) -> Iterator[TrainingRun
     config = _config(width, precision)
     keras.utils.set_random_seed(config.run.seed)
     tf.config.experimental.enable_op_determinism()
-    strategy = build_strategy(config.run.devices)
     statistics = PixelStatistics(mean=(127.5,) * 3, std=(73.9,) * 3)
+    ground = Ground(_random_data(steps), statistics, build_strategy(config.run.devices))
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder) / "run")
         with directory.open():
-            yield TrainingRun(config, directory, _random_data(steps), statistics, strategy)
+            yield build_run(resolve(config, ground), directory)
 
 
 def first_batch(run: TrainingRun) -> tuple[Any, Any]:
     """Take the first batch of a run."""
-    config = run.config
-    batches = build_training_batches(
-        run.data.examples("train"),
-        config.augment,
-        global_batch_size=BATCH_SIZE,
-        seed=config.run.seed,
-        first_step=0,
-        last_step=1,
-    )
-    return next(iter(batches))
+    return next(iter(training_batches(run.resolved, 0, 1)))
 
 
 def measure_loop(width: int, precision: str, rounds: int, steps: int) -> tuple[dict[str, list[float]], float]:

@@ -21,7 +21,8 @@ from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
-from pipeline.training.train import Ground, images_in_place, open_run, prepare_ground
+from pipeline.training.resolve import Ground, images_in_place, prepare_ground, resolve
+from pipeline.training.train import open_run
 from tuning.oracles.oracles import combinations
 from tuning.space.narrowing import keep_only, narrow
 from tuning.space.search_space import Space, Values, apply, search_space
@@ -127,7 +128,7 @@ def train(config: Config, ground: Ground) -> Iterator[tuple[float, float]]:
     with tempfile.TemporaryDirectory() as scratch, images_in_place():
         directory = RunDirectory(Path(scratch))
         with directory.open():
-            run = open_run(config, directory, ground)
+            run = open_run(resolve(config, ground), directory)
             try:
                 run.fit([])
             except Interrupted:

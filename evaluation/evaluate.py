@@ -40,7 +40,7 @@ from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
-from pipeline.training.train import images_in_place
+from pipeline.training.resolve import images_in_place
 
 FIGURES = 2
 """Counts up when a figure changes its meaning, its name or its place, so that reports are made anew."""

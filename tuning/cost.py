@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.train import Ground
+from pipeline.training.resolve import Ground, resolve
 from tuning.space.limits import Limits
 
 IMAGES = 8
@@ -75,7 +75,7 @@ class Costs:
         Raises:
             UserError: the images are too small for the network, or the file cannot be written.
         """
-        architecture = self._ground.resolve_input(config)
+        architecture = resolve(config, self._ground).config
         name = _name(architecture)
         if name not in self._costs:
             self._costs[name] = self._measure(architecture)
@@ -90,7 +90,7 @@ class Costs:
         Raises:
             UserError: as of `of`.
         """
-        parameters, adds = self._count(self._ground.resolve_input(config))
+        parameters, adds = self._count(resolve(config, self._ground).config)
         broken = _first_broken({"max_parameters": parameters, "max_mac": adds}, limits)
         if broken or (limits.max_bytes_int8 is None and limits.max_latency_ms is None):
             return broken

@@ -4,7 +4,7 @@ import keras
 import keras_tuner
 
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.train import Ground
+from pipeline.training.resolve import Ground, resolve
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import apply
@@ -28,9 +28,8 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Build the network of `hp` as it is deployed."""
-        config = self.ground.resolve_input(apply(hp.values, self.plan.config))
-        classes = len(self.ground.data.source.class_names)
-        return build_deployed_network(config, classes, self.ground.statistics)
+        resolved = resolve(apply(hp.values, self.plan.config), self.ground)
+        return build_deployed_network(resolved.config, resolved.classes, self.ground.statistics)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: None, name: str) -> float:
         """Train a trial, an ordinary run, from its newest checkpoint on; return its score.

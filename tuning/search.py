@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pipeline.console.run_command import DONE, FAILED
-from pipeline.data.prepare import check_fits
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files import write_text
-from pipeline.training.train import Ground, prepare_ground, resolve_devices, verify_start
+from pipeline.training.resolve import Ground, prepare_ground, resolve, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles.oracles import ORACLES, combinations, count_random_starts
@@ -71,7 +70,7 @@ def prepare_search(plan: SearchPlan, directory: SearchDirectory) -> Ground:
         UserError: the data is missing or another, or the weights to start from do not fit.
     """
     ground = prepare_ground(plan.config)
-    verify_start(plan.config, ground)
+    verify_start(resolve(plan.config, ground))
     # A worker may be there before its chief, who begins the search.
     if directory.search.exists():
         directory.check_images(describe_splits(ground.data.source, ground.data.splits))
@@ -171,8 +170,7 @@ def is_allowed(values: Values, plan: SearchPlan, ground: Ground, costs: Costs) -
     """Whether a configuration fits the data and the devices and keeps the limits."""
     try:
         config = apply(values, plan.config)
-        check_fits(config, ground.data)
-        resolve_devices(config, ground.strategy)
+        resolve(config, ground)
         return not costs.exceeded(config, plan.limits)
     except UserError:
         return False

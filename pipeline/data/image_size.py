@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.settings import DataConfig
-from pipeline.data.sources import example_keys, load_digits, open_builder
+from pipeline.data.digits import load_digits
+from pipeline.data.folder import list_files
+from pipeline.data.tfds import example_keys, open_builder
 from pipeline.errors import UserError
 
 
@@ -23,8 +25,6 @@ def size_and_classes(config: DataConfig) -> tuple[int, int]:
         source = load_digits()
         shape, classes = source.images.images.shape[1:], len(source.class_names)
     elif config.data.startswith("folder:"):
-        from pipeline.data.folder import list_files
-
         folder = Path(config.data.removeprefix("folder:"))
         files = list_files(os.path.realpath(os.fsencode(folder.expanduser())))
         shape, classes = (None, None), len(files.class_names)

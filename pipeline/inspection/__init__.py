@@ -1,1 +1,3 @@
 """A network shown: its parts, its table and its diagram."""
+
+__all__ = ["summary"]

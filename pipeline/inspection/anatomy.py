@@ -1,7 +1,6 @@
 """What a network is made of, part by part: shape, parameters, multiply-adds, receptive field."""
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,9 +9,22 @@ import keras
 from keras import layers
 
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.models.names import (
+    ADD,
+    DROPOUT,
+    HEAD,
+    NORMALIZATION,
+    PIXELS,
+    PROJECTION,
+    SHORTCUT_POOL,
+    block_of,
+    is_in_shortcut,
+    part_of,
+    role_of,
+)
 
-PART_OF = {"pixels": "input", "normalization": "input", "final": "final norm", "dropout": "head"}
-"""First word of a layer's name -> its part, where that is not the word itself."""
+ROW_OF = {PIXELS: "input", NORMALIZATION: "input", "final": "final norm", DROPOUT: HEAD}
+"""A layer's part, by its name -> where it is shown, if not under that."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +71,13 @@ def dissect(model: keras.Model) -> list[Part]:
         Part(
             name=name,
             layers=members,
-            blocks=tuple(
-                _dissect_block(block, inside) for block, inside in _grouped(members, _block_of) if block
-            ),
+            blocks=tuple(_dissect_block(inside) for block, inside in _grouped(members, block_of) if block),
             output_shape=members[-1].output.shape[1:],
             parameters=sum(map(count_parameters, members)),
             multiply_adds=sum(costs.get(layer.name, 0) for layer in members),
             receptive_field=fields[members[-1].name],
         )
-        for name, members in _grouped(model.layers, _part_of)
+        for name, members in _grouped(model.layers, _row_of)
     ]
 
 
@@ -109,32 +119,28 @@ def _window(operation: keras.Operation) -> tuple[float, int]:
     return 1, 1
 
 
-def _dissect_block(name: str, members: tuple[keras.Layer, ...]) -> Block:
-    roles = {layer.name.removeprefix(f"{name}_"): layer for layer in members}
-    path = (roles[role] for role in roles if not role.startswith(("projection", "shortcut")))
-    if "add" not in roles:
+def _dissect_block(members: tuple[keras.Layer, ...]) -> Block:
+    roles = {role_of(layer.name): layer for layer in members}
+    path = (layer for role, layer in roles.items() if not is_in_shortcut(role))
+    if ADD not in roles:
         shortcut = None
-    elif "shortcut_pool" in roles:
+    elif SHORTCUT_POOL in roles:
         shortcut = "average-pool + projection"
-    elif "projection" in roles:
+    elif PROJECTION in roles:
         shortcut = "projection"
     else:
-        fits = members[0].input.shape == roles["add"].output.shape
+        fits = members[0].input.shape == roles[ADD].output.shape
         shortcut = "identity" if fits else "zero padding"
     return Block(tuple(path), shortcut)
 
 
-def _part_of(layer: keras.Layer) -> str:
-    word = layer.name.partition("_")[0]
-    return PART_OF.get(word, word)
-
-
-def _block_of(layer: keras.Layer) -> str:
-    found = re.match(r"stage\d+_block\d+", layer.name)
-    return found[0] if found else ""
+def _row_of(layer: str) -> str:
+    part = part_of(layer)
+    return ROW_OF.get(part, part)
 
 
 def _grouped(
-    members: Iterable[keras.Layer], key: Callable[[keras.Layer], str]
+    members: Iterable[keras.Layer], key: Callable[[str], str]
 ) -> list[tuple[str, tuple[keras.Layer, ...]]]:
-    return [(name, tuple(group)) for name, group in groupby(members, key)]
+    """Gather neighbours whose names have the same key."""
+    return [(name, tuple(group)) for name, group in groupby(members, lambda layer: key(layer.name))]

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.config import Config
+from pipeline.config.settings import ModelConfig
 from pipeline.console.tables import plain_table
 from pipeline.data.image_size import size_and_classes
 from pipeline.inspection.anatomy import Part, dissect
 from pipeline.inspection.diagram import plot_diagram
 from pipeline.inspection.diagram_boxes import TIMES
-from pipeline.models import build_model, resolve_stem
+from pipeline.models import build_model, resolve_model
 
 HEADER = ("", "blocks", "output", "parameters", "multiply-adds", "share", "receptive field")
 
@@ -24,8 +25,9 @@ def show_network(config: Config, *, table: bool, diagram: bool) -> None:
         UserError: the data or the network cannot be, or the image cannot be written.
     """
     size, classes = size_and_classes(config.data)
+    settings = resolve_model(config.model, size)
     model = build_model(
-        config.model,
+        settings,
         input_shape=(size, size, 3),
         classes=classes,
         # They change neither shapes nor counts.
@@ -33,7 +35,7 @@ def show_network(config: Config, *, table: bool, diagram: bool) -> None:
         pixel_std=(1.0, 1.0, 1.0),
         seed=config.run.seed,
     )
-    title, parts = describe(config, size, classes), dissect(model)
+    title, parts = describe(settings, size, classes), dissect(model)
     if table:
         print(title, network_table(parts), totals(parts), sep="\n")
         print(_note(parts, size))
@@ -44,12 +46,11 @@ def show_network(config: Config, *, table: bool, diagram: bool) -> None:
         print(f"drawn in {path}")
 
 
-def describe(config: Config, size: int, classes: int) -> str:
-    """Name the network, its width and stem, its input and its classes."""
-    stem = resolve_stem(config.model, size)
+def describe(model: ModelConfig, size: int, classes: int) -> str:
+    """Name a network that is resolved, its width and stem, its input and its classes."""
     return (
-        f"{config.model.model}, width {config.model.architecture.width}"
-        f"{'' if stem == 'auto' else f', {stem} stem'}, {size} x {size} px, {classes:,} classes"
+        f"{model.model}, width {model.width}"
+        f"{'' if model.stem == 'auto' else f', {model.stem} stem'}, {size} x {size} px, {classes:,} classes"
     )
 
 

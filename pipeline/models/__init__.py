@@ -1,5 +1,6 @@
 """Networks by the name that the configuration gives, from raw pixels to logits."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,20 +10,24 @@ from pipeline.config.architectures import ResidualArchitecture
 from pipeline.config.settings import ModelConfig
 from pipeline.models.baselines import BASELINES
 from pipeline.models.elements import convolution, head, normalised
+from pipeline.models.names import PIXELS
 from pipeline.models.resnet import residual_features
 from pipeline.models.stems import LARGE_IMAGE_PIXELS
 
+__all__ = ["blocks", "build_model", "cost", "fast_gradient", "fused_norm", "names", "resolve_model"]
 
-def resolve_stem(model: ModelConfig, image_size: int) -> str:
-    """Name the stem: the one asked for, or for `auto` the one that suits the images.
+
+def resolve_model(model: ModelConfig, image_size: int) -> ModelConfig:
+    """Put the network's own width in place of 0, and in place of `auto` the stem for such images.
 
     Args:
         model: which network; one that is not residual has no stem, and `auto` stays.
         image_size: shorter side of an image in pixels.
     """
-    if model.stem != "auto" or not isinstance(model.architecture, ResidualArchitecture):
-        return model.stem
-    return model.architecture.large_stem if image_size >= LARGE_IMAGE_PIXELS else "cifar"
+    architecture, stem = model.architecture, model.stem
+    if stem == "auto" and isinstance(architecture, ResidualArchitecture):
+        stem = architecture.large_stem if image_size >= LARGE_IMAGE_PIXELS else "cifar"
+    return dataclasses.replace(model, width=architecture.width, stem=stem)
 
 
 def build_model(
@@ -55,19 +60,19 @@ def build_model(
     Raises:
         UserError: an image too small for the network.
     """
+    model = resolve_model(model, min(input_shape[:2]))
     architecture = model.architecture
     conv = partial(convolution, layer=convolution_layer, seed=seed)
     # PyTorch's defaults; its momentum of 0.1 weighs the new value, Keras' weighs the old.
     norm = partial(batch_normalization, momentum=0.9, epsilon=1e-5)
     dropout = model.dropout
-    pixels = keras.Input(input_shape, dtype="float32", name="pixels")
+    pixels = keras.Input(input_shape, dtype="float32", name=PIXELS)
     x = normalised(pixels, pixel_mean, pixel_std)
     if isinstance(architecture, ResidualArchitecture):
-        stem = resolve_stem(model, min(input_shape[:2]))
         x = residual_features(
             x,
             architecture,
-            stem=stem,
+            stem=model.stem,
             zero_init=model.zero_init,
             dropout=dropout,
             seed=seed,

@@ -6,6 +6,7 @@ from keras import KerasTensor, layers
 
 from pipeline.errors import UserError
 from pipeline.models.elements import hidden
+from pipeline.models.names import stage_name
 
 
 def mlp_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -> KerasTensor:
@@ -31,7 +32,7 @@ def convnet_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -
         raise UserError(
             f"images for the convnet must be at least 4 x 4 pixels; received {x.shape[1]} x {x.shape[2]}"
         )
-    for name, filters in (("stage1", width), ("stage2", 2 * width)):
+    for name, filters in ((stage_name(1), width), (stage_name(2), 2 * width)):
         x = conv(x, filters, 5, use_bias=True, name=f"{name}_conv")
         x = layers.ReLU(name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import KerasTensor, layers
 
+from pipeline.models.names import DROPOUT, HEAD, NORMALIZATION
+
 
 def layer_seed(seed: int, name: str) -> int:
     """Derive a layer's 32-bit seed from the model's seed and the layer's own name.
@@ -22,7 +24,7 @@ def normalised(pixels: KerasTensor, pixel_mean: Sequence[float], pixel_std: Sequ
     """Turn raw pixels into float32 of mean 0 and deviation 1 in each channel."""
     variance = [std**2 for std in pixel_std]
     normalization = layers.Normalization(
-        mean=list(pixel_mean), variance=variance, name="normalization", dtype="float32"
+        mean=list(pixel_mean), variance=variance, name=NORMALIZATION, dtype="float32"
     )
     return normalization(pixels)
 
@@ -87,9 +89,9 @@ def head(x: KerasTensor, classes: int, dropout: float, *, seed: int) -> KerasTen
     fan_out would give few classes huge logits.
     """
     if dropout:
-        dropout_seed = layer_seed(seed, "dropout")
-        x = layers.Dropout(dropout, seed=dropout_seed, name="dropout", dtype="float32")(x)
+        dropout_seed = layer_seed(seed, DROPOUT)
+        x = layers.Dropout(dropout, seed=dropout_seed, name=DROPOUT, dtype="float32")(x)
     uniform = keras.initializers.VarianceScaling(
-        1 / 3, mode="fan_in", distribution="uniform", seed=layer_seed(seed, "head")
+        1 / 3, mode="fan_in", distribution="uniform", seed=layer_seed(seed, HEAD)
     )
-    return layers.Dense(classes, kernel_initializer=uniform, name="head", dtype="float32")(x)
+    return layers.Dense(classes, kernel_initializer=uniform, name=HEAD, dtype="float32")(x)

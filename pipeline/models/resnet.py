@@ -12,6 +12,7 @@ from pipeline.config.architectures import ResidualArchitecture
 from pipeline.errors import UserError, unknown
 from pipeline.models.blocks import basic_block, bottleneck_block, preactivation_block
 from pipeline.models.elements import norm_relu
+from pipeline.models.names import FINAL_NORM, block_name
 from pipeline.models.shortcuts import SHORTCUTS
 from pipeline.models.stems import STEMS
 
@@ -30,11 +31,11 @@ def check_stem(stem: str, input_shape: tuple[int, int, int], stages: int) -> Non
 
 
 def stage(
-    x: KerasTensor, filters: int, blocks: int, strides: int, *, block: Callable, name: str
+    x: KerasTensor, filters: int, blocks: int, strides: int, *, block: Callable, number: int
 ) -> KerasTensor:
     """Stack `blocks` blocks of equal width; only the first has `strides`."""
     for index in range(1, blocks + 1):
-        x = block(x, filters, strides if index == 1 else 1, name=f"{name}_block{index}")
+        x = block(x, filters, strides if index == 1 else 1, name=block_name(number, index))
     return x
 
 
@@ -108,9 +109,9 @@ def residual_features(
     )
     for index, blocks in enumerate(architecture.blocks):
         filters, strides = architecture.width * 2**index, 1 if index == 0 else 2
-        x = stage(x, filters, blocks, strides, block=block, name=f"stage{index + 1}")
+        x = stage(x, filters, blocks, strides, block=block, number=index + 1)
     if preactivation:
-        x = activate(x, name="final_norm")
+        x = activate(x, name=FINAL_NORM)
     return layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
 
 

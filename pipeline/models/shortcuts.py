@@ -10,6 +10,8 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor, layers
 
+from pipeline.models.names import ADD, PROJECTION, PROJECTION_NORM, SHORTCUT_POOL, SHORTCUT_SUBSAMPLE
+
 
 def fits(x: KerasTensor, filters: int, strides: int) -> bool:
     """Whether `x` has the wanted shape already."""
@@ -22,8 +24,8 @@ def projection(
     """Project by a 1x1 convolution with `strides` (He et al. 2015, section 3.3, option B)."""
     if fits(x, filters, strides):
         return x
-    x = conv(x, filters, 1, strides, name=f"{name}_projection")
-    return norm(name=f"{name}_projection_norm")(x) if norm else x
+    x = conv(x, filters, 1, strides, name=f"{name}_{PROJECTION}")
+    return norm(name=f"{name}_{PROJECTION_NORM}")(x) if norm else x
 
 
 def pooling(
@@ -35,7 +37,7 @@ def pooling(
     """
     if strides > 1:
         # "same" averages what is there: at the border of an odd size, fewer positions.
-        x = layers.AveragePooling2D(strides, strides, "same", name=f"{name}_shortcut_pool")(x)
+        x = layers.AveragePooling2D(strides, strides, "same", name=f"{name}_{SHORTCUT_POOL}")(x)
     return projection(x, filters, 1, conv=conv, norm=norm, name=name)
 
 
@@ -48,7 +50,7 @@ def zero_padding(
     """
     if strides > 1:
         # The maximum of one position: TFLite has integer kernels for it, and it can be named.
-        x = layers.MaxPooling2D(1, strides, name=f"{name}_shortcut_subsample")(x)
+        x = layers.MaxPooling2D(1, strides, name=f"{name}_{SHORTCUT_SUBSAMPLE}")(x)
     missing = filters - x.shape[-1]
     if missing:
         x = keras.ops.pad(x, [[0, 0], [0, 0], [0, 0], [missing // 2, missing - missing // 2]])
@@ -61,7 +63,7 @@ def none(x: KerasTensor, filters: int, strides: int, **settings: object) -> None
 
 def add(shortcut: KerasTensor | None, x: KerasTensor, name: str) -> KerasTensor:
     """Add a shortcut, where there is one."""
-    return x if shortcut is None else layers.Add(name=f"{name}_add")([shortcut, x])
+    return x if shortcut is None else layers.Add(name=f"{name}_{ADD}")([shortcut, x])
 
 
 SHORTCUTS: dict[str, Callable[..., KerasTensor | None]] = {

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.pretrained.assignment import assign_pretrained
 from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
 from pipeline.pretrained.tensor_file import TENSOR_ENDINGS
-from pipeline.pretrained.weights import Pretrained
+from pipeline.pretrained.weights import Pretrained, assign_pretrained
 
-__all__ = ["Pretrained", "assign_pretrained", "read_pretrained"]
+__all__ = ["Pretrained", "assign_pretrained", "keras_file", "read_pretrained"]
 
 
 def read_pretrained(source: str) -> Pretrained:

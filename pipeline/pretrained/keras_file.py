@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.pretrained.archive import check_archive
-from pipeline.pretrained.weights import NORM_EPSILON, Pretrained, shortcut_of
+from pipeline.models.names import NORMALIZATION, shortcut_of
+from pipeline.pretrained.weights import NORM_EPSILON, Pretrained
 from pipeline.run_directory import RunDirectory
 
 
@@ -24,6 +24,20 @@ def load_keras_file(path: Path) -> keras.Model:
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} must be a whole Keras model; {reason}") from error
+
+
+def check_archive(path: Path) -> None:
+    """Hold a zip archive to its checksums; damaged weights would be weights still.
+
+    PyTorch looks at none. Keras' reading ends without them where Python's `zipfile` seeks, as it
+    does in releases after 3.11.
+
+    Raises:
+        BadZipFile: it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} in it is damaged")
 
 
 def layer_arrays(layer: keras.Layer) -> list[np.ndarray]:
@@ -46,11 +60,11 @@ def read_keras_file(path: Path) -> Pretrained:
     """
     network = load_keras_file(path)
     layers = {layer.name: layer for layer in network.layers}
-    normalization = layers.pop("normalization", None)
+    normalization = layers.pop(NORMALIZATION, None)
     if not isinstance(normalization, keras.layers.Normalization):
         raise UserError(
             "a .keras file of --weights must be a network of this pipeline, with a Normalization "
-            f"called 'normalization'; received {path}"
+            f"called {NORMALIZATION!r}; received {path}"
         )
     mean, variance = (
         np.asarray(values, np.float64).ravel() for values in (normalization.mean, normalization.variance)

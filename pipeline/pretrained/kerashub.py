@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError, unknown
+from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.keras_file import layer_arrays
 from pipeline.pretrained.weights import Pretrained
 
@@ -42,7 +43,7 @@ def read_preset(source: str) -> Pretrained:
     stem = STEMS[tuple(backbone.input_conv_kernel_sizes)]
     layers = {_layer_name(each.name, stem): each for each in backbone.layers if each.weights}
     if classifier:
-        layers["head"] = classifier.output_dense
+        layers[HEAD] = classifier.output_dense
     mean, std = _normalisation(source, keras_hub)
     return Pretrained(
         origin=f"the KerasHub preset {source}",
@@ -110,12 +111,12 @@ def _difference(backbone: Any, classifier: Any, keras_hub: ModuleType) -> str | 
 
 def _layer_name(name: str, stem: dict[str, str]) -> str:
     if found := IN_STEM.fullmatch(name):
-        return f"stem_{PART[found[2]]}{stem[found[1]]}"
+        return stem_layer(f"{PART[found[2]]}{stem[found[1]]}")
     if found := IN_BLOCK.fullmatch(name):
-        prefix = f"stage{int(found[1]) + 1}_block{int(found[2]) + 1}_"
+        role = f"{PART[found[4]]}{found[3]}"
         if found[3] == "0":
-            return prefix + ("projection" if found[4] == "conv" else "projection_norm")
-        return f"{prefix}{PART[found[4]]}{found[3]}"
+            role = PROJECTION if found[4] == "conv" else PROJECTION_NORM
+        return block_layer(int(found[1]) + 1, int(found[2]) + 1, role)
     return name
 
 

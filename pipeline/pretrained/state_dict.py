@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.tensor_file import read_tensors
 from pipeline.pretrained.weights import Pretrained
 
@@ -22,14 +23,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 NORM = {"weight", "bias", "running_mean", "running_var"}
 HEADS = ("fc", "linear")
-STEM = {"conv1": "stem_conv", "bn1": "stem_norm"}
+STEM = {"conv1": stem_layer("conv"), "bn1": stem_layer("norm")}
 DEEP_STEM = {
-    "conv1.0": "stem_conv1",
-    "conv1.1": "stem_norm1",
-    "conv1.3": "stem_conv2",
-    "conv1.4": "stem_norm2",
-    "conv1.6": "stem_conv3",
-    "bn1": "stem_norm3",
+    "conv1.0": stem_layer("conv1"),
+    "conv1.1": stem_layer("norm1"),
+    "conv1.3": stem_layer("conv2"),
+    "conv1.4": stem_layer("norm2"),
+    "conv1.6": stem_layer("conv3"),
+    "bn1": stem_layer("norm3"),
 }
 """timm's three convolutions, with ReLUs between."""
 IN_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)")
@@ -93,14 +94,14 @@ def _module(key: str) -> str:
 
 def _layer_name(module: str, modules: dict[str, dict[str, np.ndarray]]) -> str | None:
     if module in HEADS:
-        return "head"
+        return HEAD
     if found := IN_BLOCK.fullmatch(module):
         part = {"conv": "conv", "bn": "norm"}[found[3]]
-        return f"stage{found[1]}_block{int(found[2]) + 1}_{part}{found[4]}"
+        return block_layer(int(found[1]), int(found[2]) + 1, f"{part}{found[4]}")
     if found := IN_SHORTCUT.fullmatch(module):
         weight = modules[module].get("weight")
-        part = "projection_norm" if weight is not None and weight.ndim == 1 else "projection"
-        return f"stage{found[1]}_block{int(found[2]) + 1}_{part}"
+        role = PROJECTION_NORM if weight is not None and weight.ndim == 1 else PROJECTION
+        return block_layer(int(found[1]), int(found[2]) + 1, role)
     return (DEEP_STEM if "conv1.0" in modules else STEM).get(module)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.pretrained.archive import check_archive
+from pipeline.pretrained.keras_file import check_archive
 
 TENSOR_ENDINGS = (".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
 """How the names of such files end; all but the last are PyTorch's."""

@@ -1,13 +1,30 @@
-"""Pretrained weights in the network's own terms: layer names, array order, normalisation."""
+"""Pretrained weights in the network's own terms, and into a network: all that fit or none."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import keras
 import numpy as np
+
+from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.option import flag
+from pipeline.config.settings import ModelConfig
+from pipeline.errors import UserError
+from pipeline.models import build_model
+from pipeline.models.blocks import EXPANSION
+from pipeline.models.names import HEAD, block_layer, blocks_per_stage, shortcut_of, stem_layer
 
 NORM_EPSILON = 1e-5
 """What every norm of this pipeline adds to its variance."""
+
+SHOWN = 3
+"""How many differences a message shows."""
+
+LARGE_ENOUGH = (64, 64, 3)
+"""An image that every stem and stage can halve; no weight of theirs depends on its size."""
+
+Shapes = list[tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +58,124 @@ class Pretrained:
         return digest.hexdigest()
 
 
-def shortcut_of(layer_names: Iterable[str]) -> str:
-    """Tell from the names of all of a network's layers how its blocks change shape."""
-    names = tuple(layer_names)
-    for ending, kind in (
-        ("_shortcut_pool", "pooling"),
-        ("_shortcut_subsample", "zero_padding"),
-        ("_projection", "projection"),
-    ):
-        if any(name.endswith(ending) for name in names):
-            return kind
-    return "none"
+def assign_pretrained(pretrained: Pretrained, network: keras.Model) -> list[str]:
+    """Give the layers of `network` the pretrained weights of the same name.
+
+    The head stays as it is where the weights have none, or one of another number of classes. One
+    of the same number is taken, whatever its classes are called: it is what a run is continued
+    with, and no worse a start than a random one.
+
+    Returns:
+        The names of the layers left as they were: `["head"]` or none.
+
+    Raises:
+        UserError: any other layer is missing, extra or of another shape, or the shortcuts differ;
+            the network is then as it was.
+    """
+    if differences := _mismatches(pretrained, network):
+        more = len(differences) - SHOWN
+        listed = "; ".join(differences[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        fitting = _fitting_flags(pretrained)
+        hint = f" (a network for them: {fitting})" if fitting else ""
+        raise UserError(f"--weights must fit the network; of {pretrained.origin} {listed}{hint}")
+    fresh = [HEAD] if _head_is_new(pretrained, network) else []
+    for name, arrays in pretrained.layers.items():
+        if name not in fresh:
+            network.get_layer(name).set_weights(arrays)
+    return fresh
+
+
+def _mismatches(pretrained: Pretrained, network: keras.Model) -> list[str]:
+    """Describe each layer but a new head that only one of the two has, or of another shape.
+
+    Networks of the same weights but other shortcuts differ as well.
+    """
+    theirs, ours = _theirs(pretrained), _ours(network)
+    if _head_is_new(pretrained, network):
+        theirs.pop(HEAD, None)
+        del ours[HEAD]
+    differences = []
+    for name in dict.fromkeys([*ours, *theirs]):
+        if name not in theirs:
+            differences.append(f"{name} is missing")
+        elif name not in ours:
+            differences.append(f"{name} has no place")
+        elif theirs[name] != ours[name]:
+            differences.append(f"{name} is {_text(theirs[name])}, here {_text(ours[name])}")
+    shortcut = shortcut_of(layer.name for layer in network.layers)
+    if pretrained.shortcut != shortcut:
+        differences.insert(0, f"the shortcut is {pretrained.shortcut}, here {shortcut}")
+    return differences
+
+
+def _head_is_new(pretrained: Pretrained, network: keras.Model) -> bool:
+    """Whether the network's head cannot be taken over, and is to be trained from the start."""
+    theirs, ours = _theirs(pretrained).get(HEAD), _ours(network).get(HEAD)
+    if ours is None:
+        return False
+    return theirs is None or (theirs[0][:-1] == ours[0][:-1] and theirs[0] != ours[0])
+
+
+def _theirs(pretrained: Pretrained) -> dict[str, Shapes]:
+    return {name: [each.shape for each in arrays] for name, arrays in pretrained.layers.items()}
+
+
+def _ours(network: keras.Model) -> dict[str, Shapes]:
+    return {
+        layer.name: [tuple(weight.shape) for weight in layer.weights]
+        for layer in network.layers
+        if layer.weights
+    }
+
+
+def _text(shapes: Shapes) -> str:
+    return " + ".join(str(shape) for shape in shapes)
+
+
+def _fitting_flags(pretrained: Pretrained) -> str | None:
+    """Name the flags of a residual network that takes the weights, as far as there is one.
+
+    Each candidate is built and tried, so that what is named does fit.
+    """
+    for settings in _candidates(pretrained):
+        try:
+            network = build_model(
+                ModelConfig(**settings),
+                input_shape=LARGE_ENOUGH,
+                classes=1,
+                pixel_mean=pretrained.mean,
+                pixel_std=pretrained.std,
+                seed=0,
+            )
+        except UserError:
+            continue
+        if not _mismatches(pretrained, network):
+            return " ".join(f"{flag(name)} {value}" for name, value in settings.items())
+    return None
+
+
+def _candidates(pretrained: Pretrained) -> Iterator[dict[str, str | int]]:
+    """Yield settings of networks like it, those that have its shortcuts by themselves first."""
+    layers = pretrained.layers
+    bottleneck = block_layer(1, 1, "conv3") in layers
+    last = layers.get(block_layer(1, 1, "conv3" if bottleneck else "conv1"))
+    stem = layers.get(stem_layer("conv"))
+    if last is None or not (stem or stem_layer("conv1") in layers):
+        return
+    blocks = blocks_per_stage(layers)
+    found = [
+        (architecture.shortcut != pretrained.shortcut, name)
+        for name, architecture in ARCHITECTURES.items()
+        if isinstance(architecture, ResidualArchitecture)
+        and architecture.blocks == blocks
+        and (architecture.block == "bottleneck") == bottleneck
+    ]
+    for differs, name in sorted(found, key=lambda each: each[0]):
+        settings: dict[str, str | int] = {
+            "model": name,
+            "width": last[0].shape[-1] // (EXPANSION if bottleneck else 1),
+            "stem": "deep" if stem is None else "imagenet" if stem[0].shape[0] == 7 else "cifar",
+        }
+        if differs:
+            settings["shortcut"] = pretrained.shortcut
+        yield settings

@@ -2,36 +2,45 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from pipeline.config.config import Config, per_replica_batch_size
 from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.callbacks import LONG_RUN_SECONDS
-
-if TYPE_CHECKING:
-    from pipeline.training.run import TrainingRun
+from pipeline.training.resolve import Resolved
 
 
-def print_plan(run: "TrainingRun", precision_reason: str) -> None:
-    """Print what is about to be trained, on what, how."""
-    config, data, replicas = run.config, run.data, run.strategy.num_replicas_in_sync
+def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: Sequence[str]) -> None:
+    """Print what is about to be trained, on what, how.
+
+    Args:
+        resolved: the run.
+        model: the network, in part frozen, or whole.
+        parameters: of the whole network.
+        fresh: names of the layers that do not begin with pretrained weights, if any do.
+    """
+    config, data, replicas = resolved.config, resolved.ground.data, resolved.replicas
     split_sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in vars(data.splits).items())
     batch, size = config.fit.batch_size, data.image_size
-    macs = sum(multiply_adds(run.model).values())
+    macs = sum(multiply_adds(model).values())
     rows = {
-        "data": f"{data.source.name}, {run.classes} classes, {size} x {size} px",
+        "data": f"{data.source.name}, {resolved.classes} classes, {size} x {size} px",
         "splits": split_sizes,
-        "model": f"{_network(config.model)}, {run.parameters:,} parameters, {macs:,} multiply-adds",
-        **_transfer(run),
+        "model": f"{_network(config.model)}, {parameters:,} parameters, {macs:,} multiply-adds",
+        **_transfer(resolved, parameters, count_parameters(model), fresh),
         "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}",
-        "precision": f"{config.run.precision} ({precision_reason})",
+        "precision": f"{config.run.precision} ({resolved.precision_reason})",
         "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
         "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
-        "steps": f"{config.total_epochs} epochs x {run.steps_per_epoch:,} steps = {run.total_steps:,}",
+        "steps": f"{config.total_epochs} epochs x {resolved.steps_per_epoch:,} steps = "
+        f"{resolved.total_steps:,}",
     }
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
@@ -40,24 +49,23 @@ def print_plan(run: "TrainingRun", precision_reason: str) -> None:
     sys.stdout.flush()
 
 
-def _transfer(run: "TrainingRun") -> dict[str, str]:
+def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence[str]) -> dict[str, str]:
     """Say what the run starts from, and what of it trains when."""
-    transfer, rows = run.config.transfer, {}
-    if run.pretrained:
-        fresh = f"; fresh: {', '.join(run.fresh)}" if run.fresh else ""
-        rows["weights"] = f"{run.pretrained.origin}, with their normalisation{fresh}"
+    fit, transfer, rows = resolved.config.fit, resolved.config.transfer, {}
+    if resolved.ground.pretrained:
+        from_scratch = f"; fresh: {', '.join(fresh)}" if fresh else ""
+        rows["weights"] = f"{resolved.ground.pretrained.origin}, with their normalisation{from_scratch}"
     if transfer.freeze != "none":
         up_to = "all but the head" if transfer.freeze == "backbone" else f"up to {transfer.freeze}"
-        epochs = f" for {run.config.fit.epochs} epochs" if transfer.finetune_epochs else ""
+        epochs = f" for {fit.epochs} epochs" if transfer.finetune_epochs else ""
         rows["frozen"] = up_to + epochs
-        trained = count_parameters(run.model)
-        if trained < run.parameters:
+        if trained < parameters:
             # A run resumed after the thaw has them all train already.
             rows["frozen"] += f", {trained:,} parameters train"
     if transfer.finetune_epochs:
         rows["fine-tune"] = (
             f"then {transfer.finetune_epochs} epochs of all, peak learning rate "
-            f"{run.config.fit.peak_learning_rate * transfer.finetune_rate:g}"
+            f"{fit.peak_learning_rate * transfer.finetune_rate:g}"
         )
     if transfer.stage_rate_decay < 1:
         rows["rates"] = f"each part learns at {transfer.stage_rate_decay:g} of the next one's rate"

@@ -4,6 +4,7 @@ import keras
 
 from pipeline.config.settings import PARTS
 from pipeline.errors import UserError
+from pipeline.models.names import part_of
 
 
 def parts_of(network: keras.Model) -> list[str]:
@@ -11,11 +12,7 @@ def parts_of(network: keras.Model) -> list[str]:
 
     Plain networks have hidden layers as well, pre-activation networks a final norm.
     """
-    return list(dict.fromkeys(_part(layer) for layer in network.layers if layer.weights))
-
-
-def _part(layer: keras.Layer) -> str:
-    return layer.name.partition("_")[0]
+    return list(dict.fromkeys(part_of(layer.name) for layer in network.layers if layer.weights))
 
 
 def freeze(network: keras.Model, last: str) -> None:
@@ -38,7 +35,7 @@ def freeze(network: keras.Model, last: str) -> None:
     counts = {"none": 0, "backbone": len(parts) - 1}
     frozen = parts[: counts[last] if last in counts else parts.index(last) + 1]
     for layer in network.layers:
-        layer.trainable = _part(layer) not in frozen
+        layer.trainable = part_of(layer.name) not in frozen
 
 
 def rate_factors(network: keras.Model, decay: float) -> list[float]:
@@ -56,7 +53,7 @@ def rate_factors(network: keras.Model, decay: float) -> list[float]:
     """
     parts = parts_of(network)
     factors = {
-        variable.path: decay ** (len(parts) - 1 - parts.index(_part(layer)))
+        variable.path: decay ** (len(parts) - 1 - parts.index(part_of(layer.name)))
         for layer in network.layers
         for variable in layer.trainable_variables
     }

@@ -29,11 +29,12 @@ from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from pipeline.config.architectures import ARCHITECTURES
 from pipeline.config.presets import preset
-from pipeline.data.batches import build_evaluation_batches, build_training_batches
+from pipeline.data.batches import build_evaluation_batches
 from pipeline.run_directory import RunDirectory
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.run import TrainingRun
-from pipeline.training.train import Ground, open_run, prepare_ground
+from pipeline.training.resolve import Ground, prepare_ground, resolve
+from pipeline.training.run import TrainingRun, training_batches
+from pipeline.training.train import open_run
 
 CONFIG = preset("digits").with_values(
     {
@@ -114,7 +115,7 @@ def exported(request, grounds, tmp_path_factory) -> Exported:
     config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
     directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
     with shortened(name), directory.open():
-        run = open_run(config, directory, grounds[LARGE if stem else SMALL])
+        run = open_run(resolve(config, grounds[LARGE if stem else SMALL]), directory)
         return train_and_export(run, tmp_path_factory.mktemp("graph"))
 
 
@@ -137,7 +138,8 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
         for weight, old in zip(run.model.trainable_weights, before, strict=True)
         if np.array_equal(weight.numpy(), old)
     ]
-    deployed = build_deployed_network(run.config, run.classes, run.statistics)
+    resolved = run.resolved
+    deployed = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
     deployed.set_weights(run.model.get_weights())
     network = build_inference_network(deployed, "logits")
     names = [operation.name for operation in network.operations]
@@ -150,20 +152,14 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
 
 def train(run: TrainingRun) -> list[float]:
     """Train for the whole epoch, a step at a time; the loss of each."""
-    batches = build_training_batches(
-        run.data.examples("train"),
-        run.config.augment,
-        global_batch_size=run.config.fit.batch_size,
-        seed=0,
-        first_step=0,
-        last_step=run.total_steps,
-    )
-    steps = run.model.fit(batches, epochs=run.total_steps, steps_per_epoch=1, shuffle=False, verbose=0)
+    total = run.resolved.total_steps
+    batches = training_batches(run.resolved, 0, total)
+    steps = run.model.fit(batches, epochs=total, steps_per_epoch=1, shuffle=False, verbose=0)
     return steps.history["loss"]
 
 
 def real_images(run: TrainingRun) -> np.ndarray:
-    examples = run.data.examples("calibration").spread(IMAGES)
+    examples = run.resolved.ground.data.examples("calibration").spread(IMAGES)
     batches = build_evaluation_batches(examples, global_batch_size=IMAGES, replicas=1)
     images, *_ = next(batches.as_numpy_iterator())
     return np.rint(images).astype(np.uint8)

@@ -14,7 +14,7 @@ import pytest
 from export.tflite.file import TFLiteFile
 from pipeline.config.config import Config
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.train import Ground, prepare_ground
+from pipeline.training.resolve import Ground, prepare_ground
 from tests.commands import ROOT
 from tuning import cost
 from tuning.cost import IMAGES, Cost, Costs

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.config.presets import PRESETS, preset
 from pipeline.run_directory import RunDirectory
-from pipeline.training.train import open_run, prepare_ground
+from pipeline.training.resolve import prepare_ground, resolve
+from pipeline.training.train import open_run
 from tuning.hypermodel import ClassifierHyperModel, declare
 from tuning.space.narrowing import narrow
 from tuning.space.search_space import nearest_values, search_space, settle
@@ -93,7 +94,7 @@ def test_the_network_is_the_one_that_is_trained(own, values, ground, tmp_path):
     # What `train.py` trains with these settings, none of it through the hyperparameters.
     directory = RunDirectory(tmp_path)
     with directory.open():
-        trained = open_run(config.with_values(values), directory, ground).model
+        trained = open_run(resolve(config.with_values(values), ground), directory).model
     assert built.count_params() == trained.count_params()
     assert [layer.name for layer in built.layers] == [layer.name for layer in trained.layers]
     assert (built.input_shape, built.output_shape) == (trained.input_shape, trained.output_shape)

@@ -14,8 +14,9 @@ from pipeline.config.config import Config
 from pipeline.files import read_json, write_json, write_text
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.resolve import Ground, Resolved, images_in_place, resolve
 from pipeline.training.run import TrainingRun
-from pipeline.training.train import Ground, images_in_place, open_run
+from pipeline.training.train import open_run
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Value, Values, settle
@@ -44,7 +45,7 @@ PARENT, FIRST_EPOCH, LAST_EPOCH = "tuner/trial_id", "tuner/initial_epoch", "tune
 Report = Callable[[str, Sequence[float]], None]
 """Takes a trial's name and its accuracies on validation, epoch by epoch."""
 
-OpenRun = Callable[[Config, RunDirectory, Ground], TrainingRun]
+OpenRun = Callable[[Resolved, RunDirectory], TrainingRun]
 """Sets up a training run at its newest checkpoint; see `open_run`."""
 
 
@@ -124,7 +125,7 @@ def train_trial(
             _copy_run(directory.run(trial.parent).path, run_directory.path)
 
         def train() -> TrialResult:
-            run = open_run(trial.config, run_directory, ground)
+            run = open_run(resolve(trial.config, ground), run_directory)
             run.fit(_watchers(trial, run, directory.trials, report), trial.last_epoch)
             return _measured(trial, run)
 
@@ -215,8 +216,8 @@ def accuracies_of(run: TrainingRun) -> list[float]:
 
 def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
     history, best = run.progression.history, run.progression.best_epoch
-    patience = run.config.fit.early_stopping
-    whole = len(history) == run.config.total_epochs
+    patience = trial.config.fit.early_stopping
+    whole = len(history) == trial.config.total_epochs
     patient = patience > 0 and len(history) - best >= patience
     return TrialResult(
         trial.name,
@@ -226,7 +227,7 @@ def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
         trial.seed,
         accuracy=history[best - 1]["val_accuracy"],
         cross_entropy=history[best - 1]["val_cross_entropy"],
-        images=len(run.data.splits.validation),
+        images=len(run.resolved.ground.data.splits.validation),
         best_epoch=best,
         epochs=max(len(history) - trial.first_epoch, 0),
         seconds=sum(row["seconds"] for row in history[trial.first_epoch :]),

@@ -24,6 +24,8 @@ from pipeline.data.augment.photometric import (
 from pipeline.data.augment.policies import rand_augment, trivial_augment
 from pipeline.data.augment.resampling import random_resized_crop, random_rotation
 
+__all__ = ["Keys", "boxes", "build_augmentation", "keys"]
+
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Keys], tuple[tf.Tensor, tf.Tensor]]
 """(images, labels, keys) -> (images, labels), see `build_augmentation`."""
 

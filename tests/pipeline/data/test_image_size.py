@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config.settings import DataConfig
-from pipeline.data import sources
+from pipeline.data import tfds
 from pipeline.data.image_size import side_of_squares, size_and_classes
 from pipeline.errors import UserError
 from tests.pipeline.data import tiny_builder as tiny
@@ -14,7 +14,7 @@ def _nothing_is_read(tmp_path, monkeypatch):
     """No data set is prepared, no host answers and no image is opened."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     for name in ("reachable", "prepare", "decode_records", "scan_records"):
-        monkeypatch.setattr(sources, name, lambda *_: pytest.fail("read images"))
+        monkeypatch.setattr(tfds, name, lambda *_: pytest.fail("read images"))
     yield
     assert not (tmp_path / "nothing").exists()
 

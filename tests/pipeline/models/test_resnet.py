@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.settings import ModelConfig
 from pipeline.errors import UserError
-from pipeline.models import build_model, resolve_stem
+from pipeline.models import build_model, resolve_model
 from pipeline.models.resnet import check_stem
 
 PIXEL_MEAN, PIXEL_STD = (125.0, 120.0, 110.0), (60.0, 62.0, 66.0)
@@ -200,8 +200,9 @@ def test_a_saved_model_gives_the_same_logits(tmp_path):
     ("stem", "image_size", "expected"),
     [("auto", 95, "cifar"), ("auto", 96, "imagenet"), ("cifar", 224, "cifar"), ("imagenet", 32, "imagenet")],
 )
-def test_resolve_stem(stem, image_size, expected):
-    assert resolve_stem(ModelConfig(stem=stem), image_size) == expected
+def test_the_stem_suits_the_images_and_the_width_is_the_papers(stem, image_size, expected):
+    resolved = resolve_model(ModelConfig(stem=stem), image_size)
+    assert (resolved.stem, resolved.width) == (expected, 64)
 
 
 @pytest.mark.parametrize(("image_size", "kernel_size"), [(32, 3), (96, 7)])

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import train
-from pipeline.training import train as training
+from pipeline.training import resolve
 from tests.commands import ROOT
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared/tensorflow_datasets"))
@@ -217,14 +217,14 @@ def test_a_folder_of_images_is_checked_split_and_trained(capsys, tmp_path):
 
 def test_an_image_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path, monkeypatch):
     folder = image_folder(tmp_path / "images")
-    measure = training.pixel_statistics
+    measure = resolve.pixel_statistics
 
     def measure_and_remove(examples):
         statistics = measure(examples)
         shutil.rmtree(folder / "red")
         return statistics
 
-    monkeypatch.setattr(training, "pixel_statistics", measure_and_remove)
+    monkeypatch.setattr(resolve, "pixel_statistics", measure_and_remove)
     error = error_of(
         capsys,
         "folder",

@@ -14,8 +14,9 @@ from sklearn.datasets import load_digits
 import train
 from pipeline.console.training_request import parse_training_request
 from pipeline.run_directory import RunDirectory
+from pipeline.training.resolve import prepare_ground, resolve
 from pipeline.training.run import TrainingRun
-from pipeline.training.train import open_run, prepare_ground
+from pipeline.training.train import open_run
 
 SETTINGS = [
     "folder",
@@ -105,7 +106,7 @@ def few_run(base: Path, run_dir: Path, *arguments: str) -> TrainingRun:
     directory = RunDirectory(run_dir)
     for folder in (directory.checkpoints, directory.plots):
         folder.mkdir(parents=True, exist_ok=True)
-    return open_run(config, directory, prepare_ground(config))
+    return open_run(resolve(config, prepare_ground(config)), directory)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def bits(run: TrainingRun) -> list[bytes]:
 def uninterrupted(base, tmp_path_factory) -> list[bytes]:
     run = few_run(base, tmp_path_factory.mktemp("whole"), *RESUMED)
     run.fit([])
-    assert run.total_steps == 20
+    assert run.resolved.total_steps == 20
     return bits(run)
 
 

@@ -15,8 +15,8 @@ from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.training.checkpoint import Interrupted
+from pipeline.training.resolve import Ground, prepare_ground
 from pipeline.training.run import TrainingRun
-from pipeline.training.train import Ground, prepare_ground
 from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, use_small_network
 from tuning import __main__ as command
 from tuning.hypermodel import ClassifierHyperModel

@@ -1,24 +1,20 @@
-"""Where images come from: digits, the dispatch to a folder, and TFDS sets."""
+"""Sets of TensorFlow Datasets, read from their TFRecord files, against TFDS's own reading."""
 
 import http.server
 import os
 import socket
-import sys
 import threading
 import time
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn.datasets
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipeline.config.settings import DataConfig
-from pipeline.data import sources
-from pipeline.data.sources import UnavailableData, load_source
+from pipeline.data import tfds as sets
 from pipeline.data.table import ArrayImages, EncodedImages
+from pipeline.data.tfds import UnavailableData, load_tfds
 from pipeline.errors import UserError
 from tests.pipeline.data import tiny_builder as tiny
 
@@ -29,7 +25,7 @@ SHARED_DATA = Path(__file__).parents[4] / "shared" / "tensorflow_datasets"
 def data_dir(tmp_path, monkeypatch) -> Path:
     """An empty TFDS folder and no network."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(sources, "reachable", lambda host: False)
+    monkeypatch.setattr(sets, "reachable", lambda host: False)
     return tmp_path
 
 
@@ -38,10 +34,6 @@ def no_download(monkeypatch) -> None:
     """Fail at once where TFDS would retry for minutes."""
     download = lambda self: pytest.fail("tried to download")  # noqa: E731
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
-
-
-def load(name: str):
-    return load_source(DataConfig(data=name))
 
 
 def examples(folder: Path, splits: list[str]) -> list[tuple[np.ndarray, int, str, int]]:
@@ -58,40 +50,9 @@ def decode_rows(images: EncodedImages, rows) -> list[np.ndarray]:
     return [tf.io.decode_image(image).numpy() for image in encoded]
 
 
-def test_digits_are_scikit_learns_times_255_16ths():
-    source, digits = load("digits"), sklearn.datasets.load_digits()
-    images = source.images.images
-    assert images.dtype == np.uint8
-    assert images.shape == (1797, 8, 8, 3)
-    for channel in range(3):
-        # 0.5: rounding to whole numbers.
-        np.testing.assert_allclose(images[..., channel], digits.images * 255 / 16, rtol=0, atol=0.5)
-    np.testing.assert_array_equal(source.labels, digits.target)
-    assert source.class_names == tuple("0123456789")
-    np.testing.assert_array_equal(source.provided["train"], np.arange(1797))
-    assert set(source.provided) == {"train"}
-
-
-def test_a_folder_is_loaded_from_its_path(monkeypatch):
-    module = types.ModuleType("pipeline.data.folder")
-    module.load_folder = lambda folder, *, max_bad_share: (folder, max_bad_share)
-    monkeypatch.setitem(sys.modules, "pipeline.data.folder", module)
-    config = DataConfig(data="folder:some/where", max_bad_share=0.25)
-    assert load_source(config) == (Path("some/where"), 0.25)
-
-
-def test_digests_are_equal_for_equal_images_only():
-    images = np.zeros((3, 4, 4, 3), np.uint8)
-    images[2, 3, 3, 2] = 1
-    digests = sources.digest_images(images)
-    assert digests.shape == (3, 16)
-    assert (digests[0] == digests[1]).all()
-    assert (digests[0] != digests[2]).any()
-
-
 def test_images_of_many_sizes_stay_encoded(data_dir):
     folder = tiny.prepare(tiny.TinyVariable, data_dir, shards=3)
-    source = load("tiny_variable")
+    source = load_tfds("tiny_variable")
     expected = examples(folder, ["train", "validation", "test"])
     assert isinstance(source.images, EncodedImages)
     rows = np.random.default_rng(0).permutation(len(expected))
@@ -112,7 +73,7 @@ def test_images_of_many_sizes_stay_encoded(data_dir):
 @pytest.mark.parametrize(("builder", "name"), [(tiny.TinyFixed, "tiny_fixed"), (tiny.TinyGrey, "tiny_grey")])
 def test_images_of_one_size_are_held_in_memory(data_dir, builder, name):
     folder = tiny.prepare(builder, data_dir, shards=2)
-    source = load(name)
+    source = load_tfds(name)
     expected = examples(folder, ["train", "test"])
     assert isinstance(source.images, ArrayImages)
     assert source.images.images.shape == (49, 4, 6, 3)
@@ -126,11 +87,11 @@ def test_images_of_one_size_are_held_in_memory(data_dir, builder, name):
 
 def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
     tiny.prepare(tiny.TinyFixed, data_dir)
-    held = load("tiny_fixed")
-    monkeypatch.setattr(sources, "ARRAY_BYTES", held.images.images.nbytes)
-    assert isinstance(load("tiny_fixed").images, ArrayImages)
-    monkeypatch.setattr(sources, "ARRAY_BYTES", held.images.images.nbytes - 1)
-    source = load("tiny_fixed")
+    held = load_tfds("tiny_fixed")
+    monkeypatch.setattr(sets, "ARRAY_BYTES", held.images.images.nbytes)
+    assert isinstance(load_tfds("tiny_fixed").images, ArrayImages)
+    monkeypatch.setattr(sets, "ARRAY_BYTES", held.images.images.nbytes - 1)
+    source = load_tfds("tiny_fixed")
     assert isinstance(source.images, EncodedImages)
     images = decode_rows(source.images, np.arange(len(source.labels)))
     np.testing.assert_array_equal(images, held.images.images)
@@ -139,7 +100,7 @@ def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
 
 def test_validation_stands_in_for_a_test_split_without_labels(data_dir, capsys):
     folder = tiny.prepare(tiny.TinyUnlabelledTest, data_dir)
-    source = load("tiny_unlabelled_test")
+    source = load_tfds("tiny_unlabelled_test")
     assert "no labelled test split; its validation split" in capsys.readouterr().out
     expected = [label for _, label, _, _ in examples(folder, ["train", "validation"])]
     np.testing.assert_array_equal(source.labels, expected)
@@ -153,7 +114,7 @@ def test_cifar10_equals_tfds(monkeypatch):
     if not (folder / "cifar10").is_dir():
         pytest.skip(f"CIFAR-10 is not prepared in {folder}; set TFDS_DATA_DIR")
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
-    source = load("cifar10")
+    source = load_tfds("cifar10")
     builder = tfds.builder("cifar10", data_dir=folder)
     assert source.images.images.shape == (60000, 32, 32, 3)
     assert source.class_names == tuple(builder.info.features["label"].names)
@@ -168,7 +129,7 @@ def test_cifar10_equals_tfds(monkeypatch):
 def refusal(name: str) -> str:
     """The one line with which a source is refused."""
     with pytest.raises(UserError) as error:
-        load(name)
+        load_tfds(name)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -177,7 +138,7 @@ def refusal(name: str) -> str:
 def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_download, name):
     started = time.monotonic()
     with pytest.raises(UnavailableData):
-        load(name)
+        load_tfds(name)
     assert time.monotonic() - started < 5
     message = refusal(name)
     for way in (str(data_dir), "TFDS_DATA_DIR", f"tfds build {name}", "folder:PATH", "digits"):
@@ -195,32 +156,32 @@ def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_downlo
 )
 def test_the_host_that_holds_the_set_is_probed(data_dir, no_download, monkeypatch, name, host):
     probed = []
-    monkeypatch.setattr(sources, "reachable", lambda host: bool(probed.append(host)))
+    monkeypatch.setattr(sets, "reachable", lambda host: bool(probed.append(host)))
     assert host in refusal(name)
     assert probed == [host]
 
 
 def test_a_set_to_fetch_by_hand_names_the_folder(data_dir, no_download):
     with pytest.raises(UnavailableData, match=str(data_dir / "downloads" / "manual")) as error:
-        load("imagenet2012")
+        load_tfds("imagenet2012")
     assert "ILSVRC2012_img_train.tar" in str(error.value)
 
 
 def test_a_set_is_prepared_where_the_network_is_there(data_dir, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda host: True)
-    assert len(load("tiny_fixed").labels) == 49
-    monkeypatch.setattr(sources, "reachable", lambda host: pytest.fail("prepared, yet probed"))
-    assert len(load("tiny_fixed").labels) == 49
+    monkeypatch.setattr(sets, "reachable", lambda host: True)
+    assert len(load_tfds("tiny_fixed").labels) == 49
+    monkeypatch.setattr(sets, "reachable", lambda host: pytest.fail("prepared, yet probed"))
+    assert len(load_tfds("tiny_fixed").labels) == 49
 
 
 def test_a_download_that_fails_is_refused(data_dir, monkeypatch):
     def fail(self, dl_manager):
         raise OSError("connection\nlost")
 
-    monkeypatch.setattr(sources, "reachable", lambda host: True)
+    monkeypatch.setattr(sets, "reachable", lambda host: True)
     monkeypatch.setattr(tiny.TinyFixed, "_split_generators", fail)
     with pytest.raises(UnavailableData, match=r"could not be prepared in .*connection lost"):
-        load("tiny_fixed")
+        load_tfds("tiny_fixed")
 
 
 class Forbidden(http.server.BaseHTTPRequestHandler):
@@ -237,20 +198,20 @@ def test_a_host_that_answers_is_reachable(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with http.server.HTTPServer(("127.0.0.1", 0), Forbidden) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert sources.reachable(f"http://127.0.0.1:{server.server_port}")
+        assert sets.reachable(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
 
 def test_a_host_that_is_not_there_is_not_reachable(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(sources, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(sets, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         started = time.monotonic()
-        assert not sources.reachable(f"http://127.0.0.1:{port}")  # Takes the call, never answers.
+        assert not sets.reachable(f"http://127.0.0.1:{port}")  # Takes the call, never answers.
         assert time.monotonic() - started < 5
-    assert not sources.reachable(f"http://127.0.0.1:{port}")  # Refuses the call.
-    assert not sources.reachable("http://no-such-host.invalid")
+    assert not sets.reachable(f"http://127.0.0.1:{port}")  # Refuses the call.
+    assert not sets.reachable("http://no-such-host.invalid")
 
 
 @pytest.mark.parametrize(

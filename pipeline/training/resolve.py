@@ -1,0 +1,132 @@
+"""A run's settings with every hole closed, and what it is trained on: the one place that decides."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from pipeline.config.config import Config
+from pipeline.data.prepare import PixelStatistics, PreparedData, check_fits, pixel_statistics, prepare_data
+from pipeline.errors import UserError
+from pipeline.models import resolve_model
+from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
+from pipeline.training.devices import build_strategy, choose_precision, describe_devices
+from pipeline.training.networks import build_deployed_network
+from pipeline.training.transfer import freeze
+
+
+@contextlib.contextmanager
+def images_in_place() -> Iterator[None]:
+    """Explain images that vanish meanwhile.
+
+    Raises:
+        UserError: in place of TensorFlow's own error.
+    """
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"images must stay where they are while a run reads them; {reason}") from error
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What runs on the same images and devices, from the same weights, share.
+
+    Attributes:
+        data: the images and their splits.
+        statistics: of the pixels: what `pretrained` wants, else those of train.
+        strategy: of the devices.
+        pretrained: weights to start from, where there are any.
+    """
+
+    data: PreparedData
+    statistics: PixelStatistics
+    strategy: tf.distribute.Strategy
+    pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One run, decided.
+
+    Attributes:
+        config: the settings; size of the images, width, stem, devices and precision are settled.
+        precision_reason: why this precision.
+        ground: what it shares with other runs.
+    """
+
+    config: Config
+    precision_reason: str
+    ground: Ground
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return len(self.ground.data.source.class_names)
+
+    @property
+    def replicas(self) -> int:
+        """Devices that share a batch."""
+        return self.ground.strategy.num_replicas_in_sync
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over train."""
+        return len(self.ground.data.splits.train) // self.config.fit.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, those of fine-tuning included."""
+        return self.config.total_epochs * self.steps_per_epoch
+
+
+def prepare_ground(config: Config) -> Ground:
+    """Find the devices; load, check, split and measure the data; read the weights to start from.
+
+    Raises:
+        UserError: there are no such devices, or the data or weights are missing, damaged or unfit.
+    """
+    strategy = build_strategy(config.run.devices)
+    # Before the data is read: the settings check themselves against the devices there are.
+    _resolve_devices(config, strategy)
+    data = prepare_data(config)
+    if not config.transfer.weights:
+        return Ground(data, pixel_statistics(data.examples("train")), strategy)
+    pretrained = read_pretrained(config.transfer.weights)
+    return Ground(data, PixelStatistics(pretrained.mean, pretrained.std), strategy, pretrained)
+
+
+def resolve(config: Config, ground: Ground) -> Resolved:
+    """Close what the settings left open: image size, width, stem, devices and precision.
+
+    The shortcut `auto` stays, for it is the network's own, and so does the split's seed of -1,
+    which is the run's.
+
+    Raises:
+        UserError: the settings do not fit the data or the devices.
+    """
+    check_fits(config, ground.data)
+    size = ground.data.image_size
+    model = resolve_model(config.model, size)
+    closed = config.with_values({"image_size": size, "width": model.width, "stem": model.stem})
+    return Resolved(*_resolve_devices(closed, ground.strategy), ground)
+
+
+def _resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[Config, str]:
+    """Put the devices and the precision in place of `auto`; return the reason for the latter."""
+    precision, reason = choose_precision(config, strategy)
+    return config.with_values({"devices": describe_devices(strategy), "precision": precision}), reason
+
+
+def verify_start(resolved: Resolved) -> None:
+    """Hold the weights that a run starts from, and what it freezes, to its network.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if resolved.ground.pretrained:
+        network = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
+        assign_pretrained(resolved.ground.pretrained, network)
+        freeze(network, resolved.config.transfer.freeze)
