@@ -88,9 +88,11 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     values = nearest_values(plan.space, plan.config)
     searched = next((d for d in plan.space if d.name == "width"), None)
     widths = searched.choices if searched else (plan.config.model.width,)
-    broken = {
-        width: costs.exceeded(apply(values | {"width": width}, plan.config), plan.limits) for width in widths
-    }
+    broken = {}
+    for width in widths:
+        # Of its model alone: whether the rest fits the data is another question.
+        model = apply(values | {"width": width}, plan.config).model
+        broken[width] = costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
     kept = tuple(width for width in widths if not broken[width])
     if not kept:
         raise UserError(
