@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline.config.config import Config
+from pipeline.data.batches import Order
 from pipeline.data.prepare import PixelStatistics, PreparedData, check_fits, pixel_statistics, prepare_data
 from pipeline.errors import UserError
 from pipeline.models import resolve_model
@@ -74,7 +75,8 @@ class Resolved:
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass over train."""
-        return len(self.ground.data.splits.train) // self.config.fit.batch_size
+        rows, fit = self.ground.data.splits.train, self.config.fit
+        return Order(rows, fit.batch_size, self.config.run.seed).steps_per_epoch
 
     @property
     def total_steps(self) -> int:

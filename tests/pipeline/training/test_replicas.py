@@ -11,6 +11,8 @@ import train
 STEPS = 4
 SETTINGS = (
     "folder",
+    "--model",
+    "resnet8",
     "--image-size",
     "16",
     "--width",
@@ -54,15 +56,8 @@ def trained(noise: Path, run_dir: Path, *arguments: str) -> dict[str, np.ndarray
         return {name: file[name] for name in names}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--class-weights", "none"),
-        ("--mixup", "0.2", "--ema-decay", "0.9", "--cutmix", "1", "--optimizer", "momentum"),
-    ],
-    ids=" ".join,
-)
-def test_two_replicas_train_to_the_weights_of_one(noise, tmp_path, options):
+def test_two_replicas_train_to_the_weights_of_one(noise, tmp_path):
+    options = ("--mixup", "0.2", "--ema-decay", "0.9", "--cutmix", "1", "--optimizer", "momentum")
     one = trained(noise, tmp_path / "one", "--devices", "cpu", *options)
     two = trained(noise, tmp_path / "two", "--devices", "cpu:2", *options)
     assert one.keys() == two.keys()

@@ -7,18 +7,23 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands import ROOT
+import train
+from tests.commands import ROOT, Outcome, run_command
 
-EPOCHS, STEPS_PER_EPOCH = 5, 19
+EPOCHS, STEPS_PER_EPOCH = 3, 19
 SETTINGS = (
     "digits",
+    "--model",
+    "resnet8",
     "--width",
     "4",
     "--epochs",
@@ -46,7 +51,6 @@ SETTINGS = (
 
 DRIVER = """
 import os, signal, sys, numpy as np
-from pathlib import Path
 
 def savez_half(file, **arrays):
     if not file.name.endswith("step_{step:09d}.npz"):
@@ -55,46 +59,29 @@ def savez_half(file, **arrays):
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
-def replace_and_die(self, target):
-    replace(self, target)
-    if str(target).endswith("step_{step:09d}.npz"):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-savez, replace = np.savez, Path.replace
-if {while_writing}:
-    np.savez = savez_half
-else:
-    Path.replace = replace_and_die
+savez, np.savez = np.savez, savez_half
 import train
 sys.exit(train.main(sys.argv[1:]))
 """
-"""A driver of train.py that dies by SIGKILL at the checkpoint of a step, or while writing it."""
+"""A driver of train.py that dies by SIGKILL while it writes the checkpoint of a step."""
 
 
-def start(*arguments: str, limit_bytes: int | None = None, driver: str = "") -> subprocess.Popen:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+class Killed(BaseException):
+    """Ends a run as a kill would: nothing in the product catches it."""
 
-    program = ["-c", driver] if driver else ["train.py"]
+
+def start(*arguments: str | Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit if limit_bytes else None,
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+command = partial(run_command, train.main)
 
 
 def last_step(run_dir: Path) -> int:
     steps = [int(path.stem.partition("_")[2]) for path in run_dir.glob("checkpoints/step_*.npz")]
     return max(steps, default=0)
-
-
-def wait_until(process: subprocess.Popen, holds: Callable[[], bool]) -> None:
-    while not holds():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
@@ -126,77 +113,86 @@ def assert_same_end(run_dir: Path, reference: Path) -> None:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody touched."""
     run_dir = tmp_path_factory.mktemp("reference") / "run"
-    process = start(*SETTINGS, "--run-dir", str(run_dir))
-    out, error = process.communicate()
-    assert process.returncode == 0, out + error
+    assert command(*SETTINGS, "--run-dir", run_dir).code == 0
     return run_dir
 
 
-def test_killed_stopped_and_starved_runs_end_the_same(reference: Path, tmp_path: Path) -> None:
+def signal_at(number: int, process: int, run_dir: Path, step: int) -> None:
+    while last_step(run_dir) < step:
+        time.sleep(0.002)
+    os.kill(process, number)
+
+
+def test_killed_stopped_and_starved_runs_end_the_same(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_dir = tmp_path / "run"
     resume = ("--resume", "--run-dir", str(run_dir))
 
-    # SIGKILL in the middle of an epoch and at its end, and while a checkpoint is being written:
-    # then the one before it serves.
-    new = (*SETTINGS, "--run-dir", str(run_dir))
-    for arguments, step, while_writing in (
-        (new, 5, False),
-        (resume, STEPS_PER_EPOCH, False),
-        (resume, STEPS_PER_EPOCH + 8, True),
-    ):
-        process = start(*arguments, driver=DRIVER.format(step=step, while_writing=while_writing))
-        out, error = process.communicate()
-        assert process.returncode == -signal.SIGKILL, out + error
-        assert last_step(run_dir) == step - while_writing
-        assert bool(list(run_dir.glob("checkpoints/.aside-*"))) == while_writing
+    # SIGKILL while a checkpoint is being written: the one before it serves.
+    process = start("-c", DRIVER.format(step=5), *SETTINGS, "--run-dir", str(run_dir))
+    out, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, out + error
+    assert last_step(run_dir) == 4
+    assert list(run_dir.glob("checkpoints/.aside-*"))
+
+    # A kill at the end of an epoch, behind its checkpoint.
+    move = Path.replace
+
+    def move_and_die(self: Path, target: Path) -> None:
+        move(self, target)
+        if target.name == f"step_{STEPS_PER_EPOCH:09d}.npz":
+            raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "replace", move_and_die)
+        with pytest.raises(Killed):
+            command(*resume)
+    assert last_step(run_dir) == STEPS_PER_EPOCH
 
     # SIGTERM and Ctrl-C: the state is saved and the line to go on is printed.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = last_step(run_dir)
-        process = start(*resume)
-        wait_until(process, lambda before=before: last_step(run_dir) >= before + 5)
-        process.send_signal(number)
-        out, error = process.communicate()
-        assert process.returncode == 130, out + error
-        assert f"python train.py --resume --run-dir {run_dir}" in out
-        assert "Traceback" not in error
-        assert f"interrupted at step {last_step(run_dir)}" in out
+    process = start("train.py", *resume)
+    signal_at(signal.SIGTERM, process.pid, run_dir, STEPS_PER_EPOCH + 5)
+    out, error = process.communicate()
+    stopped_by_term = Outcome(process.returncode, out, error)
+    step = last_step(run_dir)
+    assert f"interrupted at step {step}" in out
+    threading.Thread(
+        target=signal_at, args=(signal.SIGINT, os.getpid(), run_dir, step + 5), daemon=True
+    ).start()
+    for outcome in (stopped_by_term, command(*resume)):
+        assert outcome.code == 130, outcome
+        assert f"python train.py --resume --run-dir {run_dir}" in outcome.printed
+        assert "Traceback" not in outcome.error
+    assert f"interrupted at step {last_step(run_dir)}" in outcome.printed
+    assert step < last_step(run_dir) < EPOCHS * STEPS_PER_EPOCH
 
     # A full disk, here a limit that the history passes and a checkpoint does not.
-    before = last_step(run_dir)
-    process = start(*resume, limit_bytes=100_000)
-    out, error = process.communicate()
-    assert process.returncode == 2, out + error
-    assert re.fullmatch(r"error: .* must be writable; File too large\n", error)
-    assert last_step(run_dir) == before
+    newest = max(run_dir.glob("checkpoints/step_*.npz"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (newest.stat().st_size // 2, limits[1]))
+    try:
+        outcome = command(*resume)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.code == 2, outcome
+    assert re.fullmatch(r"error: .* must be writable; File too large\n", outcome.error)
+    assert max(run_dir.glob("checkpoints/step_*.npz")) == newest
 
     # A power cut may leave the newest file damaged: the one before it serves.
-    newest = max(run_dir.glob("checkpoints/step_*.npz"))
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
-    process = start(*resume)
-    out, error = process.communicate()
-    assert process.returncode == 0, out + error
-    assert f"{newest} cannot be read" in out
+    outcome = command(*resume)
+    assert outcome.code == 0, outcome
+    assert f"{newest} cannot be read" in outcome.printed
     assert_same_end(run_dir, reference)
 
 
-def test_a_second_run_with_the_same_seed_is_bit_identical(reference: Path, tmp_path: Path) -> None:
-    process = start(*SETTINGS, "--run-dir", str(tmp_path / "run"))
-    out, error = process.communicate()
-    assert process.returncode == 0, out + error
-    assert_same_end(tmp_path / "run", reference)
-
-
-def test_a_finished_run_is_neither_overwritten_nor_trained_again(reference: Path) -> None:
-    before = (reference / "model.keras").read_bytes()
-    process = start(*SETTINGS, "--run-dir", str(reference))
-    out, error = process.communicate()
-    assert process.returncode == 2
-    assert "must not hold a finished run" in error
-
-    process = start("--resume", "--run-dir", str(reference))
-    out, error = process.communicate()
-    assert process.returncode == 0, out + error
-    assert "is finished already" in out
-    assert (reference / "model.keras").read_bytes() == before
-    assert os.listdir(reference / "checkpoints")
+def test_a_finished_run_is_neither_overwritten_nor_trained_again(
+    reference: Path, contents: Callable[[Path], dict]
+) -> None:
+    before = contents(reference)
+    assert "must not hold a finished run" in command(*SETTINGS, "--run-dir", reference).error
+    outcome = command("--resume", "--run-dir", reference)
+    assert outcome.code == 0, outcome
+    assert "is finished already" in outcome.printed
+    assert contents(reference) == before

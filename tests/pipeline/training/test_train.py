@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 import train
+from pipeline.run_directory import RunDirectory
 from pipeline.training import resolve
-from tests.commands import ROOT
+from tests.commands import ROOT, run_command
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared/tensorflow_datasets"))
 """Where CIFAR-10 may lie; read before the tests hide it."""
 
-TINY = ("--width", "2", "--batch-size", "64", "--devices", "cpu")
+TINY = ("--model", "resnet8", "--width", "2", "--batch-size", "64", "--devices", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -75,21 +76,20 @@ def test_with_no_argument_and_no_cifar10_digits_are_trained_well(tmp_path):
 def finished(tmp_path_factory):
     """A short finished run of digits, and what it printed."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    arguments = ["digits", *TINY, "--epochs", "2", "--run-dir", str(run_dir)]
-    result = subprocess.run([sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return run_dir, result.stdout
+    outcome = run_command(train.main, "digits", *TINY, "--epochs", "2", "--run-dir", run_dir)
+    assert outcome.code == 0, outcome
+    return run_dir, outcome.printed
 
 
-def resnet18_parameters(width: int, classes: int) -> int:
-    """Weights of table 1 of He et al. 2015 with the 3x3 stem: convolutions, norms, head."""
+def resnet8_parameters(width: int, classes: int) -> int:
+    """Weights of section 4.2 of He et al. 2015, n = 1, with projections: convolutions, norms, head."""
 
     def convolution_and_norm(kernel: int, c_in: int, c_out: int) -> int:
         return kernel * kernel * c_in * c_out + 2 * c_out
 
     count, c_in = convolution_and_norm(3, 3, width), width
-    for c_out in (width, 2 * width, 4 * width, 8 * width):
-        count += convolution_and_norm(3, c_in, c_out) + 3 * convolution_and_norm(3, c_out, c_out)
+    for c_out in (width, 2 * width, 4 * width):
+        count += convolution_and_norm(3, c_in, c_out) + convolution_and_norm(3, c_out, c_out)
         count += convolution_and_norm(1, c_in, c_out) if c_in != c_out else 0
         c_in = c_out
     return count + c_in * classes + classes
@@ -100,7 +100,7 @@ def test_a_run_prints_its_plan_its_progress_and_its_result(finished):
     for text in (
         "digits, 10 classes, 8 x 8 px",
         "train 1,274, validation 153, calibration 100, test 270",
-        f"resnet18, width 2, cifar stem, {resnet18_parameters(2, 10):,} parameters",
+        f"resnet8, width 2, cifar stem, {resnet8_parameters(2, 10):,} parameters",
         "precision  float32 (",
         "cpu:1 (1 replica)",
         "64 in all, 64 a replica",
@@ -188,8 +188,7 @@ def test_a_folder_of_images_is_checked_split_and_trained(capsys, tmp_path):
         f"folder:{folder}",
         "--image-size",
         "16",
-        "--width",
-        "2",
+        *TINY[:4],
         "--epochs",
         "2",
         "--batch-size",
@@ -232,8 +231,7 @@ def test_an_image_that_vanishes_after_the_check_is_a_user_error(capsys, tmp_path
         f"folder:{folder}",
         "--image-size",
         "16",
-        "--width",
-        "2",
+        *TINY[:4],
         "--batch-size",
         "8",
         "--devices",
@@ -249,8 +247,8 @@ def test_cifar10_is_trained_where_it_is_prepared(capsys, monkeypatch, tmp_path):
     if not (PREPARED / "cifar10").is_dir():
         pytest.skip(f"CIFAR-10 is not prepared in {PREPARED}; set TFDS_DATA_DIR")
     monkeypatch.setenv("TFDS_DATA_DIR", str(PREPARED))
-    arguments = ["cifar10", "--width", "2", "--epochs", "1", "--batch-size", "512"]
-    assert train.main([*arguments, "--devices", "cpu", "--run-dir", str(tmp_path / "run")]) == 0
+    arguments = ["cifar10", *TINY, "--epochs", "1", "--batch-size", "256"]
+    assert train.main([*arguments, "--run-dir", str(tmp_path / "run")]) == 0
     assert "train 44,500, validation 5,000, calibration 500, test 10,000" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     # Chance is 0.1; a width of 2 is small and one epoch is short.
@@ -299,20 +297,9 @@ def test_the_moving_average_is_what_is_saved(tmp_path):
 
 
 def test_two_processes_cannot_train_in_one_directory(capsys, tmp_path):
-    run_dir = tmp_path / "run"
-    arguments = ["digits", *TINY, "--run-dir", str(run_dir)]
-    first = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *arguments, "--epochs", "1000"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        for line in first.stdout:
-            if "of training left" in line:
-                break
-        error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
-        assert "one process at a time" in error
-    finally:
-        first.kill()
-        first.communicate()
+    with RunDirectory(tmp_path / "run").open():
+        error = error_of(capsys, "digits", *TINY, "--run-dir", str(tmp_path / "run"))
+    assert "one process at a time" in error
 
 
 def make_empty_folder(path: Path) -> None:
@@ -371,7 +358,7 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing_behind(capsys, tmp_pat
 
 
 def test_a_checkpoint_of_another_model_is_refused(capsys, tmp_path):
-    arguments = ["digits", "--batch-size", "64", "--devices", "cpu", "--epochs", "1"]
+    arguments = ["digits", *TINY, "--epochs", "1"]
     for width in ("2", "3"):
         assert train.main([*arguments, "--width", width, "--run-dir", width]) == 0
     shutil.rmtree("2/checkpoints")
