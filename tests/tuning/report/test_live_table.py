@@ -1,5 +1,6 @@
 """The table of running trials: its lines, its bar's count, and the time that is left."""
 
+import io
 from types import SimpleNamespace
 
 import pytest
@@ -114,8 +115,11 @@ def test_describe(values, expected, clock):
     assert LiveTable(PLAN, []).describe(make_result(0, values=values)) == expected
 
 
-def test_the_bar_notes_the_epoch(clock, monkeypatch):
-    table, notes = LiveTable(PLAN, []), []
-    monkeypatch.setattr(table._progress, "update", lambda count, note="": notes.append(note))
+def test_the_bar_notes_the_epoch(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", terminal)
+    table = LiveTable(PLAN, [])
     table.epoch("0007", [0.25, 0.5])
-    assert notes == ["trial 0007 epoch 2/10 50.00%"]
+    table.close()
+    assert "trial 0007 epoch 2/10 50.00%" in terminal.getvalue()
