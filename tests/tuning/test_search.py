@@ -3,15 +3,23 @@
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.training.train import prepare_ground
 from tests.tuning.samples import make_plan
-from tuning.search import Search
-from tuning.search_directory import SearchDirectory
+from tuning.cost import Costs
+from tuning.search import within_limits
 from tuning.space.limits import Limits
-from tuning.space.search_space import nearest_values
 
 
-def search_within(tmp_path, **limits: float) -> Search:
-    return Search(make_plan(limits=Limits(**limits)), SearchDirectory(tmp_path))
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory) -> Costs:
+    """Of all the tests' networks, each counted once."""
+    return Costs(tmp_path_factory.mktemp("costs") / "costs.json", prepare_ground(make_plan().config))
+
+
+def choices_within(costs: Costs, max_parameters: int) -> tuple[int, ...]:
+    plan = within_limits(make_plan(limits=Limits(max_parameters=max_parameters)), costs)
+    assert plan.space[0].name == "width"
+    return plan.space[0].choices
 
 
 def resnet18_parameters(width: int) -> int:
@@ -28,22 +36,16 @@ def resnet18_parameters(width: int) -> int:
     return total + before * 10 + 10
 
 
-def test_a_search_begins_with_the_nearest_that_keeps_the_limits(tmp_path):
-    search = search_within(tmp_path, max_parameters=resnet18_parameters(16) - 1)
-    search.keep_limits()
+def test_a_search_begins_with_the_nearest_that_keeps_the_limits(costs):
     # Of 8, 16 and 32, where 16 is the preset's own.
-    assert search.plan.space[0].choices == (8,)
-    assert nearest_values(search.plan.space, search.plan.config)["width"] == 8
+    assert choices_within(costs, resnet18_parameters(16) - 1) == (8,)
 
 
-def test_what_is_just_allowed_stays(tmp_path):
-    search = search_within(tmp_path, max_parameters=resnet18_parameters(16))
-    search.keep_limits()
-    assert search.plan.space[0].choices == (8, 16)
+def test_what_is_just_allowed_stays(costs):
+    assert choices_within(costs, resnet18_parameters(16)) == (8, 16)
 
 
-def test_limits_that_nothing_keeps_are_refused(tmp_path):
-    search = search_within(tmp_path, max_parameters=100)
+def test_limits_that_nothing_keeps_are_refused(costs):
     rule = f"the smallest, width 8, has {resnet18_parameters(8):,} parameters, more than"
     with pytest.raises(UserError, match=rule):
-        search.keep_limits()
+        choices_within(costs, 100)

@@ -67,27 +67,23 @@ def test_absence_is_neutral():
     assert shares["names"] > 0.7
 
 
-@pytest.fixture
-def few_trees(monkeypatch) -> None:
-    """Where the same must come out twice, whatever it is."""
-    monkeypatch.setattr("tuning.report.importance.TREES", 10)
+FEW = 10
+"""Trees, where the same must come out twice, whatever it is."""
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_the_order_of_trials_is_of_no_effect():
     results = searched(12)
-    assert importance(SPACE, results) == importance(SPACE, results[::-1])
+    assert importance(SPACE, results, FEW) == importance(SPACE, results[::-1], FEW)
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_only_search_trials_with_a_score_count():
     results = searched(10)
     others = [
         TrialResult("9998", SEARCH, FAILED, results[0].values, 0),
         TrialResult("9999", CONFIRMATION, COMPLETED, results[0].values, 0, 0.1, 0.0, 1000, 1, 1),
     ]
-    assert importance(SPACE, results + others) == importance(SPACE, results)
-    assert importance(SPACE, results[:7] + others) == {}
+    assert importance(SPACE, results + others, FEW) == importance(SPACE, results, FEW)
+    assert importance(SPACE, results[:7] + others, FEW) == {}
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -95,6 +91,5 @@ def test_fewer_than_eight_trials_say_nothing(count):
     assert importance(SPACE, searched(count)) == {}
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_equal_scores_say_nothing():
-    assert importance(SPACE, searched(12, lambda values: 0.5)) == {}
+    assert importance(SPACE, searched(12, lambda values: 0.5), FEW) == {}

@@ -114,8 +114,11 @@ def test_describe(values, expected, clock):
     assert LiveTable(PLAN, []).describe(make_result(0, values=values)) == expected
 
 
-def test_the_bar_notes_the_epoch(clock, monkeypatch):
-    table, notes = LiveTable(PLAN, []), []
-    monkeypatch.setattr(table._progress, "update", lambda count, note="": notes.append(note))
+def test_the_epoch_is_noted_beside_the_time_left(clock, monkeypatch, capsys):
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    table = LiveTable(PLAN, [])
+    table.epoch("0007", [0.25])
+    clock.now += 20
     table.epoch("0007", [0.25, 0.5])
-    assert notes == ["trial 0007 epoch 2/10 50.00%"]
+    # The one epoch that was timed took 20 s, and 138 are left.
+    assert lines(capsys)[1] == "tuning: 2 of 140 epochs, 46 min left, trial 0007 epoch 2/10 50.00%"

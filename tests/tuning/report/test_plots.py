@@ -5,17 +5,9 @@ import pytest
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from tuning.report import plots
+from pipeline.files import write_figure
 from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
 from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
-
-
-@pytest.fixture
-def figures(monkeypatch) -> list:
-    """The figures that would have been saved."""
-    drawn = []
-    monkeypatch.setattr(plots, "write_figure", lambda path, figure: drawn.append(figure))
-    return drawn
 
 
 def result(number: int, status: str, accuracy=None, epochs=1, purpose=SEARCH) -> TrialResult:
@@ -46,59 +38,59 @@ def line(axes, label: str):
     return drawn
 
 
-def test_progress_marks_every_status(figures):
-    plot_progress(RESULTS, "nowhere.png")
-    scores = figures[0].axes[0]
+def test_progress_marks_every_status():
+    figure = plot_progress(RESULTS)
+    scores = figure.axes[0]
     assert sorted(dots(scores, COMPLETED)) == [[0, 50], [2, 75], [4, 87.5], [5, 62.5]]
     assert sorted(dots(scores, STOPPED)) == [[3, 25], [6, 12.5]]
     assert [x for x, _ in dots(scores, FAILED)] == [1]
-    shown = {text.get_text() for text in figures[0].legends[0].get_texts()}
+    shown = {text.get_text() for text in figure.legends[0].get_texts()}
     assert shown == {COMPLETED, STOPPED, FAILED, "best completed so far"}
     shapes = {str(c.get_paths()[0].vertices) for c in scores.collections}
     assert len(shapes) == 3
     assert scores.get_ylabel() == "validation accuracy, %"
 
 
-def test_progress_follows_the_best_to_the_last_trial(figures):
-    plot_progress(RESULTS, "nowhere.png")
-    best = line(figures[0].axes[0], "best completed so far")
+def test_progress_follows_the_best_to_the_last_trial():
+    figure = plot_progress(RESULTS)
+    best = line(figure.axes[0], "best completed so far")
     assert best.get_drawstyle() == "steps-post"
     assert best.get_xydata().tolist() == [[0, 50], [2, 75], [4, 87.5], [5, 87.5], [6, 87.5]]
 
 
-def test_progress_counts_epochs(figures):
-    plot_progress(RESULTS, "nowhere.png")
-    _, effort, total = figures[0].axes
+def test_progress_counts_epochs():
+    figure = plot_progress(RESULTS)
+    _, effort, total = figure.axes
     assert [bar.get_height() for bar in effort.patches] == [10, 2, 10, 3, 10, 10, 3]
     spent = line(total, "epochs of all so far").get_xydata().tolist()
     assert spent == [[0, 10], [1, 12], [2, 22], [3, 25], [4, 35], [5, 45], [6, 48]]
 
 
-def test_a_stopped_trial_is_never_the_best_so_far(figures):
-    plot_progress([result(0, STOPPED, 0.9), result(1, COMPLETED, 0.5)], "nowhere.png")
-    best = line(figures[0].axes[0], "best completed so far")
+def test_a_stopped_trial_is_never_the_best_so_far():
+    figure = plot_progress([result(0, STOPPED, 0.9), result(1, COMPLETED, 0.5)])
+    best = line(figure.axes[0], "best completed so far")
     assert best.get_ydata().tolist() == [50, 50]
 
 
-def test_importance_has_the_greatest_on_top(figures):
-    plot_importance({"width": 0.25, "dropout": 0.625, "policy": 0.125}, "nowhere.png")
-    (axes,) = figures[0].axes
+def test_importance_has_the_greatest_on_top():
+    figure = plot_importance({"width": 0.25, "dropout": 0.625, "policy": 0.125})
+    (axes,) = figure.axes
     bars = sorted((bar.get_y(), bar.get_width()) for bar in axes.patches)
     assert [width for _, width in bars] == [12.5, 25, 62.5]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["policy", "width", "dropout"]
 
 
-def test_importance_says_when_it_can_not_tell(figures):
-    plot_importance({}, "nowhere.png")
-    (text,) = figures[0].texts
+def test_importance_says_when_it_can_not_tell():
+    figure = plot_importance({})
+    (text,) = figure.texts
     assert "too few trials" in text.get_text()
-    assert not figures[0].axes[0].patches
+    assert not figure.axes[0].patches
 
 
-def test_confirmation_draws_mean_deviation_and_runs(figures):
+def test_confirmation_draws_mean_deviation_and_runs():
     accuracies = {"start": [0.5, 0.75, 0.625], "trial 0003": [0.875, 0.9375], "trial 0005": [0.25]}
-    plot_confirmation(accuracies, "start", "nowhere.png")
-    (axes,) = figures[0].axes
+    figure = plot_confirmation(accuracies, "start")
+    (axes,) = figure.axes
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
     assert labels == ["start\n3 seeds", "trial 0003\n2 seeds", "trial 0005\n1 seed"]
     bars = [c for c in axes.containers if len(c.lines[0].get_xdata())]
@@ -122,28 +114,27 @@ def test_confirmation_draws_mean_deviation_and_runs(figures):
 
 @pytest.mark.filterwarnings("error")  # NumPy warns of the mean of nothing
 @pytest.mark.parametrize("accuracies", [{}, {"start": [], "trial 0003": []}])
-def test_confirmation_without_a_finished_run(figures, accuracies):
-    plot_confirmation(accuracies, "start", "nowhere.png")
-    assert figures[0].texts[0].get_text() == "no finished run"
+def test_confirmation_without_a_finished_run(accuracies):
+    figure = plot_confirmation(accuracies, "start")
+    assert figure.texts[0].get_text() == "no finished run"
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda path: plot_progress([], path),
-        lambda path: plot_progress([result(0, COMPLETED, 0.5)], path),
-        lambda path: plot_progress([result(k, FAILED) for k in range(3)], path),
-        lambda path: plot_progress([result(k, COMPLETED, k / 100, 9) for k in range(100)], path),
-        lambda path: plot_importance({f"name{k}": k / 91 for k in range(14)}, path),
-        lambda path: plot_confirmation({"start": [0.5], "trial 0001": [0.5, 0.6]}, "start", path),
-        lambda path: plot_confirmation({}, "", path),
+        lambda: plot_progress([]),
+        lambda: plot_progress([result(0, COMPLETED, 0.5)]),
+        lambda: plot_progress([result(k, FAILED) for k in range(3)]),
+        lambda: plot_progress([result(k, COMPLETED, k / 100, 9) for k in range(100)]),
+        lambda: plot_importance({f"name{k}": k / 91 for k in range(14)}),
+        lambda: plot_confirmation({"start": [0.5], "trial 0001": [0.5, 0.6]}, "start"),
+        lambda: plot_confirmation({}, ""),
     ],
 )
-def test_files_are_png(tmp_path, draw):
+def test_anything_can_be_drawn(tmp_path, draw):
     path = tmp_path / "image.png"
-    draw(path)
+    write_figure(path, draw())
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert len(set(image.convert("L").get_flattened_data())) > 20  # not a blank page
-    assert list(tmp_path.iterdir()) == [path]

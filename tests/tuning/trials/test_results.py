@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tuning.samples import make_result
-from tuning.trials.results import COMPLETED, FAILED, STOPPED, best_first, load_result, score_of
+from tuning.trials.results import COMPLETED, FAILED, STOPPED, best_first, load_result, load_results, score_of
 
 ENTROPIES = (0.0, 1e-6, 0.1, 1.0, 2.3, 10.0, 1e3, 1e6)
 HUGE = (1e16, 1e308, math.inf)
@@ -90,6 +90,16 @@ def test_a_result_comes_back_as_it_was_saved(result, tmp_path):
     assert isinstance(loaded.accuracies, tuple)
     assert list(tmp_path.iterdir()) == [path]
     assert json.loads(path.read_text()).keys() == {f.name for f in dataclasses.fields(result)}
+
+
+def test_results_are_those_that_have_ended_in_order(tmp_path):
+    assert load_results(tmp_path / "missing") == []
+    results = [make_result(10), make_result(2, 0.75), make_result(0)]
+    for name, result in zip(("0010", "0002", "0000", ".aside-0004"), [*results, results[0]], strict=True):
+        (tmp_path / name).mkdir()
+        result.save(tmp_path / name / "result.json")
+    (tmp_path / "0003").mkdir()
+    assert load_results(tmp_path) == results[::-1]
 
 
 def test_best_first():
