@@ -1,6 +1,7 @@
 """The input pipeline's peer in Keras: its own augmentation layers inside tf.data."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,6 +67,6 @@ def _crops(variant: str, size: int, padding: int) -> tuple[Image | None, Image]:
     return None, lambda images: crop(tf.pad(images, [[0, 0], *sides], "REFLECT"), training=True)
 
 
-def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     # Keras' layers give no reproducible stream in a parallel map, so its order is free as well.
     return dataset.map(function, num_parallel_calls=CORES, deterministic=False)

@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -209,7 +210,7 @@ def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda rows: tf.one_hot(tf.gather(labels, rows), len(source.class_names))
 
 
-def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=THREADS, deterministic=True)
 
 
