@@ -74,7 +74,7 @@ def flag(name: str) -> str:
 
 def kind_of(setting: dataclasses.Field[Any]) -> type:
     """Return one of `KINDS`: int of `int | None`, tuple of `tuple[str, ...]`."""
-    kind = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
+    kind: Any = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
     return get_origin(kind) or kind
 
 
