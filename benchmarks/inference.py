@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks.inference_contenders import (
     keras_call,
@@ -40,7 +41,7 @@ BAR_INT8 = 3.0
 VNNI = ("avx_vnni", "avx512_vnni")
 """Instructions that multiply and add int8 in one step, as Linux calls them."""
 
-Contenders = dict[str, tuple[Callable[..., Measure], tuple]]
+Contenders = dict[str, tuple[Callable[..., Measure], tuple[Any, ...]]]
 
 
 def vnni_of(cpu_info: str) -> list[str]:

@@ -72,6 +72,8 @@ def torch_network(width: int, stem: str) -> Any:
     from benchmarks.torch_resnet import build_torch_resnet18
 
     normalization = nn.BatchNorm2d(3, affine=False)
+    assert normalization.running_mean is not None
+    assert normalization.running_var is not None
     normalization.running_mean.fill_(PIXEL_MEAN)
     normalization.running_var.fill_(PIXEL_DEVIATION**2)
     return nn.Sequential(normalization, build_torch_resnet18(width, CLASSES, stem)).eval()

@@ -10,7 +10,8 @@ import argparse
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def random_images() -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, CLASSES, IMAGES)
 
 
-def _measure_batches(batches: Iterator, seconds: float) -> Measure:
+def _measure_batches(batches: Iterator[Any], seconds: float) -> Measure:
     """Warm up, and return what counts for `seconds`."""
 
     def measure() -> float:
@@ -114,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     load_before = os.getloadavg()[0]
-    contenders = {
+    contenders: dict[str, tuple[Callable[..., Measure], tuple[Any, ...]]] = {
         "ours": (ours, (arguments.seconds,)),
         "Keras, crop by image": (keras, (arguments.seconds, "image")),
         "Keras, translation by batch": (keras, (arguments.seconds, "translation")),

@@ -1,6 +1,7 @@
 """The input pipeline's peer in Keras: its own augmentation layers inside tf.data."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,14 +41,15 @@ def keras_batches(
     area = (cutout / size) ** 2
     erase = layers.RandomErasing(factor=(1.0, 1.0), scale=(area, area), fill_value=MID_GREY)
 
-    def vary_one(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return crop_one(image), label
-
     def vary_batch(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return erase(flip(crop_batch(images), training=True), training=True), labels
 
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(images)).repeat()
     if crop_one is not None:
+
+        def vary_one(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return crop_one(image), label
+
         dataset = _map(dataset, vary_one)
     batches = _map(dataset.batch(batch_size, drop_remainder=True), vary_batch)
     return batches.prefetch(PREFETCHED_BATCHES)
@@ -66,6 +68,6 @@ def _crops(variant: str, size: int, padding: int) -> tuple[Image | None, Image]:
     return None, lambda images: crop(tf.pad(images, [[0, 0], *sides], "REFLECT"), training=True)
 
 
-def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     # Keras' layers give no reproducible stream in a parallel map, so its order is free as well.
     return dataset.map(function, num_parallel_calls=CORES, deterministic=False)

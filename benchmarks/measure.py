@@ -111,7 +111,7 @@ def own_process() -> ProcessPoolExecutor:
 
 
 def measure_in_turns(
-    contenders: Mapping[str, tuple[Callable[..., Measure], tuple]], rounds: int
+    contenders: Mapping[str, tuple[Callable[..., Measure], tuple[Any, ...]]], rounds: int
 ) -> dict[str, list[float]]:
     """Measure each contender once a round.
 
@@ -140,7 +140,7 @@ def measure_in_turns(
 _contender: Measure
 
 
-def _build(build: Callable[..., Measure], arguments: tuple) -> None:
+def _build(build: Callable[..., Measure], arguments: tuple[Any, ...]) -> None:
     """In a contender's process: prepare it."""
     global _contender
     _contender = build(*arguments)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, IterableDataset
 MID_GREY = 128
 
 
-class AugmentedBatches(IterableDataset):
+class AugmentedBatches(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """Shuffle, crop after padding, flip and cut out, without end.
 
     Args:

@@ -52,7 +52,8 @@ def build_torch_step(network: nn.Module, *, bfloat16: bool) -> Callable[[torch.T
         A function from pixels, uint8 [batch, height, width, 3], and labels, int64 [batch], to the
         loss.
     """
-    network = network.to(memory_format=torch.channels_last).train()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in stub
+    network = network.train()
     kernels = [weight for weight in network.parameters() if weight.ndim > 1]
     others = [weight for weight in network.parameters() if weight.ndim == 1]
     optimizer = torch.optim.SGD(

@@ -54,7 +54,7 @@ class Alternation:
         self._start = 0.0
         self.seconds: dict[str, list[float]] = {"loop": [], "memory": []}
 
-    def __call__(self, batches: Iterator) -> dict[str, Any]:
+    def __call__(self, batches: Iterator[Any]) -> dict[str, Any]:
         """Take one step of the loop and, at a block's end, the block in memory."""
         logs = self._step(batches)
         if self._done == 0:
@@ -139,6 +139,6 @@ def measure_loop(width: int, precision: str, rounds: int, steps: int) -> tuple[d
         return alternation.seconds, statistics.median(saves)
 
 
-def in_memory(batch: tuple[Any, Any]) -> Iterator:
+def in_memory(batch: tuple[Any, Any]) -> Iterator[Any]:
     """Repeat a batch without end, as a train function takes it."""
     return iter(tf.data.Dataset.from_tensors(batch).repeat())

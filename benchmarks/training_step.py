@@ -32,7 +32,7 @@ MOST_LOST_PERCENT = 3.0
 BAR_TORCH = {"float32": 1.2, "bfloat16": 1.0}
 
 
-def loop_seconds(width: int, precision: str, rounds: int, steps: int) -> tuple[dict, float]:
+def loop_seconds(width: int, precision: str, rounds: int, steps: int) -> tuple[dict[str, list[float]], float]:
     """In a process of its own: see `benchmarks.training_loop.measure_loop`."""
     load_tensorflow_quietly()
     from benchmarks.training_loop import measure_loop

@@ -115,6 +115,7 @@ def reach(trials: Iterable[TrialResult], target: float, budget: int, epochs: int
     spent = 0
     for number, trial in enumerate(trials, start=1):
         spent += trial.epochs
+        assert trial.accuracy is not None  # none of these fails
         if trial.accuracy >= target:
             return Reach(spent, number, censored=False)
     return Reach(budget * epochs, budget, censored=True)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -150,7 +150,7 @@ def convert(
         write_single_image_graph(network, Path(scratch))
         converter = Converter(Path(scratch), [operation.name for operation in network.operations])
         files = {"float32": converter.float32()}
-        conversions = {
+        conversions: dict[str, Callable[[], TFLiteFile]] = {
             "float32": lambda: files["float32"],
             "float16": converter.float16,
             "dynamic": converter.dynamic,

@@ -1,6 +1,7 @@
 """A finished run: its settings, its network and the very images it was trained on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -30,8 +31,8 @@ class FinishedRun:
     config: Config
     network: keras.Model
     data: PreparedData
-    metrics: dict
-    splits: dict
+    metrics: dict[str, Any]
+    splits: dict[str, Any]
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Golden vectors: images and the exact bytes that a port of the network must answer with."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def write_golden(file: TFLiteFile, images: np.ndarray, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = {**_build_vectors(file, images), "README.md": README.encode()}
     for name, data in files.items():
-        write_whole(folder / name, lambda aside, data=data: aside.write_bytes(data))
+        write_whole(folder / name, partial(Path.write_bytes, data=data))
     for number, image in enumerate(images):
         write_whole(folder / f"input_{number}.png", Image.fromarray(image).save)
 

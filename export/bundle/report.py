@@ -194,7 +194,7 @@ FILES_HEADER = ("file", "KiB", "accuracy", "drop, points (95 %)", "agreement", "
 def file_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Build the rows of the table of files, under `FILES_HEADER`."""
     micro = report["tensorflow_lite_micro"] or {}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, file in report["files"].items():
         arena = micro.get("arena_bytes") if name == "int8" else None
         rows.append(

@@ -1,6 +1,7 @@
 """Everything a bundle holds, written into its folder."""
 
 import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def write_bundle(
     """
     report["c_source"] = None
     for name, file in found.files.items():
-        write_whole(folder / FORMATS[name].file, lambda aside, file=file: aside.write_bytes(file.content))
+        write_whole(folder / FORMATS[name].file, partial(Path.write_bytes, data=file.content))
     labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
     write_text(folder / "labels.txt", labels)
     if found.files:
@@ -58,11 +59,10 @@ def write_bundle(
 
 def _write_c_source(int8: TFLiteFile, micro: MicroResult | str, folder: Path) -> bool | str:
     """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
-    runs_on_micro = isinstance(micro, MicroResult)
-    if find_spec("tflite_micro") and not runs_on_micro:
+    if find_spec("tflite_micro") and not isinstance(micro, MicroResult):
         return micro
     try:
-        write_c_source(int8, micro.arena_bytes if runs_on_micro else None, folder)
+        write_c_source(int8, micro.arena_bytes if isinstance(micro, MicroResult) else None, folder)
     except ExportFailed as error:
         return str(error)
     return True

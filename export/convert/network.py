@@ -1,6 +1,7 @@
 """The network that is exported: float32, for inference only, raw pixels in, scores out."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ def _call_as_depthwise(norm: keras.layers.BatchNormalization, maps: keras.KerasT
     return result
 
 
-def _write(network: keras.Model, serve, pixels: tf.TensorSpec, path: Path) -> None:  # noqa: ANN001
+def _write(
+    network: keras.Model, serve: Callable[[tf.Tensor], Any], pixels: tf.TensorSpec, path: Path
+) -> None:
     archive = keras.export.ExportArchive()
     archive.track(network)
     signature = [tf.TensorSpec(pixels.shape, pixels.dtype, name="pixels")]

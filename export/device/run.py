@@ -169,7 +169,8 @@ def find_images(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found, unreadable = [], []
+    found: list[Path] = []
+    unreadable: list[OSError] = []
     for parent, folders, names in os.walk(path, onerror=unreadable.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         images = [name for name in names if name.lower().endswith(ENDINGS)]
@@ -241,7 +242,9 @@ if __name__ == "__main__":
     for ending in (signal.SIGINT, getattr(signal, "SIGPIPE", signal.SIGINT)):
         signal.signal(ending, signal.SIG_DFL)  # Ctrl-C and `| head` end it as any Unix tool
     warnings.simplefilter("ignore")  # of Pillow, about images that it decodes all the same
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", line_buffering=True)
+    sys.stdout.reconfigure(  # type: ignore[union-attr]  # the interpreter's own, a TextIOWrapper
+        encoding="utf-8", errors="surrogateescape", line_buffering=True
+    )
     try:
         sys.exit(main(sys.argv[1:]))
     except OSError as full:

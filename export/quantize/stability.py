@@ -47,7 +47,7 @@ def compare_halves(float32: TFLiteFile, strategy: Strategy, test: Examples) -> H
     scores = predict_split({f"half {k}": file.predict for k, file in enumerate(files, start=1)}, test)
     comparison = paired_comparison(test.source.labels[test.rows], *scores.values())
     return Halves(
-        images=tuple(len(half) for half in halves),
+        images=(len(halves[0]), len(halves[1])),
         median_scale_change=float(np.median(list(changes.values()))),
         largest_scale_change=changes[largest],
         largest_layer=largest,

@@ -55,7 +55,8 @@ class Interpreter:
         """Turn pixels in [0, 255] into what the file's input takes."""
         if np.issubdtype(self.input["dtype"], np.floating):
             return images.astype(self.input["dtype"])
-        return quantize(images, *self.input["quantization"], self.input["dtype"])
+        scale, zero_point = self.input["quantization"]
+        return quantize(images, scale, zero_point, self.input["dtype"])
 
     def decode(self, scores: np.ndarray) -> np.ndarray:
         """Turn what the file's output gives into float32 scores."""

@@ -75,7 +75,7 @@ def _save_image(
     one = slice(index, index + 1)
     arrays = {"image": images[one], "expected": expected[one], "received": received[one]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda aside: np.savez(aside, **arrays))
+    write_whole(path, lambda aside: np.savez(aside, **arrays))  # type: ignore[arg-type]  # none is allow_pickle
     image = Image.fromarray(images[index])
     factor = -(-SHOWN_PIXELS // min(image.size))
     enlarged = ImageOps.scale(image, factor, Image.Resampling.NEAREST)

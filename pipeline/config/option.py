@@ -48,7 +48,7 @@ def option(
     return field(default=default, metadata={"help": help, "metavar": metavar, "switch": switch, **rules})
 
 
-def options(section: Any) -> list[dataclasses.Field]:
+def options(section: Any) -> list[dataclasses.Field[Any]]:
     """List what a section, or its class, declares by `option`."""
     return [setting for setting in dataclasses.fields(section) if "help" in setting.metadata]
 
@@ -72,13 +72,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def kind_of(setting: dataclasses.Field) -> type:
+def kind_of(setting: dataclasses.Field[Any]) -> type:
     """Return one of `KINDS`: int of `int | None`, tuple of `tuple[str, ...]`."""
-    kind = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
+    kind: Any = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
     return get_origin(kind) or kind
 
 
-def _coerce(setting: dataclasses.Field, value: Any) -> Any:
+def _coerce(setting: dataclasses.Field[Any], value: Any) -> Any:
     """Accept JSON's 1 for 1.0; refuse any other value that is not of the setting's type."""
     kind = kind_of(setting)
     if kind is float and type(value) is int and abs(value) < 2**53:
@@ -88,7 +88,7 @@ def _coerce(setting: dataclasses.Field, value: Any) -> Any:
     return value
 
 
-def _check(setting: dataclasses.Field, value: Any) -> None:
+def _check(setting: dataclasses.Field[Any], value: Any) -> None:
     """Raise `UserError` where `value` breaks the rules of `setting`."""
     rules = setting.metadata
     if isinstance(value, float) and not math.isfinite(value):

@@ -50,7 +50,7 @@ def add_settings(parser: argparse._ActionsContainer, section: type[Section]) -> 
         parser.add_argument(flag(setting.name), default=argparse.SUPPRESS, help=_describe(setting), **how)
 
 
-def _describe(setting: dataclasses.Field) -> str:
+def _describe(setting: dataclasses.Field[Any]) -> str:
     """Return the help of a setting, with the default where there is one to show."""
     default, text = setting.default, setting.metadata["help"].replace("%", "%%")
     if default in (None, "", dataclasses.MISSING) or setting.metadata["switch"]:

@@ -68,6 +68,7 @@ def add_chosen_settings(parser: Parser) -> None:
     parser.add_argument("preset", nargs="?", metavar="PRESET", help="a named starting point")
     add_settings(parser, ChosenSettings)
     for name, section in SECTIONS.items():
+        assert section.__doc__ is not None
         add_settings(parser.add_argument_group(name, section.__doc__.splitlines()[0]), section)
 
 

@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -149,7 +150,7 @@ def build_evaluation_batches(
     """
     padding = -len(examples) % replicas
     rows = np.concatenate([examples.rows, np.repeat(examples.rows[-1:], padding)])
-    weights = np.repeat(np.float32([1, 0]), [len(examples), padding])
+    weights = np.repeat(np.array([1, 0], np.float32), [len(examples), padding])
     one_hot = _one_hot(examples.source)
 
     batches = tf.data.Dataset.from_tensor_slices((rows, weights)).batch(global_batch_size)
@@ -170,7 +171,9 @@ def build_evaluation_batches(
 
 def _array_taker(examples: Examples) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a graph function from rows int64 [batch] to uint8 [batch, size, size, 3]."""
-    images, size = examples.source.images.tensor, examples.image_size
+    stored, size = examples.source.images, examples.image_size
+    assert isinstance(stored, ArrayImages)
+    images = stored.tensor
     if images.shape[1:3] == [size, size]:
         return lambda rows: tf.gather(images, rows)
     return lambda rows: resize_image(tf.gather(images, rows), size)
@@ -181,6 +184,7 @@ def _read_batches(
 ) -> tf.data.Dataset:
     """Turn batches of keys into batches of images on disk, uint8 [batch, size, size, 3]."""
     images, size = examples.source.images, examples.image_size
+    assert isinstance(images, EncodedImages)
 
     def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
         slots = tf.range(tf.size(key.examples))
@@ -209,7 +213,7 @@ def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda rows: tf.one_hot(tf.gather(labels, rows), len(source.class_names))
 
 
-def _map(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=THREADS, deterministic=True)
 
 

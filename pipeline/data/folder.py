@@ -103,7 +103,8 @@ def list_files(root: bytes) -> Files:
     """
     split_folders, stray = _split_folders(root)
     class_names: list[bytes] = []
-    paths, labels, splits = [], [], []
+    paths: list[bytes] = []
+    labels, splits = [], []
     for folder, split in split_folders:
         where = os.path.normpath(os.path.join(root, folder))
         names, files = _entries(where)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
 from pipeline.data.folder import list_files
+from pipeline.data.table import ArrayImages
 from pipeline.data.tfds import example_keys, open_builder
 from pipeline.errors import UserError
 
@@ -23,6 +24,7 @@ def size_and_classes(config: DataConfig) -> tuple[int, int]:
     """
     if config.data == "digits":
         source = load_digits()
+        assert isinstance(source.images, ArrayImages)
         shape, classes = source.images.images.shape[1:], len(source.class_names)
     elif config.data.startswith("folder:"):
         folder = Path(config.data.removeprefix("folder:"))

@@ -69,8 +69,7 @@ def check_fits(config: Config, data: PreparedData) -> None:
 
 def _own_size(source: Source) -> int:
     """Side of the images where they are squares of one size."""
-    in_memory = isinstance(source.images, ArrayImages)
-    shape = source.images.images.shape[1:] if in_memory else (None, None)
+    shape = source.images.images.shape[1:] if isinstance(source.images, ArrayImages) else (None, None)
     return side_of_squares(shape, source.name)
 
 

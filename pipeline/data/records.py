@@ -85,7 +85,7 @@ def _check_count(path: str, found: int, expected: int) -> None:
         raise damaged(path, f"{expected:,} records are expected, {found:,} found")
 
 
-def is_labelled(path: str | os.PathLike, keys: ExampleKeys) -> bool:
+def is_labelled(path: str | os.PathLike[str], keys: ExampleKeys) -> bool:
     """Whether the first record of a file has a label: TFDS writes -1 where there is none."""
     try:
         record = read_records(os.fspath(path)).take(1).get_single_element()

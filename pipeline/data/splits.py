@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def fingerprint(source: Source, rows: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def describe_splits(source: Source, splits: Splits) -> dict:
+def describe_splits(source: Source, splits: Splits) -> dict[str, Any]:
     """Record of the splits for `splits.json`: size, images a class and fingerprint of each."""
     described = {}
     for name, rows in vars(splits).items():

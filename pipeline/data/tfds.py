@@ -60,6 +60,7 @@ def load_tfds(name: str) -> Source:
         for path, records in zip(info.filepaths, info.shard_lengths, strict=True)
     }
     shape, total = builder.info.features[keys.image].shape, sum(shards.values())
+    stored: ArrayImages | EncodedImages
     with Progress(total, f"reading {name}", "images") as progress:
         if None not in shape and total * shape[0] * shape[1] * 3 <= ARRAY_BYTES:
             images, labels = decode_records(shards, shape[:2], keys, progress)

@@ -101,6 +101,7 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, height: float) -> 
             x = _draw_box(axes, box, x, y, height)
         else:
             x = _draw_sum(axes, x, y)
+            assert block.shortcut is not None  # it is what a sum adds
             _draw_shortcut(axes, block.shortcut, (branch + GAP / 3, x - SUM), y, height)
     return x
 

@@ -9,7 +9,7 @@ from pipeline.models.elements import hidden
 from pipeline.models.names import stage_name
 
 
-def mlp_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -> KerasTensor:
+def mlp_features(x: KerasTensor, width: int, *, conv: Callable[..., KerasTensor], seed: int) -> KerasTensor:
     """Turn normalised pixels into features: two hidden layers of 8 x `width` rectified units.
 
     With 200 units it is the "2NN" of McMahan et al. 2017 (arXiv:1602.05629), section 3.
@@ -19,7 +19,9 @@ def mlp_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -> Ke
     return hidden(x, 8 * width, seed=seed, name="hidden2")
 
 
-def convnet_features(x: KerasTensor, width: int, *, conv: Callable, seed: int) -> KerasTensor:
+def convnet_features(
+    x: KerasTensor, width: int, *, conv: Callable[..., KerasTensor], seed: int
+) -> KerasTensor:
     """Turn normalised pixels into features: two convolutions with pooling, 16 x `width` units.
 
     5x5 convolutions of `width` and 2 x `width` channels, each with a bias, a ReLU and a max-pool

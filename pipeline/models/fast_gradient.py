@@ -5,6 +5,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""From the output's gradient to those of the input and of the kernel."""
+
 MIN_CHANNELS = 256
 """Input channels from which it pays; below, the transposes cost more than they save."""
 
@@ -31,7 +34,7 @@ def _convolution(strides: int, padding: str) -> Callable[[tf.Tensor, tf.Tensor],
     """Return a convolution with square strides and a square, odd kernel, and with the gradient."""
 
     @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             to_inputs = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=tf.shape(inputs),

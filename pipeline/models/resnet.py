@@ -31,7 +31,7 @@ def check_stem(stem: str, input_shape: tuple[int, int, int], stages: int) -> Non
 
 
 def stage(
-    x: KerasTensor, filters: int, blocks: int, strides: int, *, block: Callable, number: int
+    x: KerasTensor, filters: int, blocks: int, strides: int, *, block: Callable[..., KerasTensor], number: int
 ) -> KerasTensor:
     """Stack `blocks` blocks of equal width; only the first has `strides`."""
     for index in range(1, blocks + 1):
@@ -42,8 +42,8 @@ def stage(
 def bind_block(
     architecture: ResidualArchitecture,
     *,
-    conv: Callable,
-    norm: Callable,
+    conv: Callable[..., KerasTensor],
+    norm: Callable[..., layers.Layer],
     zero_init: bool,
     dropout: float,
     seed: int,
@@ -74,8 +74,8 @@ def residual_features(
     zero_init: bool,
     dropout: float,
     seed: int,
-    conv: Callable,
-    norm: Callable,
+    conv: Callable[..., KerasTensor],
+    norm: Callable[..., layers.Layer],
 ) -> KerasTensor:
     """Turn normalised pixels into one float32 feature vector an image.
 

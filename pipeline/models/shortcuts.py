@@ -19,7 +19,13 @@ def fits(x: KerasTensor, filters: int, strides: int) -> bool:
 
 
 def projection(
-    x: KerasTensor, filters: int, strides: int, *, conv: Callable, norm: Callable | None, name: str
+    x: KerasTensor,
+    filters: int,
+    strides: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm: Callable[..., layers.Layer] | None,
+    name: str,
 ) -> KerasTensor:
     """Project by a 1x1 convolution with `strides` (He et al. 2015, section 3.3, option B)."""
     if fits(x, filters, strides):
@@ -29,7 +35,13 @@ def projection(
 
 
 def pooling(
-    x: KerasTensor, filters: int, strides: int, *, conv: Callable, norm: Callable | None, name: str
+    x: KerasTensor,
+    filters: int,
+    strides: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm: Callable[..., layers.Layer] | None,
+    name: str,
 ) -> KerasTensor:
     """Average, then project: ResNet-D of He et al. 2019 (arXiv:1812.01187), section 4.2.
 
@@ -42,7 +54,13 @@ def pooling(
 
 
 def zero_padding(
-    x: KerasTensor, filters: int, strides: int, *, conv: Callable, norm: Callable | None, name: str
+    x: KerasTensor,
+    filters: int,
+    strides: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm: Callable[..., layers.Layer] | None,
+    name: str,
 ) -> KerasTensor:
     """Take every `strides`-th position, and zeros for new channels (He et al. 2015, option A).
 

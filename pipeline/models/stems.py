@@ -16,14 +16,24 @@ LARGE_IMAGE_PIXELS = 96
 
 
 def cifar_stem(
-    x: KerasTensor, width: int, *, conv: Callable, norm_relu: Callable, finish: Callable
+    x: KerasTensor,
+    width: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm_relu: Callable[..., KerasTensor],
+    finish: Callable[..., KerasTensor],
 ) -> KerasTensor:
     """Compute maps of the same size: a 3x3 convolution (He et al. 2015, section 4.2)."""
     return finish(conv(x, width, 3, name=stem_layer("conv")), name=stem_layer("norm"))
 
 
 def imagenet_stem(
-    x: KerasTensor, width: int, *, conv: Callable, norm_relu: Callable, finish: Callable
+    x: KerasTensor,
+    width: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm_relu: Callable[..., KerasTensor],
+    finish: Callable[..., KerasTensor],
 ) -> KerasTensor:
     """Compute maps of a quarter of the size (He et al. 2015, table 1).
 
@@ -33,7 +43,12 @@ def imagenet_stem(
 
 
 def deep_stem(
-    x: KerasTensor, width: int, *, conv: Callable, norm_relu: Callable, finish: Callable
+    x: KerasTensor,
+    width: int,
+    *,
+    conv: Callable[..., KerasTensor],
+    norm_relu: Callable[..., KerasTensor],
+    finish: Callable[..., KerasTensor],
 ) -> KerasTensor:
     """Compute maps of a quarter of the size (He et al. 2019, arXiv:1812.01187, ResNet-C).
 

@@ -9,6 +9,7 @@ be those of the networks above, whose norms have PyTorch's epsilon of 1e-5.
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ DEEP_STEM = {
 """timm's three convolutions, with ReLUs between."""
 IN_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)")
 IN_SHORTCUT = re.compile(r"layer(\d+)\.(\d+)\.(?:downsample|shortcut)\.(\d)")
-SHORTCUTS = {(0, 1): "projection", (1, 2): "pooling"}
+SHORTCUTS: dict[tuple[int, ...], str] = {(0, 1): "projection", (1, 2): "pooling"}
 """Places of a shortcut's convolution and norm; in timm's ResNet-D a pooling is before them."""
 PLAIN_TIMM = re.compile(r"(tv_|gluon_|ssl_|swsl_)?(wide_)?resnex?t\d+[cd]?(_.*)?")
 """Architectures of timm whose layers between the weights are torchvision's or ResNet-D's."""
@@ -83,7 +84,10 @@ def translate(tensors: dict[str, np.ndarray]) -> tuple[Layers, str]:
         raise ValueError(f"it has {strange[0]}{more}")
     if len(set(names.values())) < len(names):
         raise ValueError("two of its modules are the same layer")
-    layers = {name: _keras_arrays(module, modules[module]) for module, name in names.items()}
+    layers = {}
+    for module, name in names.items():
+        assert name is not None  # or it would have been strange
+        layers[name] = _keras_arrays(module, modules[module])
     return layers, _shortcut(modules)
 
 
@@ -110,7 +114,7 @@ def _keras_arrays(module: str, parameters: dict[str, np.ndarray]) -> list[np.nda
     dimensions = 0 if weight is None else weight.ndim
     if dimensions == 1 and given == NORM:
         return [parameters[name] for name in ("weight", "bias", "running_mean", "running_var")]
-    if dimensions in (2, 4) and given <= {"weight", "bias"}:
+    if weight is not None and dimensions in (2, 4) and given <= {"weight", "bias"}:
         kernel = weight.transpose(2, 3, 1, 0) if dimensions == 4 else weight.T
         return [np.ascontiguousarray(kernel), *([parameters["bias"]] if "bias" in given else [])]
     shapes = ", ".join(f"{name} {array.shape}" for name, array in parameters.items())
@@ -133,7 +137,8 @@ def _shortcut(modules: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 def _normalisation(config: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     try:
         beside = json.loads(config.read_text()) if config.is_file() else {}
         trained = beside.get("pretrained_cfg")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -154,7 +155,7 @@ def _fitting_flags(pretrained: Pretrained) -> str | None:
     return None
 
 
-def _candidates(pretrained: Pretrained) -> Iterator[dict[str, str | int]]:
+def _candidates(pretrained: Pretrained) -> Iterator[dict[str, Any]]:
     """Yield settings of networks like it, those that have its shortcuts by themselves first."""
     layers = pretrained.layers
     bottleneck = block_layer(1, 1, "conv3") in layers
@@ -171,7 +172,7 @@ def _candidates(pretrained: Pretrained) -> Iterator[dict[str, str | int]]:
         and (architecture.block == "bottleneck") == bottleneck
     ]
     for differs, name in sorted(found, key=lambda each: each[0]):
-        settings: dict[str, str | int] = {
+        settings = {
             "model": name,
             "width": last[0].shape[-1] // (EXPANSION if bottleneck else 1),
             "stem": "deep" if stem is None else "imagenet" if stem[0].shape[0] == 7 else "cifar",

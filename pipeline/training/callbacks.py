@@ -32,6 +32,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Check the loss."""
+        assert logs is not None
         loss = logs["loss"]
         if not math.isfinite(loss):
             raise NonFinite(f"the loss became {loss} at step {self.progression.step + 1:,}")
@@ -103,6 +104,7 @@ class RecordHistory(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the row."""
+        assert logs is not None
         rate = self._steps * self.examples_per_step / max(self._training_seconds, 1e-9)
         row = {
             "epoch": epoch + 1,
@@ -161,6 +163,8 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Advance; after the first steps, estimate how long the run will take."""
+        assert self._progress is not None
+        assert logs is not None
         self._steps += 1
         now = time.monotonic()
         if self._steps > 1:
@@ -179,12 +183,15 @@ class ShowProgress(keras.callbacks.Callback):
             self._print_estimate(step_seconds, rate)
 
     def _print_estimate(self, step_seconds: float, rate: float) -> None:
+        assert self._progress is not None
         left = (self.total_steps - self.progression.step - 1) * step_seconds
         hint = f"; {self.shorter(left)}" if left > LONG_RUN_SECONDS else ""
         self._progress.line(f"about {duration(left)} of training left at {rate:,.0f} images/s{hint}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Leave a line."""
+        assert self._progress is not None
+        assert logs is not None
         self._progress.line(
             f"epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f}, "
             f"accuracy {logs['accuracy']:.4f}, validation accuracy {logs['val_accuracy']:.4f}"

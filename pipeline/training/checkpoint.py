@@ -69,7 +69,7 @@ def save_variables(path: Path, variables: dict[str, keras.Variable], **extra: np
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
-            np.savez(file, **arrays, **extra)
+            np.savez(file, **arrays, **extra)  # type: ignore[arg-type]  # none is allow_pickle
 
     write_whole(path, write)
 

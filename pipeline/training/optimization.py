@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from pipeline.config.settings import FitConfig, TransferConfig
@@ -92,8 +93,8 @@ class TwoPhaseSchedule(keras.optimizers.schedules.LearningRateSchedule):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Build from what `get_config` returned and Keras serialised."""
-        phases = [keras.saving.deserialize_keras_object(config[n]) for n in ("first", "second")]
-        return cls(*phases, config["switch_step"])
+        first, second = (keras.saving.deserialize_keras_object(config[n]) for n in ("first", "second"))
+        return cls(first, second, config["switch_step"])
 
 
 Schedule = WarmupSchedule | TwoPhaseSchedule
@@ -223,7 +224,7 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         return -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def balanced_class_weights(per_class: Sequence[int]) -> list[float]:
+def balanced_class_weights(per_class: Sequence[int] | np.ndarray) -> list[float]:
     """Weight of each class, n / (K n_k): scikit-learn's `balanced`."""
     total, classes = sum(per_class), len(per_class)
     return [total / (classes * count) for count in per_class]
