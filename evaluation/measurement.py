@@ -73,10 +73,12 @@ def answer_run(
     cells = (len(CORRUPTIONS) + len(prepared)) * len(SEVERITIES)
     total = len(networks) * (len(validation) + len(test) * (1 + flip) + cells * len(drawn))
     mirrored = [with_mirror_image(network) for network in networks] if flip else []
-    right, prepared_right = {}, {}
+    right: Right = {}
+    prepared_right: Right = {}
     with Progress(total, "evaluating", "answers") as progress:
-        answered = [answer_examples(networks, examples, progress) for examples in (validation, test)]
-        answered.append(answer_examples(mirrored, test, progress) if flip else {})
+        of_validation = answer_examples(networks, validation, progress)
+        of_test = answer_examples(networks, test, progress)
+        of_mirrored = answer_examples(mirrored, test, progress) if flip else {}
         if len(drawn):
             rows = test.rows[drawn]
             images = load_images(Examples(test.source, rows, test.image_size))
@@ -85,7 +87,7 @@ def answer_run(
         if prepared:
             load = read_prepared(len(drawn), drawn_by)
             prepared_right = _answer_corrupted(networks, prepared, load, progress)
-    return RunAnswers(*answered, drawn, right, prepared_right)
+    return RunAnswers(of_validation, of_test, of_mirrored, drawn, right, prepared_right)
 
 
 def answer_examples(

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def write_predictions(path: Path, data: PreparedData, answers: Mapping[str, Answ
         UserError: the disk is full, or the like.
     """
     names = data.source.class_names
-    table: list[list] = [["row", "path", "label"]]
+    table: list[list[Any]] = [["row", "path", "label"]]
     for name in answers:
         table[0] += [f"{name}_predicted", f"{name}_confidence"]
     for place, row in enumerate(data.splits.test.tolist()):
@@ -37,13 +38,13 @@ def write_label_errors(path: Path, data: PreparedData, held_out: HeldOut) -> Non
         UserError: the disk is full, or the like.
     """
     names, suspects = data.source.class_names, held_out.suspects
-    table: list[list] = [["row", "path", "label", "suggested", "margin"]]
+    table: list[list[Any]] = [["row", "path", "label", "suggested", "margin"]]
     for place, suggested, margin in zip(suspects.indices, suspects.suggested, suspects.margins, strict=True):
         table.append([*_image_cells(data, held_out.rows[place]), names[suggested], f"{margin:.4f}"])
     write_csv(path, table)
 
 
-def _image_cells(data: PreparedData, row: int) -> list:
+def _image_cells(data: PreparedData, row: int) -> list[Any]:
     return [row, data.source.path_of(row), data.source.class_names[data.source.labels[row]]]
 
 

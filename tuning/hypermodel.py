@@ -49,4 +49,5 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         result = train_trial(name, hp.values, self.plan, self.directory, self.ground, self.report)
         if result.status == FAILED:
             raise keras_tuner.errors.FailedTrialError(result.reason)
+        assert result.score is not None
         return result.score

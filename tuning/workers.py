@@ -83,7 +83,7 @@ class Supervisor:
             "KERASTUNER_ORACLE_PORT": str(_free_port()),
         }
         self.shares = divide_machine(request.workers)
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths = dict.fromkeys(self.shares, 0)
 
     def run(self) -> int:
@@ -109,7 +109,7 @@ class Supervisor:
         finally:
             self._stop()
 
-    def _start(self, name: str, share: dict[str, str], log: Path | None) -> subprocess.Popen:
+    def _start(self, name: str, share: dict[str, str], log: Path | None) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.shared, **share, "KERASTUNER_TUNER_ID": name}
         output = log.open("a") if log else None
         try:
@@ -159,6 +159,7 @@ def _free_port() -> int:
 def divide_machine(workers: int) -> dict[str, dict[str, str]]:
     """Divide cores and GPUs: name of each worker -> its environment variables."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert cores
     threads = str(max(cores // workers, 1))
     gpus = visible_gpus()
     shares = {}

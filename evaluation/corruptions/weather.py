@@ -66,7 +66,8 @@ def frost(image: np.ndarray, generator: np.random.Generator, visibility: float, 
     The authors blend crops of photographs of frost, which do not come with this project, so figures
     on this corruption do not compare with those of CIFAR-10-C; weights are as published.
     """
-    return visibility * image + cover * frost_texture(*image.shape[:2], generator)
+    height, width = image.shape[:2]
+    return visibility * image + cover * frost_texture(height, width, generator)
 
 
 def frost_texture(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
@@ -82,7 +83,8 @@ def frost_texture(height: int, width: int, generator: np.random.Generator) -> np
 
 def fog(image: np.ndarray, generator: np.random.Generator, density: float, decay: float) -> np.ndarray:
     """Compute (x + density plasma) max(x) / (max(x) + density): a haze in a fractal's shape."""
-    haze = plasma(*image.shape[:2], decay, generator)[:, :, None]
+    height, width = image.shape[:2]
+    haze = plasma(height, width, decay, generator)[:, :, None]
     return (image + density * haze) * image.max() / (image.max() + density)
 
 

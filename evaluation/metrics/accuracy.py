@@ -1,6 +1,7 @@
 """How often a network is right, in all and class by class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -26,7 +27,7 @@ from evaluation.metrics.intervals import (
 
 def measure_accuracy(
     answers: Answers, class_names: Sequence[str], seed: int, resamples: int = RESAMPLES
-) -> dict:
+) -> dict[str, Any]:
     """Measure accuracy, precision, recall, F1 and the area under the ROC curve.
 
     Shares and what belongs to one class have score intervals; averages over classes have
@@ -47,7 +48,7 @@ def measure_accuracy(
     """
     classes = np.arange(len(class_names))
     confusion = confusion_matrix(answers.labels, answers.predicted, labels=classes)
-    areas = [_area(answers, index) for index in classes]
+    areas = [_area(answers, index) for index in range(len(class_names))]
     macro, weighted = _averages(confusion, seed, resamples)
     macro["roc_auc"], weighted["roc_auc"] = _average_areas(answers, areas, seed, resamples)
     top1 = share(answers.right.sum(), len(answers))
@@ -88,22 +89,22 @@ def _of_one_class(confusion: np.ndarray, index: int) -> dict[str, Estimate | Non
     }
 
 
-def _averages(confusion: np.ndarray, seed: int, resamples: int) -> tuple[dict[str, Estimate], ...]:
+def _averages(confusion: np.ndarray, seed: int, resamples: int) -> tuple[dict[str, Estimate | None], ...]:
     """Estimate macro and weighted precision, recall and F1.
 
     They depend on the confusion matrix alone, and the confusion matrix of images drawn with
     replacement is a multinomial sample: drawing it spares drawing the images.
     """
-    cells = np.nonzero(confusion)
-    counts, images = confusion[cells], confusion.sum()
+    labels, predicted = np.nonzero(confusion)
+    counts, images = confusion[labels, predicted], confusion.sum()
     generator = np.random.default_rng(seed)
     resampled = np.array(
         [
-            _precision_recall_f1(*cells, generator.multinomial(images, counts / images))
+            _precision_recall_f1(labels, predicted, generator.multinomial(images, counts / images))
             for _ in range(resamples)
         ]
     )
-    values = _precision_recall_f1(*cells, counts)
+    values = _precision_recall_f1(labels, predicted, counts)
     names = ("precision", "recall", "f1")
     return tuple(
         {
@@ -163,7 +164,8 @@ def _average_areas(
     resampled = bootstrap(lambda rows: parts[rows].mean(axis=0), len(answers), seed, resamples)
     # A first-order mean can be a little beyond 0 and 1, which an area cannot.
     resampled = np.clip(resampled, 0, 1)
-    return tuple(percentile(parts[:, k].mean(), resampled[:, k]) for k in range(2))
+    average, by_images = (percentile(parts[:, k].mean(), resampled[:, k]) for k in range(2))
+    return average, by_images
 
 
 def area_influence(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:

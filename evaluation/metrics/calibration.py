@@ -1,6 +1,7 @@
 """Whether a network is right as often as it is confident, before and after temperature scaling."""
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -16,7 +17,9 @@ TEMPERATURES = (0.05, 20.0)
 """Least and greatest temperature that is tried."""
 
 
-def measure_calibration(test: Answers, validation: Answers, seed: int, resamples: int = RESAMPLES) -> dict:
+def measure_calibration(
+    test: Answers, validation: Answers, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Any]:
     """Measure the calibration on `test`, as it is and at the temperature that suits `validation`.
 
     Args:
@@ -123,7 +126,7 @@ def expected_calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
     return np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps)
 
 
-def _measure(answers: Answers, seed: int, resamples: int) -> dict:
+def _measure(answers: Answers, seed: int, resamples: int) -> dict[str, Any]:
     losses, briers = negative_log_likelihoods(answers), brier_scores(answers)
     gaps = answers.confidence - answers.right
     edges = {"width": equal_width_edges(), "mass": equal_mass_edges(answers.confidence)}
@@ -153,7 +156,7 @@ def _measure(answers: Answers, seed: int, resamples: int) -> dict:
     }
 
 
-def _describe(answers: Answers, bins: np.ndarray, edges: np.ndarray) -> list[dict]:
+def _describe(answers: Answers, bins: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
     """State each bin: its edges, images, and their mean confidence and accuracy."""
     members = [bins == index for index in range(BINS)]
     return [

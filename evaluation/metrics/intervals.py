@@ -1,7 +1,8 @@
 """How sure an estimate is: 95 % confidence intervals for a finite test split."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -22,10 +23,10 @@ class Estimate:
     high: float
 
 
-def as_json(estimates: Mapping[str, Estimate | None]) -> dict[str, dict | None]:
+def as_json(estimates: Mapping[str, Estimate | None]) -> dict[str, dict[str, Any] | None]:
     """Return {"value", "interval_95"} for each name; None where there is no estimate."""
     return {
-        name: estimate and {"value": estimate.value, "interval_95": [estimate.low, estimate.high]}
+        name: {"value": estimate.value, "interval_95": [estimate.low, estimate.high]} if estimate else None
         for name, estimate in estimates.items()
     }
 
@@ -95,7 +96,10 @@ def area(value: float, positives: int, negatives: int) -> Estimate:
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], images: int, seed: int, resamples: int = RESAMPLES
+    statistic: Callable[[np.ndarray], np.ndarray | Sequence[float]],
+    images: int,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
     """Measure samples that are drawn from the images, with replacement and as many.
 

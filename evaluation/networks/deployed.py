@@ -55,7 +55,7 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
                 f"{', '.join(files) or 'none'} (to export it: python -m export "
                 f"{run.directory.path} --formats {name})"
             )
-    return [_load(folder, name, report) for name in formats or files]
+    return [_load(folder, name, report) for name in formats or files] if report else []
 
 
 def choose(deployed: list[DeployedFile]) -> list[DeployedFile]:

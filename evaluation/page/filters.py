@@ -70,7 +70,11 @@ def points_range(interval: Sequence[float]) -> str:
     return " to ".join(points(end) for end in interval)
 
 
-def _estimate(estimate: Mapping[str, Any] | None, write: Callable, write_range: Callable) -> str:
+def _estimate(
+    estimate: Mapping[str, Any] | None,
+    write: Callable[[float], str],
+    write_range: Callable[[Sequence[float]], str],
+) -> str:
     """Mark up an estimate so that a line breaks between its value and its interval only."""
     if estimate is None:
         return MISSING

@@ -131,5 +131,5 @@ def _describe(
 ) -> list[dict[str, Any]]:
     """Describe places of test by `answers`, with the views of `draw_overlays`."""
     rows = data.splits.test[places]
-    drawn = draw_overlays(explainers, load_rows(data, rows), views) if views else {}
+    drawn = draw_overlays(explainers, load_rows(data, rows), views) if explainers and views else {}
     return describe_images(data, rows, answers.take(places), drawn)

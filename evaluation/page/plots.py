@@ -29,7 +29,7 @@ _CSS_COLOURS = {
 _MARKERS = "os^DvP"
 _LINES = ("-", "--", "-.", ":", "--", "-.")
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,

@@ -42,6 +42,9 @@ class HyperbandOracle(SearchOracle, keras_tuner.oracles.HyperbandOracle):
     inner methods are overridden here, and in no other place.
     """
 
+    _current_bracket: int
+    _brackets: list[dict[str, Any]]
+
     def __init__(
         self,
         plan: SearchPlan,
@@ -138,7 +141,7 @@ def believed_scores(results: Sequence[TrialResult]) -> dict[str, float | None]:
     completed = [r.accuracies for r in results if r.purpose == SEARCH and r.status == COMPLETED]
     return {
         result.trial: result.score + believed_gain(len(result.accuracies), completed)
-        if result.status == STOPPED
+        if result.status == STOPPED and result.score is not None
         else result.score
         for result in results
     }

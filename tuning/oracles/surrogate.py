@@ -91,20 +91,20 @@ def propose(
     candidates = {_key(values): values for values in _candidates(space, best, generator)}
     fresh = [values for key, values in candidates.items() if key not in known]
     if tried and fresh:
-        points = [
+        earlier, waiting, new = (
             np.array([encode(space, values) for values in group])
             for group in ([values for values, _ in tried], running, fresh)
-        ]
+        )
         # Beside TensorFlow's threads, several of BLAS' make so small a fit ten times slower.
         with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
             # The kernel's bounds are there to be reached: a dozen trials tell little.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            merit = expected_improvement(*points, targets)
+            merit = expected_improvement(earlier, waiting, new, targets)
         fresh = [fresh[index] for index in np.argsort(-merit, kind="stable")]
     return next((values for values in fresh if allowed(values)), None)
 
 
-def _key(values: Values) -> frozenset:
+def _key(values: Values) -> frozenset[tuple[str, Value]]:
     return frozenset(values.items())
 
 

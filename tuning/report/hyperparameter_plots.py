@@ -1,6 +1,7 @@
 """Images of the hyperparameters of a search, one by one and together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def plot_hyperparameters(space: Space, results: Sequence[TrialResult]) -> Figure
         axes.axis("off")
     bar = figure.colorbar(order, ax=grid, label="trial", aspect=40)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    looks = {"color": "black", "linestyle": ""}
+    looks: dict[str, Any] = {"color": "black", "linestyle": ""}
     handles = [Line2D([], [], marker=marker, label=s, **looks) for s, marker in MARKERS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
     if not trials:
@@ -61,9 +62,9 @@ def _draw_trials(
     for result in trials:
         axes.plot(
             _place(dimension, result),
-            100 * result.accuracy,
+            result.percent,
             MARKERS[result.status],
-            color=order.to_rgba(int(result.trial)),
+            color=order.to_rgba(int(result.trial)),  # type: ignore[arg-type]  # takes a number, too
             markersize=4.5,
             alpha=0.85,
         )
@@ -98,6 +99,7 @@ def _place(dimension: Dimension, result: TrialResult) -> float:
     value = result.values[dimension.name]
     if dimension.choices:
         return dimension.choices.index(value) + 0.5 * _scatter(result)
+    assert not isinstance(value, str)
     return value
 
 

@@ -23,7 +23,7 @@ class LiveTable:
         self.plan = plan
         self.epochs = plan.config.total_epochs
         self.start = nearest_values(plan.space, plan.config)
-        self.best = max((result.accuracy for result in known if _counts(result)), default=0.0)
+        self.best = max((result.measured[0] for result in known if _counts(result)), default=0.0)
         # The start is a finalist more, unless it is one of the best anyway.
         trials = plan.max_trials + (plan.finalists + 1) * plan.seeds
         self._progress = Progress(trials * self.epochs, "tuning", "epochs", done=len(known) * self.epochs)
@@ -45,7 +45,7 @@ class LiveTable:
         self._ended += 1
         self._left -= 1
         if _counts(result):
-            self.best = max(self.best, result.accuracy)
+            self.best = max(self.best, result.measured[0])
         seconds_left = (time.monotonic() - self._begun) / self._ended * max(self._left, 0)
         self._progress.line(self._row(result, seconds_left))
 

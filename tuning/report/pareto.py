@@ -30,7 +30,7 @@ def plot_pareto(results: Sequence[TrialResult], costs: Mapping[str, Cost]) -> Fi
         if result.purpose == SEARCH and result.status == COMPLETED and result.trial in costs
     ]
     names = [result.trial for result in trials]
-    gains = [100 * result.accuracy for result in trials]
+    gains = [result.percent for result in trials]
     sizes = [costs[name].int8_bytes / 1024 for name in names]
     latencies = [costs[name].latency_ms for name in names]
     figure = Figure(figsize=(10, 4.2), layout="constrained")

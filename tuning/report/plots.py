@@ -1,6 +1,7 @@
 """Images of a search: its progress, what mattered, and the confirmation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def plot_progress(results: Sequence[TrialResult]) -> Figure:
 
 
 def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         COMPLETED: {"marker": "o", "color": "tab:blue"},
         STOPPED: {"marker": "v", "facecolors": "none", "edgecolors": "tab:gray"},
         FAILED: {"marker": "x", "color": "tab:red"},
@@ -56,16 +57,21 @@ def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
             # They have no accuracy: a row along the bottom edge.
             heights, transform = [0.03] * len(numbers), axes.get_xaxis_transform()
         else:
-            heights = [100 * result.accuracy for result in trials if result.status == status]
+            heights = [result.percent for result in trials if result.status == status]
             transform = axes.transData
         axes.scatter(numbers, heights, transform=transform, s=28, label=status, zorder=3, **look)
     completed = [result for result in trials if result.status == COMPLETED]
     if completed:
-        best = np.maximum.accumulate([100 * result.accuracy for result in completed])
+        best = np.maximum.accumulate([result.percent for result in completed])
         numbers = [int(result.trial) for result in completed]
         # The best stays the best up to the last trial.
-        numbers, best = [*numbers, int(trials[-1].trial)], [*best, best[-1]]
-        axes.step(numbers, best, where="post", color="tab:orange", label="best completed so far")
+        axes.step(
+            [*numbers, int(trials[-1].trial)],
+            [*best, best[-1]],
+            where="post",
+            color="tab:orange",
+            label="best completed so far",
+        )
     if all(result.status == FAILED for result in trials):
         axes.set_ylim(0, 100)
     axes.margins(y=0.12)
@@ -115,8 +121,7 @@ def plot_confirmation(accuracies: Mapping[str, Sequence[float]], reference: str)
         axes.errorbar(mean, row - 0.1, xerr=deviation, fmt="D", color=color, capsize=4, markersize=6)
         axes.plot(points, [row + 0.2] * len(points), "o", color=color, alpha=0.5, markersize=4)
         if name == reference:
-            look = {"color": "tab:gray", "linestyle": ":", "label": f"mean of {name}"}
-            axes.axvline(mean, zorder=0, **look)
+            axes.axvline(mean, zorder=0, color="tab:gray", linestyle=":", label=f"mean of {name}")
     if not any(accuracies.values()):
         write_across(figure, "no finished run")
         axes.set_xlim(0, 100)

@@ -111,16 +111,18 @@ def _narrow_one(dimension: Dimension, text: str, config: Config) -> Dimension:
         return dataclasses.replace(dimension, choices=_in_order(values, dimension))
     if not dimension.is_ordered:
         raise UserError(f"--space {name} must be one or more of its names; received {text!r}")
-    bounds = _parse(dimension, low.strip(), config), _parse(dimension, high.strip(), config)
-    if bounds[0] > bounds[1]:
+    least, most = _parse(dimension, low.strip(), config), _parse(dimension, high.strip(), config)
+    assert not isinstance(least, str)
+    assert not isinstance(most, str)
+    if least > most:
         raise UserError(f"--space {name} must be LOW..HIGH with LOW <= HIGH; received {text!r}")
-    if dimension.log and bounds[0] <= 0:
+    if dimension.log and least <= 0:
         raise UserError(f"--space {name} is searched in the logarithm, above 0; received {text!r}")
-    if bounds[0] == bounds[1]:
-        return dataclasses.replace(dimension, choices=bounds[:1])
+    if least == most:
+        return dataclasses.replace(dimension, choices=(least,))
     if not dimension.choices:
-        return dataclasses.replace(dimension, low=bounds[0], high=bounds[1])
-    within = tuple(c for c in dimension.choices if bounds[0] <= c <= bounds[1])
+        return dataclasses.replace(dimension, low=least, high=most)
+    within = tuple(c for c in dimension.choices if not isinstance(c, str) and least <= c <= most)
     if not within:
         raise UserError(
             f"--space {name} must hold one of {', '.join(map(str, dimension.choices))}, or name "
@@ -140,8 +142,9 @@ def _parse(dimension: Dimension, text: str, config: Config) -> Value:
     """Read a value of a dimension, held to the rules of the settings it stands for."""
     name = dimension.name
     if name == "mixing" and text not in dimension.choices:
-        raise unknown("--space mixing", text, dimension.choices)
+        raise unknown("--space mixing", text, map(str, dimension.choices))
     kind = setting(name).type if name in SECTION_OF else str if name == "mixing" else float
+    assert isinstance(kind, type)
     try:
         value = kind(text)
     except ValueError:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config.config import SECTION_OF, SECTIONS, Config
 from pipeline.config.settings import OPTIMIZERS
@@ -65,6 +66,7 @@ class Dimension:
         """Return the position of a value, in [0, 1]; of a choice, the middle of its share."""
         if self.choices:
             return (self.choices.index(value) + 0.5) / len(self.choices)
+        assert not isinstance(value, str)
         if self.log:
             position = math.log(value / self.low) / math.log(self.high / self.low)
         else:
@@ -74,12 +76,15 @@ class Dimension:
     def nearest(self, value: Value) -> Value:
         """Return the value of this dimension that is nearest to `value`."""
         if not self.choices:
+            assert not isinstance(value, str)
             return float(min(max(value, self.low), self.high))
         if value in self.choices:
             return value
-        if not self.is_ordered:
+        numbers = [choice for choice in self.choices if not isinstance(choice, str)]
+        if len(numbers) < len(self.choices):
             return self.choices[0]
-        return min(self.choices, key=lambda choice: abs(choice - value))
+        assert not isinstance(value, str)
+        return min(numbers, key=lambda choice: abs(choice - value))
 
 
 Space = tuple[Dimension, ...]
@@ -203,6 +208,7 @@ def apply(values: Mapping[str, Value], config: Config) -> Config:
     if "adaptive_learning_rate" in settings:
         settings["peak_learning_rate"] = settings.pop("adaptive_learning_rate")
     strength = settings.pop("augment_strength", 1.0)
+    assert not isinstance(strength, str)
     for name in STRENGTHS:
         settings[name] = _times(name, getattr(config.augment, name), strength)
     if settings.keys() & {"mixing", "mixing_alpha"}:
@@ -225,7 +231,7 @@ def _times(name: str, value: float, strength: float) -> float:
     return round(product) if kind is int else product
 
 
-def setting(name: str) -> dataclasses.Field:
+def setting(name: str) -> dataclasses.Field[Any]:
     """Return the declaration of a setting."""
     section = SECTIONS[SECTION_OF[name]]
     return next(field for field in dataclasses.fields(section) if field.name == name)
@@ -249,6 +255,7 @@ def describe_space(space: Space) -> str:
 
 def _shown(dimension: Dimension, space: Space) -> list[str]:
     """List those values of the condition that are searched."""
+    assert dimension.when
     name, wanted = dimension.when
     (condition,) = (other for other in space if other.name == name)
     return [str(choice) for choice in condition.choices if choice in wanted]

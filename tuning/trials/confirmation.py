@@ -1,6 +1,7 @@
 """Which configuration won: decided by several seeds, not by one lucky trial."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config.config import Config
@@ -66,14 +67,15 @@ def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
         again = [r for r in trained if r.purpose == CONFIRMATION]
         found = [r for r in trained if r.purpose == SEARCH]
         if {result.seed for result in again} >= set(plan.confirmation_seeds):
+            accuracies, cross_entropies, images = zip(*(r.measured for r in again), strict=True)
             confirmed.append(
                 Confirmed(
                     trial=next((r.trial for r in found if r.status == COMPLETED), found[0].trial),
                     values=values,
                     is_start=values == start,
-                    accuracies=tuple(result.accuracy for result in again),
-                    correct=sum(round(result.accuracy * result.images) for result in again),
-                    cross_entropy=statistics.mean(result.cross_entropy for result in again),
+                    accuracies=accuracies,
+                    correct=sum(round(a * n) for a, n in zip(accuracies, images, strict=True)),
+                    cross_entropy=statistics.mean(cross_entropies),
                 )
             )
     return sorted(confirmed, key=lambda one: (-one.correct, one.cross_entropy, one.trial))
@@ -87,7 +89,7 @@ def best_config(plan: SearchPlan, values: Values) -> Config:
     return apply(values, plan.config).with_values({"split_seed": plan.config.split_seed})
 
 
-def describe_confirmed(confirmed: list[Confirmed]) -> list[str]:
+def describe_confirmed(confirmed: Sequence[Confirmed]) -> list[str]:
     """Describe each in a line."""
     lines = []
     for one in confirmed:
@@ -96,7 +98,7 @@ def describe_confirmed(confirmed: list[Confirmed]) -> list[str]:
     return lines
 
 
-def verdict(confirmed: list[Confirmed]) -> str:
+def verdict(confirmed: Sequence[Confirmed]) -> str:
     """Say what came out, against what the search began with."""
     best = confirmed[0]
     start = next((one for one in confirmed if one.is_start), None)

@@ -63,11 +63,25 @@ class TrialResult:
     reason: str = ""
 
     @property
+    def measured(self) -> tuple[float, float, int]:
+        """Accuracy, cross-entropy and images of one that did not fail."""
+        assert self.accuracy is not None
+        assert self.cross_entropy is not None
+        assert self.images is not None
+        return self.accuracy, self.cross_entropy, self.images
+
+    @property
+    def percent(self) -> float:
+        """Accuracy of one that did not fail, %."""
+        assert self.accuracy is not None
+        return 100 * self.accuracy
+
+    @property
     def score(self) -> float | None:
         """What it is worth; None where it failed."""
         if self.status == FAILED:
             return None
-        return score_of(self.accuracy, self.cross_entropy, self.images)
+        return score_of(*self.measured)
 
     def save(self, path: Path) -> None:
         """Write it as JSON, in whole."""
@@ -99,4 +113,4 @@ def load_results(trials: Path) -> list[TrialResult]:
 def best_first(results: list[TrialResult]) -> list[TrialResult]:
     """Return those that completed, best first; of equals the earlier one."""
     completed = [result for result in results if result.status == COMPLETED]
-    return sorted(completed, key=lambda result: (-result.score, result.trial))
+    return sorted(completed, key=lambda result: (-score_of(*result.measured), result.trial))

@@ -76,7 +76,7 @@ class Trial:
     stop_weak: bool
 
 
-def read_trial(name: str, values: Mapping[str, Value], plan: SearchPlan) -> Trial:
+def read_trial(name: str, values: Mapping[str, Any], plan: SearchPlan) -> Trial:
     """Read a trial from its hyperparameters and the entries that a tuner adds to them."""
     own = settle(plan.space, values)
     purpose = CONFIRMATION if CONFIRMATION_SEED in values else SEARCH
