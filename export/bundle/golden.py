@@ -87,7 +87,8 @@ def _read_images(folder: Path) -> list[np.ndarray]:
     for number in range(len(list(folder.glob("input_*.png")))):
         path = folder / f"input_{number}.png"
         try:
-            images.append(np.asarray(Image.open(path)))
+            with Image.open(path) as image:
+                images.append(np.asarray(image))
         # Pillow's names for a file that is cut, mixed up or has a short header.
         except (OSError, SyntaxError, ValueError) as error:
             raise ExportFailed(f"{path} must be a whole PNG file; {error}") from error

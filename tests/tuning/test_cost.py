@@ -154,7 +154,7 @@ PARAMETERS, ADDS = counts_by_table(width=4)
         (Limits(max_parameters=1000), f"{PARAMETERS:,} parameters, more than --max-parameters 1,000"),
         (Limits(max_mac=ADDS - 1), f"{ADDS:,} multiply-adds, more than --max-mac {ADDS - 1:,}"),
         (Limits(max_bytes_int8=2344), "2,345 bytes in int8, more than --max-bytes-int8 2,344"),
-        (Limits(max_latency_ms=0.0), "1.5 ms an image, more than --max-latency-ms 0.0"),
+        (Limits(max_latency_ms=0.1), "1.5 ms an image, more than --max-latency-ms 0.1"),
         (Limits(max_latency_ms=1.4), "1.5 ms an image, more than --max-latency-ms 1.4"),
     ],
 )

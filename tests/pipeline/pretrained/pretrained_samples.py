@@ -30,7 +30,7 @@ def random_pixels(size=32, batch=2):
 
 
 def weights_of(network):
-    return [(w.path, np.array(w)) for w in network.weights]
+    return [(w.path, w.numpy()) for w in network.weights]
 
 
 def one_line(error) -> str:
