@@ -139,7 +139,7 @@ class ModelConfig(Section):
         architecture = find_architecture(self.model)
         if self.width:
             architecture = dataclasses.replace(architecture, width=self.width)
-        if self.shortcut != "auto":
+        if self.shortcut != "auto" and isinstance(architecture, ResidualArchitecture):
             architecture = dataclasses.replace(architecture, shortcut=self.shortcut)
         return architecture
 

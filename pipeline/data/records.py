@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -191,17 +189,26 @@ def decode_records(
     return images, labels
 
 
+class _Shard:
+    """An open file that closes once it is out of the cache and the last read from it has returned."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 def image_reader(index: RecordIndex, keys: ExampleKeys) -> Callable[[tf.Tensor], tf.Tensor]:
     """Build the graph function from a row (int64 scalar) to its encoded image (string scalar)."""
 
     @functools.lru_cache(maxsize=OPEN_FILES)
-    def shard(number: int) -> BinaryIO:
-        # A shard that falls out of the cache is closed once the last read from it has returned.
-        return Path(index.files[number]).open("rb", buffering=0)
+    def shard(number: int) -> _Shard:
+        return _Shard(os.open(index.files[number], os.O_RDONLY))
 
     def read_record(row: np.int64) -> bytes:
         file = shard(int(index.file[row]))
-        return os.pread(file.fileno(), int(index.length[row]), int(index.offset[row]))
+        return os.pread(file.descriptor, int(index.length[row]), int(index.offset[row]))
 
     def read(row: tf.Tensor) -> tf.Tensor:
         # A stateful op would make tf.data run the whole pipeline one element at a time under

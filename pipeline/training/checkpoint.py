@@ -81,7 +81,8 @@ def load_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str
         UserError: the file is of another model.
         OSError, ValueError, zipfile.BadZipFile: the file is damaged.
     """
-    with np.load(path, allow_pickle=False) as file:
+    # NumPy leaves a damaged file open that it opened itself.
+    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     for name, variable in variables.items():
         saved = arrays[name].shape if name in arrays else "nothing"
