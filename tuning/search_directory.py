@@ -1,19 +1,21 @@
 """The directory of a search: what lies where, whose it is, and what is known so far."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
 from pipeline.files import hold_lock, read_json, write_json
 from pipeline.run_directory import RunDirectory
+from tuning.space.limits import Limits
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SearchDirectory:
     """The files of one search.
 
@@ -131,9 +133,12 @@ class SearchDirectory:
         Raises:
             UserError: they differ, or what is known of it is damaged.
         """
-        known = _without_words(read_json(self.search, of="a search"))
-        # Tuples are lists there.
-        identity = _without_words(json.loads(json.dumps(identity)))
+        known = read_json(self.search, of="a search")
+        # An earlier version may lack settings and limits, which then were at their defaults.
+        config = Config().with_values(flat_values(known.get("config", {}), self.search))
+        limits = {**dataclasses.asdict(Limits()), **known.get("limits", {})}
+        known = _comparable({**known, "config": dataclasses.asdict(config), "limits": limits})
+        identity = _comparable(identity)
         if differing := [name for name in identity if known.get(name) != identity[name]]:
             raise UserError(
                 f"--out must be new or hold this very search; {self.path} holds another one, "
@@ -165,6 +170,11 @@ def _writable(path: Path) -> Iterator[None]:
 def _begin(path: Path, content: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, content)
+
+
+def _comparable(identity: Mapping[str, Any]) -> Any:
+    """Write tuples as JSON's lists."""
+    return _without_words(json.loads(json.dumps(identity)))
 
 
 def _without_words(content: Any) -> Any:

@@ -137,6 +137,15 @@ def load_values(path: Path) -> dict[str, Any]:
         raise UserError(f"a configuration file must be readable; {path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"a configuration file must be JSON; {path}: {error}") from None
+    return flat_values(sections, path)
+
+
+def flat_values(sections: Any, path: Path) -> dict[str, Any]:
+    """Turn an object of sections, as it stands in the file `path`, into flat names.
+
+    Raises:
+        UserError: it is none, or has an unknown section or setting.
+    """
     if not isinstance(sections, dict):
         raise UserError(f"a configuration file must hold an object of sections; received {path}")
     values: dict[str, Any] = {}

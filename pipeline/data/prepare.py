@@ -53,7 +53,7 @@ def check_fits(config: Config, data: PreparedData) -> None:
     """Hold the settings to the data.
 
     Raises:
-        UserError: a batch is larger than train, or padding as wide as a chart.
+        UserError: a batch is larger than train, or padding as wide as an image.
     """
     if len(data.splits.train) < config.fit.batch_size:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Each network of the family trains, and its int8 file computes in integers what Keras computes."""
+"""Each kind of network trains, and its int8 file computes in integers what Keras computes."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ from export.tflite.file import TFLiteFile
 from export.tflite.graph import verify_built_in, verify_integer_only
 from export.tflite.interpreter import Interpreter
 from export.verify import micro
-from pipeline.config.architectures import ARCHITECTURES
+from pipeline.config.architectures import ARCHITECTURES, Architecture, ResidualArchitecture
 from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
 from pipeline.run_directory import RunDirectory
@@ -47,21 +47,20 @@ CONFIG = preset("digits").with_values(
         "devices": "cpu",
     }
 )
-SHORTENED = (
-    "resnet18",
-    "resnet50",
-    "resnet20",
-    "resnet18d",
-    "resnet50d",
-    "resnext50",
-    "wrn_28_10",
-    "preresnet18",
-    "plain18",
-)
-"""Networks without the blocks that only repeat others; the rest of the family is whole."""
+DEEP = "resnet56"
+"""The one that is tried whole: what 27 blocks round adds up."""
 
-SHORT = (2, 1, 1, 1)
-"""Blocks of each of their stages: one that changes nothing's shape."""
+
+def without_repeats(name: str) -> Architecture:
+    """A network with two blocks in the first stage, one that changes no shape, and one in the others."""
+    found = ARCHITECTURES[name]
+    if name == DEEP or not isinstance(found, ResidualArchitecture):
+        return found
+    return dataclasses.replace(found, blocks=tuple(map(min, found.blocks, (2, 1, 1, 1))))
+
+
+KINDS = {without_repeats(name): name for name in reversed(ARCHITECTURES)}
+"""One name for each network that differs from the others in more than its depth."""
 
 LARGE_STEMS = ("resnet18d deep", "resnet50 imagenet", "preresnet18 imagenet")
 NARROWEST = {"resnext50": 16, "wrn_28_10": 16, "mlp": 16}
@@ -108,7 +107,7 @@ def grounds() -> dict[int, Ground]:
     return {s: prepare_ground(CONFIG.with_values({"image_size": s})) for s in (SMALL, LARGE)}
 
 
-@pytest.fixture(scope="module", params=[*ARCHITECTURES, *LARGE_STEMS])
+@pytest.fixture(scope="module", params=[*KINDS.values(), *LARGE_STEMS])
 def exported(request, grounds, tmp_path_factory) -> Exported:
     """A network, narrow, after an epoch of digits."""
     name, _, stem = request.param.partition(" ")
@@ -122,11 +121,8 @@ def exported(request, grounds, tmp_path_factory) -> Exported:
 @contextlib.contextmanager
 def shortened(name: str) -> Iterator[None]:
     """Leave out blocks that only repeat others."""
-    found = ARCHITECTURES[name]
-    if name in SHORTENED:
-        found = dataclasses.replace(found, blocks=SHORT[: len(found.blocks)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, name, found)
+        patch.setitem(ARCHITECTURES, name, without_repeats(name))
         yield
 
 

@@ -196,8 +196,7 @@ def test_a_network_is_counted_once(ground, path, monkeypatch):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
 def test_any_limit_is_one(name):
     assert not Limits().is_set
-    # Nothing keeps a limit of zero, and yet it is one.
-    assert Limits(**{name: 0}).is_set
+    assert Limits(**{name: 1}).is_set
 
 
 def test_limits_are_known_without_tensorflow():

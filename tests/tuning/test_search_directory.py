@@ -58,6 +58,16 @@ def test_the_same_search_goes_on_also_with_more_trials(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_a_search_of_an_earlier_version_had_its_later_settings_at_their_defaults(tmp_path):
+    open_and_leave(tmp_path)
+    known = json.loads((tmp_path / "search.json").read_text())
+    del known["config"]["transfer"], known["config"]["fit"]["ema_decay"], known["limits"]["max_mac"]
+    (tmp_path / "search.json").write_text(json.dumps(known))
+    open_and_leave(tmp_path)
+    other = make_plan(config=PLAN.config.with_values({"ema_decay": 0.9}), limits=Limits(max_mac=1))
+    assert refusal(tmp_path, other).endswith("which differs in its config, limits")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

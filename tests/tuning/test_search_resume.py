@@ -1,5 +1,6 @@
 """Searches that are killed and stopped find what the search that nobody touched finds."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tuning.plan import SearchPlan
 from tuning.request import parse_tuning_request
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import apply, settle
-from tuning.trials.results import COMPLETED, TrialResult
+from tuning.trials.results import COMPLETED, TrialResult, load_results
 from tuning.trials.trial import CONFIRMATION_SEED
 
 TRIALS = ("--tuner", "bayesian", "--max-trials", "4")
@@ -62,8 +63,8 @@ def searches(reference, tmp_path_factory) -> tuple[SearchDirectory, SearchDirect
         # In the middle of the second epoch, after a state of it was saved.
         (signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz", 1),
         (signal.SIGTERM, "trials/0002/checkpoints/step_000000004.npz", 2),
-        # Outside of training: between the files in which KerasTuner notes a new trial.
-        (signal.SIGINT, "trial_0003/trial.json", 3),
+        # Outside of training: before KerasTuner knows of the result.
+        (signal.SIGINT, "trials/0002/result.json", 3),
     ):
         code, out, error = end_of(start(touched.path, *TRIALS, **signal_at(number, file)))
         if number == signal.SIGKILL:
@@ -87,22 +88,22 @@ def searches(reference, tmp_path_factory) -> tuple[SearchDirectory, SearchDirect
 
 def test_killed_and_stopped_searches_find_the_same(searches) -> None:
     touched, untouched, _ = searches
-    results = comparable(untouched.results())
+    results = comparable(load_results(untouched.trials))
     assert len(results) >= 4 + 1
-    assert comparable(touched.results()) == results
+    assert comparable(load_results(touched.trials)) == results
     assert touched.best_config.read_bytes() == untouched.best_config.read_bytes()
 
 
 def test_a_cut_off_trial_resumes_from_its_checkpoint(searches) -> None:
     touched, untouched, _ = searches
     attempts = {
-        name: [(d.run(name).path / "attempts.json").read_text() for d in (touched, untouched)]
+        name: [json.loads((d.run(name).path / "attempts.json").read_text()) for d in (touched, untouched)]
         for name in ("0001", "0002", "0003")
     }
     assert attempts == {
-        "0001": ['{"step": 13, "attempts": 1}', '{"step": 0, "attempts": 1}'],
-        "0002": ['{"step": 4, "attempts": 1}', '{"step": 0, "attempts": 1}'],
-        "0003": ['{"step": 0, "attempts": 1}', '{"step": 0, "attempts": 1}'],
+        "0001": [{"step": 13, "attempts": 1}, {"step": 0, "attempts": 1}],
+        "0002": [{"step": 4, "attempts": 1}, {"step": 0, "attempts": 1}],
+        "0003": [{"step": 0, "attempts": 1}, {"step": 0, "attempts": 1}],
     }
 
 
@@ -119,7 +120,7 @@ def test_a_finished_search_says_the_same_again_and_goes_on_with_more(searches, m
 
     assert command.main([*SETTINGS, "--max-trials", "6", *where]) == 0
     assert before.items() <= what_ended(untouched).items()
-    searched = [result for result in untouched.results() if result.purpose == "search"]
+    searched = [result for result in load_results(untouched.trials) if result.purpose == "search"]
     assert len(searched) == 6
     values = [tuple(result.values.items()) for result in searched]
     assert len(set(values)) == 6

@@ -17,10 +17,11 @@ import pytest
 from pipeline.errors import UserError
 from tests.tuning.search_samples import SETTINGS, end_of, signal_at, start, use_small_network, wait_until
 from tuning import workers
+from tuning.cost import Costs
 from tuning.request import parse_tuning_request
-from tuning.search import Search
+from tuning.search import build_tuner, prepare_search
 from tuning.search_directory import SearchDirectory
-from tuning.trials.results import FAILED, SEARCH
+from tuning.trials.results import FAILED, SEARCH, load_results
 
 TRIALS = ("--tuner", "random", "--max-trials", "4")
 BY_HAND = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
@@ -54,7 +55,7 @@ def directory(tmp_path) -> Iterator[SearchDirectory]:
 
 def assert_complete(directory: SearchDirectory, tables: str) -> None:
     """Each trial has a result and, in what the chiefs printed, one line."""
-    results = directory.results()
+    results = load_results(directory.trials)
     assert [result.trial for result in results] == [f"{n:04d}" for n in range(len(results))]
     assert sum(result.purpose == SEARCH for result in results) == 4
     assert len(results) > 4
@@ -115,7 +116,8 @@ def test_a_worker_may_start_before_the_chief(tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as worker:
         for name, value in zip(BY_HAND, ("worker1", "127.0.0.1", "1"), strict=True):
             worker.setenv(name, value)
-        Search(request.plan, directory).tuner(lambda *_: None, lambda _: None)
+        ground = prepare_search(request.plan, directory)
+        build_tuner(request.plan, directory, ground, Costs(directory.costs, ground))
     with directory.open(request.plan.identity()):
         assert directory.search.exists()
 

@@ -247,6 +247,16 @@ def test_settings_that_contradict_each_other(values, message):
     Config().with_values({**values, "devices": "cpu:1"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("stem", "imagenet"), ("shortcut", "pooling"), ("zero_init", True)]
+)
+@pytest.mark.parametrize("model", ["mlp", "convnet"])
+def test_settings_of_residual_networks_need_one(name, value, model):
+    with pytest.raises(UserError, match=f"{flag(name)} needs a residual network; received --model {model}"):
+        ModelConfig(**{"model": model, name: value})
+    ModelConfig(**{name: value})
+
+
 WITHOUT_TENSORFLOW = """
 import contextlib, sys
 import pipeline.config.config, pipeline.console.training_request, train

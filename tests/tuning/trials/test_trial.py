@@ -1,9 +1,10 @@
 """What one trial does: fails alone, stops where it is weak, keeps the test split out of it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,16 +18,16 @@ from pipeline.errors import UserError
 from pipeline.training.checkpoint import Interrupted
 from pipeline.training.resolve import Ground, prepare_ground
 from pipeline.training.run import TrainingRun
+from pipeline.training.train import open_run
 from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, use_small_network
 from tuning import __main__ as command
-from tuning.hypermodel import ClassifierHyperModel
-from tuning.oracles.oracles import ORACLES
+from tuning.cost import Costs
 from tuning.plan import SearchPlan
 from tuning.request import parse_tuning_request
+from tuning.search import build_tuner
 from tuning.search_directory import SearchDirectory
-from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
-from tuning.trials.trial import CONFIRMATION_SEED, FIRST_EPOCH, LAST_EPOCH, PARENT, Trial
-from tuning.tuner import SearchTuner
+from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult, load_results
+from tuning.trials.trial import CONFIRMATION_SEED, FIRST_EPOCH, LAST_EPOCH, PARENT, OpenRun, train_trial
 
 VALUES = {"peak_learning_rate": 0.05, "weight_decay": 1e-4}
 
@@ -65,18 +66,27 @@ def directory(tmp_path) -> SearchDirectory:
 def train(directory, ground) -> Callable[..., TrialResult]:
     """Train a trial of the directory's search."""
 
-    def train_one(name: str, *arguments: str, **values: Any) -> TrialResult:
-        trial = Trial(name, {**VALUES, **values}, plan_of(*arguments), directory)
-        return trial.train(ground, lambda trial, accuracies: None)
+    def train_one(name: str, *arguments: str, open_run: OpenRun = open_run, **values: Any) -> TrialResult:
+        values = {**VALUES, **values}
+        return train_trial(name, values, plan_of(*arguments), directory, ground, ignore, open_run)
 
     return train_one
 
 
-def raise_in_fit(monkeypatch, error: BaseException) -> None:
-    def fit(self: TrainingRun, *arguments: Any) -> None:
+def ignore(trial: str, accuracies: Sequence[float]) -> None:
+    """Nobody watches."""
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(TrainingRun, "fit", fit)
+    return call
+
+
+def fit_raises(error: BaseException) -> OpenRun:
+    """Set up a run whose training ends with an exception."""
+    return lambda *where: Mock(fit=raising(error))
 
 
 def leave_results(
@@ -105,72 +115,64 @@ def test_a_loss_that_is_not_finite_fails_the_trial_alone(train, directory) -> No
     assert result.status == FAILED
     assert "became" in result.reason or "finite" in result.reason
     assert result.score is None
-    assert directory.results() == [result]
+    assert load_results(directory.trials) == [result]
 
 
 @pytest.mark.parametrize(
     "error", [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), MemoryError()]
 )
-def test_too_little_memory_fails_the_trial_alone(train, monkeypatch, error) -> None:
-    raise_in_fit(monkeypatch, error)
-    result = train("0000")
+def test_too_little_memory_fails_the_trial_alone(train, error) -> None:
+    result = train("0000", open_run=fit_raises(error))
     assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
 
 
-def test_memory_that_does_not_suffice_to_build_fails_the_trial(train, monkeypatch) -> None:
-    def build(*arguments: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("tuning.trials.trial.open_run", build)
-    assert train("0000").reason.startswith("out of memory")
-    assert train("0000").status == FAILED
+def test_memory_that_does_not_suffice_to_build_fails_the_trial(train) -> None:
+    result = train("0000", open_run=raising(MemoryError()))
+    assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
 
 
-def test_an_error_of_tensorflow_fails_the_trial_alone(train, directory, monkeypatch) -> None:
-    raise_in_fit(monkeypatch, tf.errors.InternalError(None, None, "cuDNN said no"))
-    result = train("0000")
+def test_an_error_of_tensorflow_fails_the_trial_alone(train, directory) -> None:
+    result = train("0000", open_run=fit_raises(tf.errors.InternalError(None, None, "cuDNN said no")))
     path = directory.run("0000").path / "error.txt"
     assert (result.status, result.reason) == (FAILED, f"InternalError, see {path}")
     assert "Traceback" in path.read_text()
     assert "cuDNN said no" in path.read_text()
 
 
-def test_images_that_vanish_end_the_search(train, directory, monkeypatch) -> None:
-    raise_in_fit(monkeypatch, tf.errors.NotFoundError(None, None, "a.png; No such file"))
+def test_images_that_vanish_end_the_search(train, directory) -> None:
+    gone = tf.errors.NotFoundError(None, None, "a.png; No such file")
     with pytest.raises(UserError, match=r"images must stay where they are .*a\.png"):
-        train("0000")
-    assert directory.results() == []
+        train("0000", open_run=fit_raises(gone))
+    assert load_results(directory.trials) == []
 
 
 def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys, monkeypatch) -> None:
-    raise_in_fit(monkeypatch, UserError("history.csv must be writable; No space left on device"))
+    error = UserError("history.csv must be writable; No space left on device")
+    monkeypatch.setattr(TrainingRun, "fit", raising(error))
     arguments = [*SETTINGS, "--max-trials", "2", "--out", str(tmp_path / "search")]
     assert command.main(arguments) == 2
     error = capsys.readouterr().err
     assert error == "error: history.csv must be writable; No space left on device\n"
-    assert SearchDirectory(tmp_path / "search").results() == []
+    assert not any((tmp_path / "search" / "trials").glob("*/result.json"))
 
 
 def test_any_other_exception_ends_the_search(directory, ground, monkeypatch) -> None:
     error = ZeroDivisionError("a fault of this program")
-    raise_in_fit(monkeypatch, error)
-    plan = plan_of()
-    oracle = ORACLES["random"](plan, lambda values: True, directory.results, lambda trial: None)
-    model = ClassifierHyperModel(plan.config, ground)
-    tuner = SearchTuner(oracle, model, directory, lambda trial, accuracies: None)
+    monkeypatch.setattr(TrainingRun, "fit", raising(error))
+    tuner = build_tuner(plan_of("--tuner", "random"), directory, ground, Costs(directory.costs, ground))
     with pytest.raises(ZeroDivisionError) as caught:
         tuner.search()
     assert caught.value is error
-    assert directory.results() == []
+    assert load_results(directory.trials) == []
     # It is given out again once the fault is gone.
-    assert [type(trial) for trial in oracle.ongoing_trials.values()] == [OracleTrial]
+    assert [type(trial) for trial in tuner.oracle.ongoing_trials.values()] == [OracleTrial]
 
 
-def test_a_trial_that_has_ended_is_not_trained_again(train, directory, monkeypatch) -> None:
+def test_a_trial_that_has_ended_is_not_trained_again(train, directory) -> None:
     # As where a kill comes before the oracle knows of the result.
     leave_results(directory, (0.2, 0.5, 0.4), count=1)
-    raise_in_fit(monkeypatch, AssertionError("nothing is left to train"))
-    assert [train("0000")] == directory.results()
+    never = raising(AssertionError("nothing is left to train"))
+    assert [train("0000", open_run=never)] == load_results(directory.trials)
 
 
 def test_a_weak_trial_stops_early_and_says_so(train, directory) -> None:
@@ -222,39 +224,31 @@ def test_what_hyperband_goes_on_with_ends_as_if_it_had_never_stopped(train, dire
     attempts = directory.run("0002").path / "attempts.json"
     assert json.loads(attempts.read_text())["step"] == STEPS_PER_EPOCH
     assert sorted(directory.run("0001").path.rglob("*")) == kept
-    assert directory.results()[1] == parent
+    assert load_results(directory.trials)[1] == parent
 
 
 class _Killed(BaseException):
     """Ends a process as a kill does: nothing is tidied up."""
 
 
-def test_what_ends_its_process_three_times_at_one_step_is_given_up(train, monkeypatch) -> None:
-    raise_in_fit(monkeypatch, _Killed())
+def test_what_ends_its_process_three_times_at_one_step_is_given_up(train) -> None:
     for _ in range(3):
         with pytest.raises(_Killed):
-            train("0000")
+            train("0000", open_run=fit_raises(_Killed()))
     result = train("0000")
     assert result.status == FAILED
     assert result.reason == "its process ended 3 times at step 0 (out of memory?)"
 
 
-def test_ctrl_c_while_the_network_is_built_is_no_attempt(train, monkeypatch) -> None:
-    def build(*arguments: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as building:
-        building.setattr("tuning.trials.trial.open_run", build)
-        for _ in range(4):
-            with pytest.raises(KeyboardInterrupt):
-                train("0000")
+def test_ctrl_c_while_the_network_is_built_is_no_attempt(train) -> None:
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            train("0000", open_run=raising(KeyboardInterrupt()))
     assert train("0000").status != FAILED
 
 
-def test_stopping_a_trial_on_purpose_never_gives_it_up(train, monkeypatch) -> None:
-    with monkeypatch.context() as stopping:
-        raise_in_fit(stopping, Interrupted())
-        for _ in range(4):
-            with pytest.raises(Interrupted):
-                train("0000")
+def test_stopping_a_trial_on_purpose_never_gives_it_up(train) -> None:
+    for _ in range(4):
+        with pytest.raises(Interrupted):
+            train("0000", open_run=fit_raises(Interrupted()))
     assert train("0000").status == COMPLETED

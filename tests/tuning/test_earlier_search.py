@@ -1,1 +1,0 @@
-"""A search of the version before: it goes on, and trains nothing again."""
