@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -207,8 +206,4 @@ def _describe_environment() -> dict[str, Any]:
     load_tensorflow_quietly()
     from pipeline.environment import describe_environment
 
-    environment = describe_environment()
-    for package in PEERS:
-        with contextlib.suppress(PackageNotFoundError):
-            environment["packages"][package] = version(package)
-    return environment
+    return describe_environment(*PEERS)

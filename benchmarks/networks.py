@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +143,7 @@ def describe_machine() -> dict[str, Any]:
     load_tensorflow_quietly()
     from pipeline.environment import describe_environment
 
-    environment = describe_environment()
-    environment["packages"]["ai-edge-litert"] = version("ai-edge-litert")
-    return environment
+    return describe_environment("ai-edge-litert")
 
 
 def as_json(

@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,9 +180,7 @@ def describe_machine() -> dict[str, Any]:
     """Return versions and machine, those of what searches among them."""
     from pipeline.environment import describe_environment
 
-    environment = describe_environment()
-    environment["packages"] |= {name: version(name) for name in PACKAGES}
-    return environment
+    return describe_environment(*PACKAGES)
 
 
 def main(arguments: list[str]) -> int:

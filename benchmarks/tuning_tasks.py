@@ -18,7 +18,7 @@ from pipeline.config.config import Config
 from pipeline.config.presets import preset
 from pipeline.console.progress import Progress
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import read_json, write_whole
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.resolve import Ground, images_in_place, prepare_ground, resolve
@@ -157,13 +157,9 @@ class CurveTable:
         self._curves: dict[str, list[list[float]]] = {}
         self.images = 0
         if path.exists():
-            try:
-                known = json.loads(path.read_text())
-                settings, self._curves = known["settings"], known["curves"]
-                self.images = known["images"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"a table must be as it was written; {path}: {error!r}") from None
-            if settings != self._settings:
+            known = read_json(path, ("settings", "curves", "images"), of="a table")
+            self._curves, self.images = known["curves"], known["images"]
+            if known["settings"] != self._settings:
                 raise UserError(f"--table must be of the same settings or new; received {path}")
 
     def __contains__(self, values: Values) -> bool:

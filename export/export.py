@@ -34,7 +34,7 @@ from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS
 from export.tflite.graph import verify_built_in, verify_integer_only
 from export.tflite.latency import Latency, measure_file
-from export.verify.accuracy import KerasAnswers, answer_with_keras
+from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import Comparison
 from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
@@ -67,7 +67,7 @@ def export_run(request: Request) -> None:
     with directory.open() as folder:
         network = build_inference_network(with_temperature(run.network, request.temperature), request.output)
         calibration = load_calibration(run)
-        keras_answers = answer_with_keras(network, run.data.examples("test"))
+        keras_answers = answer_with_keras(network, Split(run.data.examples("test")))
         verify_accuracy(run, keras_answers.accuracy)
         print_settings(request, calibration)
 

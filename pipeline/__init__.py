@@ -11,7 +11,6 @@ __all__ = [
     "inspection",
     "models",
     "pareto",
-    "pretrained",
     "run_directory",
     "training",
 ]

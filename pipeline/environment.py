@@ -1,24 +1,37 @@
 """Versions and machine, as a run, a report and a benchmark record them."""
 
+import contextlib
 import os
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions and machine, for environment.json."""
+def describe_environment(*others: str) -> dict[str, Any]:
+    """Versions and machine, as environment.json has them.
+
+    Args:
+        others: packages whose versions are told too where they are installed.
+    """
     return {
         "python": sys.version.split()[0],
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _versions(*PACKAGES, *others),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    versions = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _processor() -> str:

@@ -107,7 +107,7 @@ def read_json(path: Path, needed: Collection[str] = (), of: str = "a run") -> di
         raise UserError(f"{of} must have a whole {path.name}; {path} holds no object")
     content = _with_names_of_today(content)
     if missing := [name for name in needed if name not in content]:
-        raise UserError(f"{of} must be of this version; {path} lacks {', '.join(missing)}")
+        raise UserError(f"{of} must have a whole {path.name}; {path} lacks {', '.join(missing)}")
     return content
 
 

@@ -39,11 +39,6 @@ class FinishedRun:
         """Label -> name."""
         return self.data.source.class_names
 
-    @property
-    def layers(self) -> list[str]:
-        """Names of the network's layers, and of operations that stand in none."""
-        return [operation.name for operation in self.network.operations]
-
     def is_reproduced_by(self, accuracy: float) -> bool:
         """Whether `accuracy`, of the network on test, is what the run measured at its end.
 

@@ -1,14 +1,12 @@
 """The run directory: what lies where, who may write in it, and the settings of its run."""
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.config import Config, load_values
+from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
 from pipeline.files import hold_lock
 
@@ -40,7 +38,7 @@ class RunDirectory:
 
     @property
     def plots(self) -> Path:
-        """Images."""
+        """Charts."""
         return self.path / "plots"
 
     @property
@@ -171,20 +169,8 @@ class RunDirectory:
         return self._load_config()
 
     def _load_config(self) -> Config:
-        """Read the settings; those that an earlier version did not have are at their defaults."""
-        values = load_values(self.config)
-        absent = [
-            f"{name} read as {value!r}" for name, value in Config().values().items() if name not in values
-        ]
-        if absent:
-            _say_once(f"{self.config} is of an earlier version: {', '.join(absent)}")
+        values = fill_in(load_values(self.config), self.config)
         try:
             return Config().with_values(values)
         except UserError as error:
             raise UserError(f"the settings in {self.config} must be a run's; {error}") from None
-
-
-@cache
-def _say_once(line: str) -> None:
-    """Print a line, once however many times a command reads the settings."""
-    print(line, file=sys.stderr)

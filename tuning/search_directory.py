@@ -62,7 +62,7 @@ class SearchDirectory:
 
     @property
     def plots(self) -> Path:
-        """Images."""
+        """Charts."""
         return self.path / "plots"
 
     @property

@@ -2,7 +2,7 @@
 
 A process is what KerasTuner's own variables make it: `KERASTUNER_TUNER_ID` (`chief` or any other
 name), `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`. Set by hand they join several machines;
-`run_workers` sets them for processes of this one. Standard library only.
+`run_workers` sets them for processes of this one, before TensorFlow is loaded anywhere.
 """
 
 import os
@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.console.run_command import FAILED
 from pipeline.errors import UserError
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
@@ -97,14 +98,14 @@ class Supervisor:
                 self._look_after_workers()
                 if max(self.deaths.values()) > MAX_DEATHS:
                     print("a worker died too often; the same command goes on", file=sys.stderr)
-                    return 1
+                    return FAILED
                 time.sleep(LOOK_SECONDS)
             if chief.returncode < 0:
                 print(
                     f"the chief was ended by signal {-chief.returncode}; the same command goes on",
                     file=sys.stderr,
                 )
-                return 1
+                return FAILED
             return chief.returncode
         finally:
             self._stop()

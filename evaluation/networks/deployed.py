@@ -68,7 +68,7 @@ def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
     described = report["files"][name]
     if missing := [key for key in ("file", "crc32") if key not in described]:
         raise UserError(
-            f"a bundle must be of this version; {folder} does not tell {', '.join(missing)} of {name}"
+            f"a bundle must have a whole report.json; {folder} does not tell {', '.join(missing)} of {name}"
         )
     path = folder / described["file"]
     try:

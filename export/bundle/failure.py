@@ -13,7 +13,7 @@ from pipeline.console.tables import markdown_table
 from pipeline.files import write_figure, write_json, write_text
 
 SHOWN_LAYERS = 10
-"""Rows of the table and bars of the image."""
+"""Rows of the table and bars of the chart."""
 
 ADVICE = """\
 - `--repair` tries more calibration images, clipped ranges and float32 for the worst layers, and
@@ -31,7 +31,7 @@ def write_failure(folder: Path, tried: Sequence[dict[str, Any]], errors: Sequenc
 
     Args:
         folder: where to.
-        tried: each way to quantise, as `report.describe_tried` tells of it.
+        tried: each strategy, as `report.describe_tried` tells of it.
         errors: of the layers, worst first.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The images of an export."""
+"""The charts of an export."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,10 +1,8 @@
 """What an export found out, as a JSON report and as the table that is printed."""
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from export.bundle.directory import MADE_BY
@@ -87,7 +85,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
             describe_tried(tried, request.max_drop) for tried in (found.int8.tried if found.int8 else ())
         ],
         "tensorflow_lite_micro": _describe_micro(found.int8),
-        "environment": _describe_environment(),
+        "environment": describe_environment("ai-edge-litert", "tflite-micro"),
     }
 
 
@@ -112,15 +110,6 @@ def _describe_saved_model(request: Request, run: FinishedRun, found: Findings) -
         "largest_difference": found.differences["saved_model"],
         "keras_accuracy": run.metrics["test"]["accuracy"],
     }
-
-
-def _describe_environment() -> dict[str, Any]:
-    """Versions and machine, those of the runtimes among them."""
-    environment = describe_environment()
-    for package in ("ai-edge-litert", "tflite-micro"):
-        with contextlib.suppress(PackageNotFoundError):
-            environment["packages"][package] = version(package)
-    return environment
 
 
 def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import numpy as np
 
 from export.quantize.strategies import Strategy
 from export.tflite.file import TFLiteFile
-from export.verify.accuracy import predict_split
+from export.verify.accuracy import Split
 from export.verify.comparison import paired_comparison
-from pipeline.data.batches import Examples
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Halves:
     accuracies: tuple[float, float]
 
 
-def compare_halves(float32: TFLiteFile, strategy: Strategy, test: Examples) -> Halves:
+def compare_halves(float32: TFLiteFile, strategy: Strategy, test: Split) -> Halves:
     """Quantise by either half of the calibration images and see how far the results differ.
 
     Args:
@@ -44,8 +43,8 @@ def compare_halves(float32: TFLiteFile, strategy: Strategy, test: Examples) -> H
     files = [strategy.quantize(float32, half) for half in halves]
     changes = scale_changes(*files)
     largest = max(changes, key=lambda layer: changes[layer])
-    scores = predict_split({f"half {k}": file.predict for k, file in enumerate(files, start=1)}, test)
-    comparison = paired_comparison(test.source.labels[test.rows], *scores.values())
+    scores = test.predict({f"half {k}": file.predict for k, file in enumerate(files, start=1)})
+    comparison = paired_comparison(test.labels, *scores.values())
     return Halves(
         images=(len(halves[0]), len(halves[1])),
         median_scale_change=float(np.median(list(changes.values()))),

@@ -32,7 +32,7 @@ CLIPS = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to quantise.
+    """One strategy of quantisation.
 
     Attributes:
         calibration: the images it looks at.

@@ -38,12 +38,25 @@ def predict_all(
     return {name: np.concatenate(parts) for name, parts in scores.items()}
 
 
-def predict_split(networks: Mapping[str, Predict], examples: Examples) -> dict[str, np.ndarray]:
-    """Let every network answer for the images of a split, in its order; see `predict_all`."""
-    batches = build_evaluation_batches(examples, global_batch_size=BATCH)
-    images = (images for images, _, _ in batches.as_numpy_iterator())
-    with Progress(len(networks) * len(examples), f"testing {', '.join(networks)}", "images") as progress:
-        return predict_all(networks, images, progress)
+class Split:
+    """The images of a split, which one network after another answers for.
+
+    They are decoded once, unless they are too many to be kept; see `build_evaluation_batches`.
+
+    Args:
+        examples: the images.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self.labels = examples.source.labels[examples.rows]
+        self._batches = build_evaluation_batches(examples, global_batch_size=BATCH)
+
+    def predict(self, networks: Mapping[str, Predict]) -> dict[str, np.ndarray]:
+        """Let every network answer for all images, in their order; see `predict_all`."""
+        images = (images for images, _, _ in self._batches.as_numpy_iterator())
+        label = f"testing {', '.join(networks)}"
+        with Progress(len(networks) * len(self.labels), label, "images") as progress:
+            return predict_all(networks, images, progress)
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class KerasAnswers:
         scores: float32 [images, classes].
     """
 
-    test: Examples
+    test: Split
     scores: np.ndarray
 
     @property
@@ -67,13 +80,13 @@ class KerasAnswers:
         """Let every file answer for every image, and compare it with the Keras network."""
         if not files:
             return {}
-        scores = predict_split({name: file.predict for name, file in files.items()}, self.test)
+        scores = self.test.predict({name: file.predict for name, file in files.items()})
         return {name: self._compare(of_file) for name, of_file in scores.items()}
 
     def _compare(self, scores: np.ndarray) -> Comparison:
-        return paired_comparison(self.test.source.labels[self.test.rows], self.scores, scores)
+        return paired_comparison(self.test.labels, self.scores, scores)
 
 
-def answer_with_keras(network: keras.Model, test: Examples) -> KerasAnswers:
+def answer_with_keras(network: keras.Model, test: Split) -> KerasAnswers:
     """Let the Keras network, pixels to scores, answer for the test split."""
-    return KerasAnswers(test, predict_split({"Keras": network.predict_on_batch}, test)["Keras"])
+    return KerasAnswers(test, test.predict({"Keras": network.predict_on_batch})["Keras"])

@@ -4,7 +4,9 @@ Standard library only: the command line must answer without importing TensorFlow
 """
 
 import dataclasses
+import functools
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +140,26 @@ def load_values(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"a configuration file must be JSON; {path}: {error}") from None
     return flat_values(sections, path)
+
+
+def fill_in(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Put settings that an earlier version did not have at their defaults, and say so.
+
+    Args:
+        values: all that the version knew, by flat names.
+        path: the file that they are from.
+    """
+    defaults = Config().values()
+    absent = [f"{name} read as {value!r}" for name, value in defaults.items() if name not in values]
+    if absent:
+        _say_once(f"{path} is of an earlier version: {', '.join(absent)}")
+    return {**defaults, **values}
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """Print a line, once however many times a command reads the settings."""
+    print(line, file=sys.stderr)
 
 
 def flat_values(sections: Any, path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.config import SECTIONS, Config, load_values
+from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
 from pipeline.config.settings import ModelConfig
@@ -47,12 +47,20 @@ class ChosenSettings(Section):
     def explicit_values(self) -> dict[str, Any]:
         """Return the settings of the preset, where one was named, the file and the flags."""
         values = dict(PRESETS[self.preset]) if self.preset else {}
-        chosen = {**(load_values(self.config) if self.config else {}), **self.values}
+        chosen = {**self._file_values(), **self.values}
         own = values.get("model", ModelConfig().model)
         if chosen.get("model", own) != own and "width" not in chosen:
             # The preset's width is for its network: another name means that paper's.
             chosen["width"] = 0
         return {**values, **chosen}
+
+    def _file_values(self) -> dict[str, Any]:
+        """Read `--config`: some settings, or all of a run, which leave nothing to a preset."""
+        if not self.config:
+            return {}
+        values = load_values(self.config)
+        is_whole = {SECTION_OF[name] for name in values} == SECTIONS.keys()
+        return fill_in(values, self.config) if is_whole else values
 
     def build_config(self) -> Config:
         """Build the configuration.
@@ -98,7 +106,7 @@ class Request(Section):
     run_dir: Path | None = option(None, "where the run is written", metavar="DIR")
     resume: bool = option(False, "go on with the run in --run-dir", switch=True)
     summary: bool = option(False, "only print the network as a table", switch=True)
-    diagram: bool = option(False, "only draw the network as a chart", switch=True)
+    diagram: bool = option(False, "only draw the network as a diagram", switch=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

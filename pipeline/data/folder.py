@@ -1,6 +1,5 @@
 """A folder of labelled images as a table: class folders, with or without split folders."""
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import tensorflow as tf
 from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import write_csv
 
 SPLIT_FOLDERS = {b"train": 0, b"validation": 1, b"val": 1, b"test": 2}
 """Folder name -> index into `SPLITS`."""
@@ -84,14 +83,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
 
 def write_problems(problems: Iterable[tuple[str, str]], path: Path) -> None:
     """Write `path,problem` rows as CSV, in whole."""
-
-    def write(aside: Path) -> None:
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "problem"])
-            writer.writerows(problems)
-
-    write_whole(path, write)
+    write_csv(path, [("path", "problem"), *problems])
 
 
 def list_files(root: bytes) -> Files:

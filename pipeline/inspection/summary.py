@@ -1,4 +1,4 @@
-"""The network of a configuration, shown before anything is trained: as a table, as a chart."""
+"""The network of a configuration, shown before anything is trained: as a table, as a diagram."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def show_network(config: Config, *, table: bool, diagram: bool) -> None:
     The images need not be on this machine; see `size_and_classes`.
 
     Raises:
-        UserError: the data or the network cannot be, or the image cannot be written.
+        UserError: the data or the network cannot be, or the diagram cannot be written.
     """
     size, classes = size_and_classes(config.data)
     settings = resolve_model(config.model, size)

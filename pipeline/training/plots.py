@@ -1,4 +1,4 @@
-"""The images a run leaves: its first augmented batch and its learning curves."""
+"""What a run draws: its first augmented batch and its learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.config.config import Config
+from pipeline.console.run_command import DONE, FAILED, INTERRUPTED
 from pipeline.data.folder import write_problems
 from pipeline.data.splits import describe_splits
 from pipeline.environment import describe_environment
@@ -19,8 +20,6 @@ from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.plots import plot_contact_sheet
 from pipeline.training.resolve import Resolved, images_in_place, prepare_ground, resolve
 from pipeline.training.run import TrainingRun, build_run, finish, training_batches
-
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
@@ -36,7 +35,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
         elif directory.metrics.exists():
             print(f"{run_dir} is finished already")
             messages.print_summary(run_dir, read_json(directory.metrics, ("test", "validation")))
-            return EXIT_DONE
+            return DONE
         try:
             with images_in_place():
                 resolved = resolve(config, prepare_ground(config))
@@ -107,14 +106,14 @@ def _fit_and_finish(run: TrainingRun) -> int:
     except (Interrupted, KeyboardInterrupt):
         print(f"interrupted at step {progression.step:,}; to go on:")
         print(f"  {messages.resume_command(directory.path)}")
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except NonFinite as error:
         saved = run.checkpoints.saved()
         rate = float(run.schedule(progression.step))
         print(f"stopped: {error}, after {progression.step:,} steps, learning rate {rate:.4g}")
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
-        return EXIT_FAILED
-    return EXIT_DONE
+        return FAILED
+    return DONE
 
 
 def draw_contact_sheet(resolved: Resolved, path: Path) -> None:

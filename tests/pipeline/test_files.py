@@ -126,7 +126,7 @@ def test_names_of_earlier_versions_are_read_as_those_of_today(path):
         ("{", "a bundle must have a whole file.txt; .*file.txt: "),
         (b"\xff", "a bundle must have a whole file.txt; .*file.txt: "),
         ("[1]", "a bundle must have a whole file.txt; .*file.txt holds no object"),
-        ('{"b": 1}', "a bundle must be of this version; .*file.txt lacks a, c$"),
+        ('{"b": 1}', "a bundle must have a whole file.txt; .*file.txt lacks a, c$"),
     ],
 )
 def test_json_that_is_damaged_or_lacks_a_name_is_a_user_error(path, text, reason):

@@ -2,12 +2,15 @@
 
 import pytest
 
+from pipeline.config.presets import preset
 from pipeline.errors import UserError
-from pipeline.training.train import prepare_ground
+from pipeline.training.resolve import prepare_ground
 from tests.tuning.samples import make_plan
 from tuning.cost import Costs
-from tuning.search import within_limits
+from tuning.search import build_tuner, within_limits
+from tuning.search_directory import SearchDirectory
 from tuning.space.limits import Limits
+from tuning.space.search_space import Dimension
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,11 @@ def test_limits_that_nothing_keeps_are_refused(costs):
     rule = f"the smallest, width 8, has {resnet18_parameters(8):,} parameters, more than"
     with pytest.raises(UserError, match=rule):
         choices_within(costs, 100)
+
+
+def test_a_start_that_does_not_fit_the_data_is_passed_over(costs, tmp_path):
+    # Nearest to 1,000 of two sizes is one that the 1,274 images of train cannot fill.
+    sizes = (Dimension("batch_size", "images a step", choices=(16, 1900)),)
+    plan = make_plan(config=preset("digits").with_values({"batch_size": 1000}), space=sizes)
+    tuner = build_tuner(plan, SearchDirectory(tmp_path), prepare_ground(plan.config), costs)
+    assert tuner.oracle.create_trial("tuner0").hyperparameters.values == {"batch_size": 16}

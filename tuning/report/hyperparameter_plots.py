@@ -1,4 +1,4 @@
-"""Images of the hyperparameters of a search, one by one and together."""
+"""Charts of the hyperparameters of a search, one by one and together."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The image of accuracy against what the network costs on a device, with the Pareto front."""
+"""The chart of accuracy against what the network costs on a device, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.pareto import pareto_front
 from tuning.report.plots import ACCURACY, write_across
 from tuning.trials.results import COMPLETED, SEARCH, TrialResult
 
-if TYPE_CHECKING:  # Images can be drawn without TensorFlow, which measuring costs takes.
+if TYPE_CHECKING:  # Charts can be drawn without TensorFlow, which measuring costs takes.
     from tuning.cost import Cost
 
 

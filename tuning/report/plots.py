@@ -1,4 +1,4 @@
-"""Images of a search: its progress, what mattered, and the confirmation."""
+"""Charts of a search: its progress, what mattered, and the confirmation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ ACCURACY = "validation accuracy, %"
 
 
 def write_across(figure: Figure, text: str) -> None:
-    """Say in the middle of an image why there is nothing in it."""
+    """Say in the middle of a chart why there is nothing in it."""
     box = {"facecolor": "white", "edgecolor": "tab:gray", "pad": 6}
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, bbox=box)
 

@@ -1,4 +1,4 @@
-"""What a search leaves: the table of trials, images, TensorBoard's HParams."""
+"""What a search leaves: the table of trials, charts, TensorBoard's HParams."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ def latency(p50_ms: float, threads: int = 1) -> Latency:
 
 FIRST = "10 images, full range"
 SECOND = "40 images, least squared error, conv1 and pool in float32"
-"""Names of the two ways to quantise."""
+"""Names of the two strategies."""
 
 ERRORS = [
     LayerError("conv1", "CONV_2D", "conv1;relu1", -0.75),

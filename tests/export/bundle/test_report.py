@@ -1,4 +1,4 @@
-"""The report: of which run it is, and the figures of each file and of each way tried."""
+"""The report: of which run it is, and the figures of each file and of each strategy tried."""
 
 import dataclasses
 import math

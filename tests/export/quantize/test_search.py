@@ -10,14 +10,14 @@ from export.errors import ExportFailed
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import try_strategies
 from export.quantize.strategies import list_strategies
-from export.verify.accuracy import KerasAnswers, answer_with_keras
+from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import paired_comparison
 from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
 
 
 @pytest.fixture(scope="module")
 def keras_answers(network, split) -> KerasAnswers:
-    return answer_with_keras(network, split)
+    return answer_with_keras(network, Split(split))
 
 
 def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, keras_answers):
@@ -32,7 +32,7 @@ def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, kera
     assert drawn == []
     second = next(tried)
     assert drawn == [40]
-    labels = keras_answers.test.source.labels[ROWS]
+    labels = keras_answers.test.labels
     for each in (first, second):
         assert align_weights(each.file) == each.file  # Nothing was left to be moved.
         assert (each.file.graph.input.dtype, each.file.graph.output.dtype) == ("uint8", "uint8")

@@ -8,13 +8,14 @@ from sklearn.metrics import accuracy_score
 
 from export.quantize.stability import compare_halves
 from export.tflite.interpreter import Interpreter
+from export.verify.accuracy import Split
 from tests.export.quantize.samples import IMAGES, ROWS, images
 
 
 @pytest.mark.parametrize("place", [0, 3, 4])
 def test_halves_answers_and_scales_worked_by_hand(float32, strategies, split, place):
     strategy = dataclasses.replace(strategies[place], calibration=images(11))
-    halves = compare_halves(float32, strategy, split)
+    halves = compare_halves(float32, strategy, Split(split))
     # Disjoint, and together all of them.
     files = [strategy.quantize(float32, half) for half in (IMAGES[:6], IMAGES[6:11])]
     assert halves.images == (6, 5)

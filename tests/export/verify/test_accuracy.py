@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score
 
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
-from export.verify.accuracy import KerasAnswers, answer_with_keras
+from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from pipeline.data.batches import Examples
 from pipeline.data.table import ArrayImages, Source
 
@@ -47,7 +47,7 @@ def split(network) -> Examples:
 
 @pytest.fixture(scope="module")
 def keras_answers(network, split) -> KerasAnswers:
-    return answer_with_keras(network, split)
+    return answer_with_keras(network, Split(split))
 
 
 def test_each_test_image_is_answered_once_and_compared_beside_its_own_label(
