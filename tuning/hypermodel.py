@@ -4,7 +4,7 @@ import keras
 import keras_tuner
 
 from pipeline.training.networks import build_deployed_network
-from pipeline.training.resolve import Ground, resolve
+from pipeline.training.resolve import Ground, resolve_network
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import apply
@@ -27,9 +27,13 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         self.plan, self.ground, self.directory, self.report = plan, ground, directory, report
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Build the network of `hp` as it is deployed."""
-        resolved = resolve(apply(hp.values, self.plan.config), self.ground)
-        return build_deployed_network(resolved.config, resolved.classes, self.ground.statistics)
+        """Build the network of `hp` as it is deployed, also where its batch does not fit the data.
+
+        KerasTuner builds once to see the space, and what does not fit is only passed over later.
+        """
+        data = self.ground.data
+        config = resolve_network(apply(hp.values, self.plan.config), data)
+        return build_deployed_network(config, len(data.source.class_names), self.ground.statistics)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: None, name: str) -> float:
         """Train a trial, an ordinary run, from its newest checkpoint on; return its score.

@@ -30,9 +30,6 @@ class SearchTuner(BaseTuner):
         if self.oracle is oracle:
             oracle.reload()
 
-    def _populate_initial_space(self) -> None:
-        """Do nothing: the oracle declares the space, so that no network is built to find it."""
-
     def search(self) -> None:
         """Search to the end.
 

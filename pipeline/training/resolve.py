@@ -110,10 +110,17 @@ def resolve(config: Config, ground: Ground) -> Resolved:
         UserError: the settings do not fit the data or the devices.
     """
     check_fits(config, ground.data)
-    size = ground.data.image_size
-    model = resolve_model(config.model, size)
-    closed = config.with_values({"image_size": size, "width": model.width, "stem": model.stem})
-    return Resolved(*_resolve_devices(closed, ground.strategy), ground)
+    return Resolved(*_resolve_devices(resolve_network(config, ground.data), ground.strategy), ground)
+
+
+def resolve_network(config: Config, data: PreparedData) -> Config:
+    """Close what the settings left open of the network: image size, width and stem.
+
+    Raises:
+        UserError: the network does not take images of that size.
+    """
+    model = resolve_model(config.model, data.image_size)
+    return config.with_values({"image_size": data.image_size, "width": model.width, "stem": model.stem})
 
 
 def _resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[Config, str]:
