@@ -27,6 +27,12 @@ except ImportError as missing:
 
 FOLDER = Path(__file__).resolve().parent
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+MAX_PIXELS = 178_956_970  # half a GiB of RGB: nothing larger is decoded, and training had the same limit
+Image.MAX_IMAGE_PIXELS = None
+
+
+class UnfitImage(Exception):
+    """The image is whole, but not one that training would have taken; the message is one line."""
 
 
 class UsageError(Exception):
@@ -36,14 +42,33 @@ class UsageError(Exception):
 def decode(path: Path) -> Image.Image:
     """Decode an image, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
     with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
-        if image.mode.startswith("I"):
-            # 16-bit grey keeps its high byte; Pillow itself would cut off all above 255.
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        blended = image.convert("RGBA")
-    white = Image.new("RGBA", blended.size, "white")
-    return Image.alpha_composite(white, blended).convert("RGB")
+        if image.width * image.height > MAX_PIXELS:
+            raise UnfitImage(f"{image.width:,} x {image.height:,} pixels are more than {MAX_PIXELS:,}")
+        if image.format != "JPEG":
+            with path.open("rb") as file:
+                return to_rgb(image, bits=file.read(25)[24])
+        return image.convert("RGB")
+
+
+def to_rgb(image: Image.Image, bits: int) -> Image.Image:
+    """Composite over white; of a PNG's 16 bits a sample the high byte is kept."""
+    hidden = image.info.get("transparency")
+    if image.mode.startswith("I"):  # grey of 16 bits: Pillow itself would cut off all above 255
+        samples = np.asarray(image)
+        shown = samples >> 8 if hidden is None else np.where(samples == hidden, 255, samples >> 8)
+        return Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    if hidden is not None and image.format == "PNG":
+        # A colour stands for transparent in the file's own bits, which Pillow compares with 8.
+        if image.mode in ("1", "L") and bits < 8:
+            image = image.convert("L")
+            image.info["transparency"] = hidden * (255 // (2**bits - 1))
+        elif image.mode == "RGB" and bits == 16:
+            image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
+    rgba = image.convert("RGBA")
+    if image.format == "BMP" and not np.any(rgba.getchannel("A")):
+        return rgba.convert("RGB")  # the fourth byte is unused, or nothing would be seen
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def resize(image: Image.Image, height: int, width: int) -> np.ndarray:
@@ -180,6 +205,8 @@ def find_images(path: Path) -> list[Path]:
 
 def explain(error: Exception) -> str:
     """Say in one line why an image could not be decoded."""
+    if isinstance(error, UnfitImage):
+        return str(error)
     if isinstance(error, IsADirectoryError):
         return "a folder must hold images with the endings " + " ".join(ENDINGS)
     if isinstance(error, UnidentifiedImageError):

@@ -10,6 +10,15 @@ JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 SIGNATURES = (JPEG, PNG, GIF, BMP)
 """First bytes of every format that `decode_image` reads."""
 
+RGB, GREY_ALPHA, RGB_ALPHA = 2, 4, 6
+"""Colour types of PNG."""
+
+MAX_PIXELS = 178_956_970
+"""Half a GiB of RGB: of a larger image, which may be a small file, nothing is decoded."""
+
+# Its own limits, a warning and an error, are these.
+Image.MAX_IMAGE_PIXELS = None
+
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode_image(content: tf.Tensor) -> tf.Tensor:
@@ -17,7 +26,8 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
 
     Grey and palette images become RGB; 16-bit samples keep their high byte; transparent pixels
     are composited over white, the paper that cut-out images are drawn for (their hidden colour
-    is arbitrary, often black). An EXIF orientation is not applied.
+    is arbitrary, often black). An EXIF orientation is not applied. The bundle's run.py decodes to
+    the same pixels, a JPEG's up to rounding.
 
     Args:
         content: string scalar, the encoded file.
@@ -35,12 +45,18 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
     def png() -> tf.Tensor:
-        # Byte 24 is the bit depth; for 1, 2 and 4 TensorFlow gets the alpha of grey PNGs wrong.
-        depth = tf.io.decode_raw(tf.strings.substr(content, 0, 25), tf.uint8)[-1]
-        return tf.cond(depth < 8, other, deep_png)
+        # Bytes 24 and 25 are the bit depth and the colour type (ISO 15948, 11.2.2).
+        header = tf.io.decode_raw(tf.strings.substr(content, 0, 26), tf.uint8)
+        depth, kind = header[24], header[25]
+        # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
+        by_pillow = (depth < 8) | ((depth == 16) & (kind == RGB))
+        return tf.cond(by_pillow, other, lambda: plain_png(kind))
 
-    def deep_png() -> tf.Tensor:
-        return _over_white(tf.io.decode_png(content, channels=4))
+    def plain_png(kind: tf.Tensor) -> tf.Tensor:
+        rgba = tf.io.decode_png(content, channels=4)
+        # A colour that stands for transparent is Pillow's part; most images are opaque.
+        by_pillow = (tf.reduce_min(rgba[..., 3]) < 255) & (kind != GREY_ALPHA) & (kind != RGB_ALPHA)
+        return tf.cond(by_pillow, other, lambda: _over_white(rgba))
 
     def other() -> tf.Tensor:
         # TensorFlow ignores a BMP's palette and shows a GIF's transparent pixels black. Declared
@@ -117,8 +133,39 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content), formats=("BMP", "GIF", "PNG")) as image:
-            rgba = image.convert("RGBA")
+            check_size(*image.size)
+            return np.asarray(_to_rgb(image, bits=content[24]))
     except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
         raise ValueError(f"not a readable JPEG, PNG, GIF or BMP image: {error}") from None
+
+
+def check_size(width: int, height: int) -> None:
+    """Hold an image to `MAX_PIXELS`.
+
+    Raises:
+        ValueError: it has more.
+    """
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}")
+
+
+def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
+    """Composite over white, as export/device/run.py does; `bits` a sample is for PNG."""
+    hidden = image.info.get("transparency")
+    if image.mode.startswith("I"):
+        samples = np.asarray(image)
+        shown = samples >> 8 if hidden is None else np.where(samples == hidden, 255, samples >> 8)
+        return Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    if hidden is not None and image.format == "PNG":
+        # A colour stands for transparent in the file's own bits, which Pillow compares with 8.
+        if image.mode in ("1", "L") and bits < 8:
+            image = image.convert("L")
+            image.info["transparency"] = hidden * (255 // (2**bits - 1))
+        elif image.mode == "RGB" and bits == 16:
+            image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
+    rgba = image.convert("RGBA")
+    if image.format == "BMP" and not np.any(rgba.getchannel("A")):
+        # The fourth byte is unused, whatever the header says, or nothing would be seen.
+        return rgba.convert("RGB")
     white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return Image.alpha_composite(white, rgba).convert("RGB")

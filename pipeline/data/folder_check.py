@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import SIGNATURES, decode_image
+from pipeline.data.decode import SIGNATURES, check_size, decode_image
 
 SPLITS = ("train", "validation", "test")
 """Split names; an image that is in several is kept in the last of them."""
@@ -102,9 +103,17 @@ def _check_file(path: bytes) -> tuple[bytes, str]:
             # Before reading on: the file may be a film of many gigabytes.
             if not head.startswith(SIGNATURES):
                 return b"", "not a JPEG, PNG, GIF or BMP image"
-            content = head + file.read()
+            file.seek(0)
+            with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
+                check_size(*image.size)
+            file.seek(0)
+            content = file.read()
+    except UnidentifiedImageError:
+        return b"", "truncated or damaged"
     except OSError as error:
         return b"", f"unreadable: {error.strerror}"
+    except ValueError as error:
+        return b"", str(error)
     try:
         with tf.device("CPU"):  # where tf.data decodes; eager ops would move to a GPU
             decode_image(content)

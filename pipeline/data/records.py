@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console.progress import Progress
+from pipeline.data.decode import decode_image
 from pipeline.errors import UserError
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
@@ -167,8 +168,7 @@ def decode_records(
 
     def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         encoded, label = keys.parse(record)
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        return tf.ensure_shape(image, (*shape, 3)), label
+        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -10,21 +9,28 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.data.decode import crop_and_resize_image, decode_image, resize_image
+from tests.encodings import (
+    ALPHA,
+    COLOURS,
+    DEEP,
+    GREY,
+    HEIGHT,
+    WIDTH,
+    bmp_with_alpha,
+    grey,
+    over_white,
+    png,
+    save,
+    with_a_hidden_colour,
+)
 
-HEIGHT, WIDTH = 24, 37  # unequal and odd, so that a swapped axis or a padded row shows
+HIDDEN = with_a_hidden_colour()
 
 
 @pytest.fixture
 def colours() -> np.ndarray:
     """Uint8 [HEIGHT, WIDTH, 3]: random blocks, with sharp edges in every channel."""
-    blocks = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return np.kron(blocks, np.ones((8, 8, 1), np.uint8))[:HEIGHT, :WIDTH]
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return COLOURS
 
 
 def pillow_rgb(content: bytes) -> np.ndarray:
@@ -41,20 +47,20 @@ def levels_off(content: bytes, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF"])
 def test_lossless_formats_equal_pillow(kind, mode, colours):
-    content = encode(Image.fromarray(colours).convert(mode), kind)
+    content = save(Image.fromarray(colours).convert(mode), kind)
     assert levels_off(content, pillow_rgb(content)) == 0
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 def test_jpeg_equals_pillow(mode, options, colours):
-    content = encode(Image.fromarray(colours).convert(mode), "JPEG", quality=90, **options)
+    content = save(Image.fromarray(colours).convert(mode), "JPEG", quality=90, **options)
     # Both use libjpeg-turbo's accurate integer transform; another build of it may round otherwise.
     assert levels_off(content, pillow_rgb(content)) <= 2
 
 
 def test_jpeg_ycck_equals_pillow(colours):
-    cmyk = encode(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=90)
+    cmyk = save(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=90)
     transform = cmyk.index(b"Adobe") + 11  # Adobe TN 5116, section 18: 0 is CMYK, 2 is YCCK
     ycck = cmyk[:transform] + b"\x02" + cmyk[transform + 1 :]
     # CMYK to RGB rounds once more after the colour transform.
@@ -63,7 +69,7 @@ def test_jpeg_ycck_equals_pillow(colours):
 
 def test_cmyk_jpeg_without_adobe_marker_is_not_inverted(colours):
     cmyk = Image.fromarray(colours).convert("CMYK")
-    content = encode(Image.fromarray(255 - np.asarray(cmyk), "CMYK"), "JPEG", quality=100)
+    content = save(Image.fromarray(255 - np.asarray(cmyk), "CMYK"), "JPEG", quality=100)
     start = content.index(b"\xff\xee")
     (length,) = struct.unpack(">H", content[start + 2 : start + 4])
     content = content[:start] + content[start + 2 + length :]
@@ -75,31 +81,31 @@ def test_cmyk_jpeg_without_adobe_marker_is_not_inverted(colours):
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_png_of_few_bits_spreads_its_levels(bits):
-    # Pillow writes grey only with 1 and 8 bits, so the file is put together here (ISO 15948).
     levels = np.arange(24 * 16).reshape(24, 16) % 2**bits
-    sample_bits = (levels[..., None] >> np.arange(bits)[::-1]) & 1
-    rows = np.packbits(sample_bits.reshape(24, -1), axis=1)
-    unfiltered = b"".join(b"\0" + row.tobytes() for row in rows)
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", 16, 24, bits, 0, 0, 0, 0)}
-    chunks |= {b"IDAT": zlib.compress(unfiltered), b"IEND": b""}
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, body in chunks.items():
-        check = struct.pack(">I", zlib.crc32(name + body))
-        content += struct.pack(">I", len(body)) + name + body + check
-    expected = np.repeat((levels * (255 // (2**bits - 1)))[..., None], 3, axis=-1)
-    assert levels_off(content, expected) == 0
+    assert levels_off(png(levels, bits, GREY), grey(levels * (255 // (2**bits - 1)))) == 0
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_colour_that_stands_for_transparent_is_white(name):
+    content, expected = HIDDEN[name]
+    assert (expected == 255).all(axis=-1).any()
+    # Rounding to a level is off by half at most.
+    assert levels_off(content, expected) <= 0.5001
+
+
+def test_a_bmp_has_alpha_unless_nothing_would_be_seen(colours):
+    assert levels_off(bmp_with_alpha(COLOURS, ALPHA), over_white(COLOURS, ALPHA / 255)) <= 0.5001
+    assert levels_off(bmp_with_alpha(COLOURS, 0 * ALPHA), COLOURS) == 0
 
 
 @pytest.mark.parametrize("colours_used", [2, 4, 16, 256])
 def test_palette_png_of_few_bits_equals_pillow(colours_used, colours):
-    content = encode(Image.fromarray(colours).quantize(colours_used), "PNG")
+    content = save(Image.fromarray(colours).quantize(colours_used), "PNG")
     assert levels_off(content, pillow_rgb(content)) == 0
 
 
 def test_16_bit_grey_png_keeps_its_high_byte():
-    grey = np.linspace(0, 65535, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
-    expected = np.repeat((grey >> 8)[..., None], 3, axis=-1)
-    assert levels_off(encode(Image.fromarray(grey), "PNG"), expected) == 0
+    assert levels_off(save(Image.fromarray(DEEP), "PNG"), grey(DEEP >> 8)) == 0
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -116,7 +122,7 @@ def test_transparency_is_composited_over_white(case, colours):
     alpha = np.linspace(0, 255, HEIGHT * WIDTH).round().reshape(HEIGHT, WIDTH)
     image = Image.fromarray(np.dstack([colours, alpha.astype(np.uint8)])).convert(mode)
     options = {"transparency": int(np.asarray(image)[0, 0])} if mode == "P" else {}
-    content = encode(image, kind, **options)
+    content = save(image, kind, **options)
     rgba = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).astype(float)
     assert (rgba[..., 3] == 0).any()
     share = rgba[..., 3:] / 255
@@ -127,7 +133,7 @@ def test_transparency_is_composited_over_white(case, colours):
 
 def test_animated_gif_gives_its_first_frame(colours):
     first, second = Image.fromarray(colours).quantize(16), Image.fromarray(255 - colours)
-    content = encode(first, "GIF", save_all=True, append_images=[second])
+    content = save(first, "GIF", save_all=True, append_images=[second])
     assert levels_off(content, np.asarray(first.convert("RGB"))) == 0
 
 
@@ -154,7 +160,7 @@ ENCODED = {
 @pytest.mark.parametrize("name", ENCODED)
 def test_content_cut_anywhere_is_refused(name, colours):
     kind, mode, options, after_pixels = ENCODED[name]
-    content = encode(Image.fromarray(colours).convert(mode), kind, **options)
+    content = save(Image.fromarray(colours).convert(mode), kind, **options)
     whole = len(content) - after_pixels
     for length in [*range(0, whole, whole // 20), whole - 1]:
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -163,7 +169,7 @@ def test_content_cut_anywhere_is_refused(name, colours):
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
 def test_changed_content_is_refused(kind, colours):
-    content = bytearray(encode(Image.fromarray(colours), kind))
+    content = bytearray(save(Image.fromarray(colours), kind))
     middle = len(content) // 2
     content[middle : middle + 40] = bytes(40)
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -181,11 +187,11 @@ def test_other_content_is_refused(content):
 
 def test_webp_is_refused(colours):
     with pytest.raises(tf.errors.InvalidArgumentError):  # TensorFlow gives it four dimensions
-        decode_image(encode(Image.fromarray(colours), "WEBP"))
+        decode_image(save(Image.fromarray(colours), "WEBP"))
 
 
 def test_decodes_inside_tf_data(colours):
-    contents = [encode(Image.fromarray(colours), kind) for kind in ["PNG", "BMP", "GIF", "JPEG"]]
+    contents = [save(Image.fromarray(colours), kind) for kind in ["PNG", "BMP", "GIF", "JPEG"]]
     dataset = tf.data.Dataset.from_tensor_slices(contents).map(decode_image)
     assert dataset.element_spec == tf.TensorSpec([None, None, 3], tf.uint8)
     for content, decoded in zip(contents, dataset, strict=True):

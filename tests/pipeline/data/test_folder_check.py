@@ -13,6 +13,7 @@ from pipeline.data import folder_check
 from pipeline.data.folder import load_folder
 from pipeline.errors import UserError
 from tests.commands import ROOT
+from tests.encodings import enormous
 from tests.pipeline.data.folder_samples import contents, save
 
 
@@ -54,6 +55,13 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
         root / "beside.png": "not in a class folder",
     }
     expect_left_out(root, problems)
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpg"])
+def test_an_enormous_image_is_not_decoded(root, kind):
+    path = root / "cat" / f"large.{kind}"
+    path.write_bytes(enormous(kind))
+    expect_left_out(root, {path: "20,000 x 20,000 pixels are more than 178,956,970"})
 
 
 def refuse_to_open(forbidden: Path):

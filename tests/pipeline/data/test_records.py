@@ -11,8 +11,10 @@ from PIL import Image
 
 from pipeline.console.progress import Progress
 from pipeline.data import records
+from pipeline.data.decode import decode_image
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.errors import UserError
+from tests.encodings import ENCODED, HEIGHT, WIDTH
 
 KEYS = ExampleKeys("image", "label")
 
@@ -206,3 +208,11 @@ def test_an_image_of_another_size_is_refused(tmp_path):
 @pytest.mark.parametrize(("label", "labelled"), [(-1, False), (0, True), (2, True)])
 def test_a_split_without_labels_shows_in_its_first_record(tmp_path, label, labelled):
     assert is_labelled(write(tmp_path / "a", [example(b"", label)]), KEYS) is labelled
+
+
+def test_images_in_memory_are_decoded_as_on_disk(tmp_path):
+    shards = {write(tmp_path / "a", [example(content, 0) for content in ENCODED.values()]): len(ENCODED)}
+    progress = Progress(len(ENCODED), "read", "images")
+    images, _ = decode_records(shards, (HEIGHT, WIDTH), KEYS, progress)
+    for image, content in zip(images, ENCODED.values(), strict=True):
+        np.testing.assert_array_equal(image, decode_image(content))
