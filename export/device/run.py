@@ -65,7 +65,7 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
         elif image.mode == "RGB" and bits == 16:
             image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
     rgba = image.convert("RGBA")
-    if image.format == "BMP" and not np.any(rgba.getchannel("A")):
+    if image.format == "BMP" and not np.asarray(rgba)[..., 3].any():
         return rgba.convert("RGB")  # the fourth byte is unused, or nothing would be seen
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")

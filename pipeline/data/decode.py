@@ -164,7 +164,7 @@ def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
         elif image.mode == "RGB" and bits == 16:
             image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
     rgba = image.convert("RGBA")
-    if image.format == "BMP" and not np.any(rgba.getchannel("A")):
+    if image.format == "BMP" and not np.asarray(rgba)[..., 3].any():
         # The fourth byte is unused, whatever the header says, or nothing would be seen.
         return rgba.convert("RGB")
     white = Image.new("RGBA", rgba.size, "white")
