@@ -38,6 +38,7 @@ from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import Comparison
 from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
+from export.verify.pixels import DevicePixels, verify_device_pixels
 from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun, load_finished_run
 
@@ -75,6 +76,7 @@ def export_run(request: Request) -> None:
             export_saved_model(network, folder / FORMATS["saved_model"].file)
         float_files = convert(network, request.formats, calibration.images, folder)
         images = calibration.images[:VERIFIED_IMAGES]
+        device_pixels = verify_pixels(run, directory.failed)
         differences = verify_scores(network, folder, float_files, images, directory.failed)
         files = {name: float_files[name] for name in request.formats if name in float_files}
         comparisons = compare(files, keras_answers, request.max_drop)
@@ -88,7 +90,7 @@ def export_run(request: Request) -> None:
             files["int8"], comparisons["int8"] = int8.chosen.file, int8.chosen.comparison
 
         latencies = measure(files, images, thorough=request.benchmark)
-        found = Findings(calibration, files, differences, comparisons, int8, latencies)
+        found = Findings(calibration, files, differences, comparisons, device_pixels, int8, latencies)
         report = build_report(request, run, found)
         write_bundle(folder, request, run, found, report)
     print_tables(report, with_speed=request.benchmark)
@@ -164,6 +166,20 @@ def convert(
                     verify_integer_only(files[name].graph)
                 say(name, f"built-in operations only; {files[name].size / 1024:,.1f} KiB")
     return files
+
+
+def verify_pixels(run: FinishedRun, failed: Path) -> DevicePixels | None:
+    """Hold what run.py sees of original files to what training saw.
+
+    Raises:
+        ExportFailed: they differ by more than rounding.
+    """
+    found = verify_device_pixels(run.data.source, run.data.image_size, failed / "worst_file.png")
+    if found:
+        say(
+            "run.py", f"sees {found.files} files as training did, to {found.largest_difference} of 255 levels"
+        )
+    return found
 
 
 def verify_scores(

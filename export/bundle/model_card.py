@@ -63,6 +63,11 @@ def _use(report: Mapping[str, Any]) -> list[str]:
     )
     if report["c_source"] is True:
         text += " For a microcontroller: `model_int8.h` and `model_int8.cc`."
+    if pixels := report["device_pixels"]:
+        text += (
+            f" `run.py` was held to training on {pixels['files']} original files: its pixels differ by at "
+            f"most {pixels['largest_difference']} of 255 levels."
+        )
     return ["## Use", text]
 
 

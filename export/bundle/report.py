@@ -16,6 +16,7 @@ from export.tflite.latency import Latency
 from export.verify.comparison import Comparison
 from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
 from export.verify.micro import MicroResult
+from export.verify.pixels import DevicePixels
 from pipeline.console.tables import plain_table
 from pipeline.environment import describe_environment
 from pipeline.finished_run import FinishedRun
@@ -50,6 +51,7 @@ class Findings:
         files: TFLite format -> the file.
         differences: exact format -> largest difference of a score from the Keras network's.
         comparisons: format -> how it compares with the Keras network on test.
+        device_pixels: how run.py saw original files, where there are any.
         int8: of the int8 file, where one was made.
         latencies: TFLite format -> its speed, on one thread and on all where both were measured.
     """
@@ -58,6 +60,7 @@ class Findings:
     files: Mapping[str, TFLiteFile]
     differences: Mapping[str, float]
     comparisons: Mapping[str, Comparison]
+    device_pixels: DevicePixels | None
     int8: Int8 | None
     latencies: Mapping[str, Sequence[Latency]]
 
@@ -81,6 +84,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "splits": run.splits,
         "files": {name: _describe_file(name, run, found) for name in FORMATS if name in found.files},
         "saved_model": _describe_saved_model(request, run, found),
+        "device_pixels": asdict(found.device_pixels) if found.device_pixels else None,
         "int8_tried": [
             describe_tried(tried, request.max_drop) for tried in (found.int8.tried if found.int8 else ())
         ],

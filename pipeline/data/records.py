@@ -17,12 +17,15 @@ import tensorflow as tf
 
 from pipeline.console.progress import Progress
 from pipeline.data.decode import decode_image
+from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 OPEN_FILES = 256
 """Most shards kept open at once; ImageNet has more shards than a process may open files."""
 SCAN_BATCH, DECODE_BATCH = 64, 1024
+KEPT_FILES = 100
+"""About as many files are kept as they were, to see later what another decoder makes of them."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 def decode_records(
     shards: Mapping[str, int], shape: tuple[int, int], keys: ExampleKeys, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ArrayImages, np.ndarray]:
     """Decode all images, which have one size, into memory.
 
     Args:
@@ -160,33 +163,37 @@ def decode_records(
         progress: counts the images.
 
     Returns:
-        Images, uint8 [images, height, width, 3], grey ones as RGB; labels, int64 [images].
+        Images, grey ones as RGB, with some files as they were; labels, int64 [images].
 
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
     """
 
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         encoded, label = keys.parse(record)
-        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label
+        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, encoded
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)
+    originals: dict[int, bytes] = {}
+    step = max(len(images) // KEPT_FILES, 1)
     row = 0
     for path, expected in shards.items():
         first, decoded = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
         try:
             # One image more than there should be is enough to see that the count is wrong.
-            for some_images, some_labels in decoded.take(expected + 1).batch(DECODE_BATCH):
+            for some_images, some_labels, files in decoded.take(expected + 1).batch(DECODE_BATCH):
                 stop = row + len(some_labels)
                 _check_count(path, max(stop - first, expected), expected)
                 images[row:stop], labels[row:stop] = some_images, some_labels
+                kept = range(-row % step, len(some_labels), step)
+                originals |= {row + place: files[place].numpy() for place in kept}
                 progress.update(stop - row)
                 row = stop
         except tf.errors.OpError as error:
             raise damaged(path, error.message) from None
         _check_count(path, row - first, expected)
-    return images, labels
+    return ArrayImages(images, originals), labels
 
 
 class _Shard:

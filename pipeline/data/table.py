@@ -1,8 +1,8 @@
 """A table of labelled images, the one shape that every source of data takes."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +14,11 @@ class ArrayImages:
 
     Attributes:
         images: uint8 [images, height, width, 3], RGB.
+        originals: row -> the encoded file, of some of those that were files.
     """
 
     images: np.ndarray
+    originals: Mapping[int, bytes] = field(default_factory=dict)
 
     @functools.cached_property
     def tensor(self) -> tf.Tensor:

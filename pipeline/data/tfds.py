@@ -63,8 +63,8 @@ def load_tfds(name: str) -> Source:
     stored: ArrayImages | EncodedImages
     with Progress(total, f"reading {name}", "images") as progress:
         if None not in shape and total * shape[0] * shape[1] * 3 <= ARRAY_BYTES:
-            images, labels = decode_records(shards, shape[:2], keys, progress)
-            digests, stored = digest_images(images), ArrayImages(images)
+            stored, labels = decode_records(shards, shape[:2], keys, progress)
+            digests = digest_images(stored.images)
         else:
             index, labels, digests = scan_records(shards, keys, progress)
             stored = EncodedImages(image_reader(index, keys))

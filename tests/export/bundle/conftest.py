@@ -19,6 +19,7 @@ from export.quantize.strategies import Strategy
 from export.request import parse_export_request
 from export.tflite.file import TFLiteFile
 from export.verify.micro import MicroResult
+from export.verify.pixels import DevicePixels
 from pipeline.config.presets import preset
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
@@ -66,6 +67,7 @@ def found(float32) -> Findings:
         files=files,
         differences={"saved_model": 1e-6, "float32": 2e-6},
         comparisons={"float32": comparison(KERAS), "int8": comparison()},
+        device_pixels=DevicePixels(32, 1),
         int8=Int8(
             tried, Halves((20, 20), 0.0123, 0.0456, "conv1", 0.875, (0.8, 0.7)), MicroResult(40, 10240, 1024)
         ),

@@ -105,7 +105,7 @@ def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
 
 
 def test_report_of_a_saved_model_alone(run, found):
-    alone = Findings(found.calibration, {}, {"saved_model": 1e-6}, {}, None, {})
+    alone = Findings(found.calibration, {}, {"saved_model": 1e-6}, {}, None, None, {})
     request = parse_export_request(["runs/digits-1", "--formats", "saved_model"])
     report = without_nan(to_json({**build_report(request, run, alone), "c_source": None}))
     assert (report["files"], report["int8_tried"], file_rows(report)) == ({}, [], [])

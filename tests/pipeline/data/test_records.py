@@ -1,6 +1,5 @@
 """Scanning TFRecord files and reading their records in any order."""
 
-import io
 import os
 import struct
 
@@ -14,7 +13,7 @@ from pipeline.data import records
 from pipeline.data.decode import decode_image
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.errors import UserError
-from tests.encodings import ENCODED, HEIGHT, WIDTH
+from tests.encodings import ENCODED, HEIGHT, WIDTH, save
 
 KEYS = ExampleKeys("image", "label")
 
@@ -67,15 +66,13 @@ def scan(shards):
 
 def decode(shards, shape=(4, 6)):
     progress = Progress(sum(shards.values()), "decode", "images")
-    table = decode_records(shards, shape, KEYS, progress)
+    stored, labels = decode_records(shards, shape, KEYS, progress)
     assert progress.done == progress.total
-    return table
+    return stored.images, labels
 
 
 def png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
+    return save(Image.fromarray(pixels), "png")
 
 
 def test_index_equals_a_walk_over_the_framing(shards):
@@ -213,6 +210,20 @@ def test_a_split_without_labels_shows_in_its_first_record(tmp_path, label, label
 def test_images_in_memory_are_decoded_as_on_disk(tmp_path):
     shards = {write(tmp_path / "a", [example(content, 0) for content in ENCODED.values()]): len(ENCODED)}
     progress = Progress(len(ENCODED), "read", "images")
-    images, _ = decode_records(shards, (HEIGHT, WIDTH), KEYS, progress)
-    for image, content in zip(images, ENCODED.values(), strict=True):
+    stored, _ = decode_records(shards, (HEIGHT, WIDTH), KEYS, progress)
+    for image, content in zip(stored.images, ENCODED.values(), strict=True):
         np.testing.assert_array_equal(image, decode_image(content))
+
+
+def test_some_files_are_kept_as_they_were(tmp_path):
+    count = 2 * records.KEPT_FILES + 30
+    rng = np.random.default_rng(0)
+    files = [png(rng.integers(0, 256, (2, 2, 3), np.uint8)) for _ in range(count)]
+    # Of unequal length, the second shorter than the distance from one kept file to the next.
+    ends = [count // 2, count // 2 + 1, count]
+    shards = {}
+    for number, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
+        part = [example(content, 0) for content in files[first:last]]
+        shards[write(tmp_path / str(number), part)] = len(part)
+    stored, _ = decode_records(shards, (2, 2), KEYS, Progress(count, "read", "images"))
+    assert stored.originals == {row: files[row] for row in range(0, count, 2)}
