@@ -194,11 +194,15 @@ def test_what_does_not_fit_leaves_nothing(base, tmp_path, capsys, arguments, mes
     assert not run_dir.exists()
 
 
-def test_transfer_beats_as_many_epochs_from_scratch(base, whole, tmp_path):
-    transferred, _ = whole
-    few = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--epochs", "4"]
-    scratch = run_of(tmp_path, *SETTINGS, *few)
-    scratch.fit([])
-    ours, theirs = (finish(run)["test"]["accuracy"] for run in (transferred, scratch))
+def test_transfer_beats_as_many_epochs_from_scratch(base, tmp_path):
+    few = ["--data", f"folder:{base.parent / 'few'}", *FEW, "--epochs", "4", "--seed", "1"]
+    phases = "--freeze stage1 --epochs 2 --finetune-epochs 2 --finetune-rate 0.5 --seed 1".split()
+    run = run_of(tmp_path / "scratch", *SETTINGS, *few)
+    run.fit([])
+    scratch = finish(run)["test"]["accuracy"]
+    run = few_run(base, tmp_path / "transferred", *phases)
+    run.fit([])
+    transferred = finish(run)["test"]["accuracy"]
     # 500 test images: the difference of two shares near a half has a deviation of 3.1 points.
-    assert ours > theirs + 0.05, (ours, theirs)
+    # Measured: 53 and 44 % from scratch, 61 and 63 % after transfer, with seeds 0 and 1.
+    assert transferred > scratch + 0.05
