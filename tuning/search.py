@@ -41,7 +41,7 @@ def run_search(request: Request, role: str) -> int:
     if role == "worker":
         if directory.search.exists():
             directory.check_identity(plan.identity())
-        ground = prepare_search(plan, directory)
+        ground = prepare_search(plan, directory, begin=False)
         build_tuner(plan, directory, ground, Costs(directory.costs, ground)).search()
         return DONE
     with directory.open(plan.identity()):
@@ -63,16 +63,21 @@ def run_search(request: Request, role: str) -> int:
         return print_verdict(confirmed, directory)
 
 
-def prepare_search(plan: SearchPlan, directory: SearchDirectory) -> Ground:
+def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool = True) -> Ground:
     """Find the devices and the data, and hold them to what the search began with.
+
+    Args:
+        plan: of the search.
+        directory: of the search.
+        begin: write down what it begins with, where it does not say so yet. A worker does not: it
+            may be there before its chief, or write the same file in the same moment.
 
     Raises:
         UserError: the data is missing or another, or the weights to start from do not fit.
     """
     ground = prepare_ground(plan.config)
     verify_start(resolve(plan.config, ground))
-    # A worker may be there before its chief, who begins the search.
-    if directory.search.exists():
+    if begin or directory.splits.exists():
         directory.check_images(describe_splits(ground.data.source, ground.data.splits))
     return ground
 

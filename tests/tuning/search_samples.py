@@ -1,6 +1,6 @@
-"""Small searches for the tests; run as a program, `python -m tuning` with a network of one block.
+"""Small searches for the tests; run as a program, `python -m tuning` without its report.
 
-It leaves out the report, which has tests of its own and takes as long as all of its trials.
+The report has tests of its own and takes as long as all of the trials.
 
 A program may be told to send itself a signal the moment that a certain file is in place, so that
 a kill comes at a known step of a known trial.
@@ -23,22 +23,9 @@ ROOT = Path(__file__).parents[2]
 
 STEPS_PER_EPOCH, EPOCHS = 9, 3
 SETTINGS = (
-    "digits",
-    "--width",
-    "2",
-    "--batch-size",
-    "128",
-    "--epochs",
-    str(EPOCHS),
-    "--devices",
-    "cpu",
-    "--checkpoint-steps",
-    "4",
-    "--only",
-    "peak_learning_rate,weight_decay",
-    "--confirm",
-    "1x1",
-)
+    f"digits --model mlp --width 2 --batch-size 128 --epochs {EPOCHS} --devices cpu --checkpoint-steps 4 "
+    "--only peak_learning_rate,weight_decay --confirm 1x1"
+).split()
 """1,274 images of train make 9 steps an epoch; states are saved at steps 4, 8, 9, 13, ..."""
 
 LONGEST_SECONDS = 300
@@ -49,7 +36,7 @@ SIGNAL_AT = "TUNING_TEST_SIGNAL_AT"
 
 
 def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    """Start a search of the network of one block."""
+    """Start a search."""
     return subprocess.Popen(
         [sys.executable, __file__, *SETTINGS, *arguments, "--out", str(out)],
         cwd=ROOT,
@@ -60,14 +47,9 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def use_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For searches in process: one block, no report, and this process keeps its signal handlers."""
-    from pipeline.config import architectures
-
-    one_block = architectures.ResidualArchitecture((1,))
-    monkeypatch.setitem(architectures.ARCHITECTURES, "resnet18", one_block)
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For searches in process."""
     monkeypatch.setattr("tuning.search.write_report", lambda *arguments: None)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: signal.getsignal(number))
 
 
 def signal_at(number: signal.Signals, ending: str) -> dict[str, str]:
@@ -114,7 +96,7 @@ def after_each_file(call: Callable[[Path], None]) -> Callable[[Path, Path], Path
 
 
 def main() -> int:
-    """Run `python -m tuning`, in workers as well, with the small network and the signal."""
+    """Run `python -m tuning`, in workers as well, without report and with the signal."""
     from tuning import __main__, workers
 
     if "--workers" in sys.argv and workers.role() == "alone":
@@ -129,11 +111,8 @@ def main() -> int:
         from pipeline.console.quiet_start import load_tensorflow_quietly
 
         load_tensorflow_quietly()
-        from pipeline.config import architectures
         from tuning import search
 
-        one_block = architectures.ResidualArchitecture((1,))
-        architectures.ARCHITECTURES["resnet18"] = one_block
         search.write_report = lambda *arguments: None
         number, _, ending = os.environ.get(SIGNAL_AT, "").partition(" ")
         if ending:

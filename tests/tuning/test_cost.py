@@ -184,13 +184,12 @@ def test_nothing_is_converted_in_vain(limits, ground, path, measured):
     assert not path.exists()
 
 
-def test_a_network_is_counted_once(ground, path, monkeypatch):
-    built = []
-    monkeypatch.setattr(cost, "build_deployed_network", lambda *given: built.append(given) or BUILD(*given))
-    costs = Costs(path, ground)
+def test_a_network_is_counted_once(ground, path, measured):
+    costs, before = Costs(path, ground), BUILD.cache_info()
     for _ in range(3):
         costs.exceeded(CONFIG, Limits(max_parameters=1))
-    assert len(built) == 1
+    now = BUILD.cache_info()
+    assert now.hits + now.misses == before.hits + before.misses + 1
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])

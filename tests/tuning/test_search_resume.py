@@ -2,15 +2,13 @@
 
 import json
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from keras_tuner.engine.trial import Trial as OracleTrial
 from keras_tuner.engine.trial import TrialStatus
 
+from tests.commands import Outcome, run_command
 from tests.tuning.search_samples import (
     SETTINGS,
     after_each_file,
@@ -18,7 +16,7 @@ from tests.tuning.search_samples import (
     end_of,
     signal_at,
     start,
-    use_small_network,
+    without_report,
 )
 from tuning import __main__ as command
 from tuning.oracles.oracles import ORACLES
@@ -44,25 +42,18 @@ def verdict_of(out: str) -> str:
     return out[out.index("trained again") :]
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> Iterator[tuple[SearchDirectory, subprocess.Popen]]:
-    """A search that nobody touches, on its way beside the other, for two cores."""
-    directory = SearchDirectory(tmp_path_factory.mktemp("untouched") / "search")
-    process = start(directory.path, *TRIALS)
-    yield directory, process
-    process.kill()
+def search(directory: SearchDirectory, *arguments: str) -> Outcome:
+    return run_command(command.main, *SETTINGS, *(arguments or TRIALS), "--out", directory.path)
 
 
 @pytest.fixture(scope="module")
-def searches(reference, tmp_path_factory) -> tuple[SearchDirectory, SearchDirectory, str]:
-    """A search that was killed, terminated and interrupted; one that nobody touched; its output."""
-    touched = SearchDirectory(tmp_path_factory.mktemp("touched") / "search")
-    untouched, process = reference
+def searches(tmp_path_factory) -> tuple[SearchDirectory, SearchDirectory, str]:
+    """A search that was killed and interrupted; one that nobody touched; its output."""
+    touched, untouched = (SearchDirectory(tmp_path_factory.mktemp(name) / "search") for name in "ab")
     ended: dict[str, tuple[int, int]] = {}
     for number, file, trials_ended in (
         # In the middle of the second epoch, after a state of it was saved.
         (signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz", 1),
-        (signal.SIGTERM, "trials/0002/checkpoints/step_000000004.npz", 2),
         # Outside of training: before KerasTuner knows of the result.
         (signal.SIGINT, "trials/0002/result.json", 3),
     ):
@@ -77,13 +68,15 @@ def searches(reference, tmp_path_factory) -> tuple[SearchDirectory, SearchDirect
         # What ended before is not trained again.
         assert ended.items() <= now.items()
         ended = now
-    code, out, error = end_of(start(touched.path, *TRIALS))
-    assert code == 0, out + error
-    assert "3 trials that ended before" in out
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_report(monkeypatch)
+        outcome, whole = search(touched), search(untouched)
+    signal.signal(signal.SIGTERM, handler)
+    assert outcome.code == whole.code == 0, (outcome, whole)
+    assert "3 trials that ended before" in outcome.printed
     assert ended.items() <= what_ended(touched).items()
-    code, out, error = end_of(process)
-    assert code == 0, out + error
-    return touched, untouched, out
+    return touched, untouched, whole.printed
 
 
 def test_killed_and_stopped_searches_find_the_same(searches) -> None:
@@ -100,34 +93,27 @@ def test_a_cut_off_trial_resumes_from_its_checkpoint(searches) -> None:
         name: [json.loads((d.run(name).path / "attempts.json").read_text()) for d in (touched, untouched)]
         for name in ("0001", "0002", "0003")
     }
+    once = {"step": 0, "attempts": 1}
     assert attempts == {
-        "0001": [{"step": 13, "attempts": 1}, {"step": 0, "attempts": 1}],
-        "0002": [{"step": 4, "attempts": 1}, {"step": 0, "attempts": 1}],
-        "0003": [{"step": 0, "attempts": 1}, {"step": 0, "attempts": 1}],
+        "0001": [{"step": 13, "attempts": 1}, once],
+        "0002": [once, once],
+        "0003": [once, once],
     }
 
 
-def test_a_finished_search_says_the_same_again_and_goes_on_with_more(searches, monkeypatch, capsys) -> None:
-    use_small_network(monkeypatch)
+def test_a_finished_search_says_the_same_again_and_goes_on_with_more(searches, monkeypatch) -> None:
+    without_report(monkeypatch)
     _, untouched, out = searches
     before = what_ended(untouched)
-    where = ["--out", str(untouched.path)]
-    with monkeypatch.context() as frozen:
-        frozen.setattr("pipeline.training.run.TrainingRun.fit", _never)
-        assert command.main([*SETTINGS, *TRIALS, *where]) == 0
-    assert verdict_of(capsys.readouterr().out) == verdict_of(out)
+    assert verdict_of(search(untouched).printed) == verdict_of(out)
     assert what_ended(untouched) == before
 
-    assert command.main([*SETTINGS, "--max-trials", "6", *where]) == 0
+    assert search(untouched, "--max-trials", "6").code == 0
     assert before.items() <= what_ended(untouched).items()
     searched = [result for result in load_results(untouched.trials) if result.purpose == "search"]
     assert len(searched) == 6
     values = [tuple(result.values.items()) for result in searched]
     assert len(set(values)) == 6
-
-
-def _never(*arguments: Any) -> None:
-    raise AssertionError("nothing is left to train")
 
 
 class _Killed(BaseException):
@@ -188,28 +174,26 @@ class Search:
 
 @pytest.mark.parametrize("tuner", ORACLES)
 def test_a_kill_between_any_two_files_loses_and_doubles_nothing(tuner, tmp_path, monkeypatch) -> None:
-    written: list[Path] = []
     monkeypatch.setattr("os.fsync", lambda file: None)
-    with monkeypatch.context() as counting:
-        counting.setattr(Path, "replace", after_each_file(written.append))
-        untouched = Search(tuner, tmp_path / "untouched")
-        untouched.run()
+    files: list[Path] = []
+    kill_after = 0
+
+    def note(path: Path) -> None:
+        files.append(path)
+        if len(files) == kill_after:
+            raise _Killed
+
+    monkeypatch.setattr(Path, "replace", after_each_file(note))
+    untouched = Search(tuner, tmp_path / "untouched")
+    untouched.run()
     assert len(untouched.found) >= 5
 
-    for kill_after in range(1, len(written) + 1):
+    for kill_after in range(1, len(files) + 1):
+        files.clear()
         search = Search(tuner, tmp_path / str(kill_after))
-        files: list[Path] = []
-
-        def note(path: Path, files: list[Path] = files, last: int = kill_after) -> None:
-            files.append(path)
-            if len(files) == last:
-                raise _Killed
-
-        with monkeypatch.context() as killing:
-            killing.setattr(Path, "replace", after_each_file(note))
-            with pytest.raises(_Killed):
-                search.run()
-        search.run()
+        with pytest.raises(_Killed):
+            search.run()
         where = f"killed after {files[-1].relative_to(tmp_path)}, file {kill_after}"
+        search.run()
         assert search.found == untouched.found, where
         assert sorted(search.trained) == sorted(untouched.trained), where

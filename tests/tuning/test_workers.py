@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from tests.tuning.search_samples import SETTINGS, end_of, signal_at, start, use_small_network, wait_until
+from tests.tuning.search_samples import (
+    LONGEST_SECONDS,
+    ROOT,
+    SETTINGS,
+    end_of,
+    signal_at,
+    start,
+    wait_until,
+    without_report,
+)
 from tuning import workers
 from tuning.cost import Costs
 from tuning.request import parse_tuning_request
@@ -64,62 +74,120 @@ def assert_complete(directory: SearchDirectory, tables: str) -> None:
     assert sorted(lines) == [result.trial for result in results]
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def assert_all_end(directory: SearchDirectory) -> None:
+    deadline = time.monotonic() + 60
+    while processes_at(directory.path):
+        assert time.monotonic() < deadline, processes_at(directory.path)
+        time.sleep(0.1)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+
+
+@needs_proc
 def test_whichever_process_is_killed_each_trial_is_done_once(directory) -> None:
-    supervisor = start(directory.path, *TRIALS, "--workers", "2")
-    wait_until(supervisor, lambda: any(directory.trials.glob("0001/checkpoints/step_*.npz")))
+    # Whoever has trial 0001 dies in the middle of its second epoch, after a state was saved.
+    death = signal_at(signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz")
+    supervisor = start(directory.path, *TRIALS, "--workers", "2", **death)
+    attempts = directory.run("0001").path / "attempts.json"
+    known = {"step": 13, "attempts": 1}
+    wait_until(supervisor, lambda: attempts.exists() and json.loads(attempts.read_text()) == known)
     assert len(processes_at(directory.path)) == 4
     supervisor.kill()
     # The chief has the same output: this waits for its end as well.
     code, first, error = end_of(supervisor)
     assert code == -signal.SIGKILL, first + error
-    deadline = time.monotonic() + 60
-    while processes_at(directory.path):
-        assert time.monotonic() < deadline, processes_at(directory.path)
-        time.sleep(0.1)
-    assert not directory.best_config.exists()
+    assert len(re.findall(r"^worker[12] ended with -9; see .*\.log$", first, re.MULTILINE)) == 1
     assert "Traceback" not in first + error
+    assert_all_end(directory)
+    assert not directory.best_config.exists()
 
-    # Whoever has trial 0003 dies in the middle of its second epoch, after a state was saved.
-    death = signal_at(signal.SIGKILL, "trials/0003/checkpoints/step_000000013.npz")
-    code, second, error = end_of(start(directory.path, *TRIALS, "--workers", "2", **death))
-    assert code == 0, second + error
-    assert len(re.findall(r"^worker[12] ended with -9; see .*\.log$", second, re.MULTILINE)) == 1
-    attempts = directory.run("0003").path / "attempts.json"
-    assert json.loads(attempts.read_text()) == {"step": 13, "attempts": 1}
-    assert_complete(directory, first + second)
-    assert directory.best_config.exists()
-    assert not processes_at(directory.path)
-
-
-def test_workers_that_are_joined_by_hand_finish_a_search(directory) -> None:
+    # A chief and a worker that are joined by hand finish the search.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
 
     def join(name: str) -> subprocess.Popen:
-        variables = dict(zip(BY_HAND, (name, "127.0.0.1", port), strict=True))
-        return start(directory.path, *TRIALS, **variables)
+        return start(directory.path, *TRIALS, **dict(zip(BY_HAND, (name, "127.0.0.1", port), strict=True)))
 
-    processes = [join(name) for name in ("chief", "worker1", "worker2")]
-    ends = [end_of(process) for process in processes]
-    assert [code for code, _, _ in ends] == [0, 0, 0], ends
-    assert_complete(directory, ends[0][1])
+    ends = [end_of(process) for process in [join("chief"), join("worker1")]]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert_complete(directory, first + ends[0][1])
     assert directory.best_config.exists()
 
 
+PROCESS = """
+import os, sys, time
+from pathlib import Path
+from tuning.workers import watch_supervisor
+watch_supervisor()
+folder, name = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
+before = len(list(folder.glob(name + "-*")))
+(folder / f"{name}-{before}").touch()
+(folder / "logs").mkdir(exist_ok=True)
+if name == "worker2" and not before:
+    sys.exit(3)
+while name != "chief" or not (folder / "found").exists():
+    time.sleep(0.01)
+sys.exit(4)
+"""
+"""Stands in for a search: its second worker dies once, and the chief ends when all is found."""
+
+SUPERVISOR = """
+import sys
+from tuning.request import parse_tuning_request
+from tuning.workers import Supervisor
+supervisor = Supervisor(parse_tuning_request(["digits", "--workers", "2", "--out", sys.argv[1]]), [])
+supervisor.command = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
+sys.exit(supervisor.run())
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("end", ["found", "killed"])
+def test_a_supervisor_looks_after_its_processes(directory, end) -> None:
+    directory.path.mkdir()
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, directory.path, PROCESS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(supervisor, lambda: (directory.path / "worker2-1").exists())
+    if end == "found":
+        (directory.path / "found").touch()
+        code = 4
+    else:
+        supervisor.kill()
+        code = -signal.SIGKILL
+    # All have the same output: this waits for the end of all.
+    printed, _ = supervisor.communicate(timeout=LONGEST_SECONDS)
+    assert supervisor.returncode == code
+    assert printed == f"worker2 ended with 3; see {directory.logs / 'worker2.log'}\n"
+    assert_all_end(directory)
+    assert {path.name for path in directory.path.glob("*-*")} == {
+        "chief-0",
+        "worker1-0",
+        "worker2-0",
+        "worker2-1",
+    }
+
+
 def test_a_worker_may_start_before_the_chief(tmp_path, monkeypatch) -> None:
-    use_small_network(monkeypatch)
+    without_report(monkeypatch)
     arguments = [*SETTINGS, *TRIALS, "--out", str(tmp_path / "search")]
     request = parse_tuning_request(arguments)
     directory = SearchDirectory(request.out)
     with monkeypatch.context() as worker:
         for name, value in zip(BY_HAND, ("worker1", "127.0.0.1", "1"), strict=True):
             worker.setenv(name, value)
-        ground = prepare_search(request.plan, directory)
+        ground = prepare_search(request.plan, directory, begin=False)
         build_tuner(request.plan, directory, ground, Costs(directory.costs, ground))
     with directory.open(request.plan.identity()):
+        # Nor while its chief begins the search: of two that write one file at once, one fails.
+        prepare_search(request.plan, directory, begin=False)
         assert directory.search.exists()
+        assert not directory.splits.exists()
 
 
 @pytest.mark.parametrize(

@@ -84,15 +84,16 @@ def assert_equal_batches(ours, theirs):
 @pytest.mark.parametrize("encoded", [False, True])
 def test_a_run_may_start_at_any_step_and_sees_the_same(encoded):
     given = examples(encoded=encoded)
-    whole = train_batches(0, 8, given=given)
-    for start in (1, STEPS_PER_EPOCH, 5):
-        assert_equal_batches(train_batches(start, 8, given=given), whole[start:])
+    # In the middle of the second of three epochs.
+    assert_equal_batches(train_batches(5, 8, given=given), train_batches(0, 8, given=given)[5:])
 
 
-@pytest.mark.parametrize("encoded", [False, True])
-def test_another_seed_or_step_gives_other_batches(encoded):
-    given = examples(encoded=encoded)
-    (first, second), (other,) = train_batches(0, 2, given=given), train_batches(0, 1, seed=8)
+def test_another_seed_or_step_gives_other_batches():
+    nothing = AugmentConfig()
+    (first, second), (other,) = (
+        train_batches(0, 2, augment=nothing),
+        train_batches(0, 1, augment=nothing, seed=8),
+    )
     assert not np.array_equal(first[0], second[0])
     assert not np.array_equal(first[0], other[0])
 
@@ -163,10 +164,11 @@ def test_each_file_has_its_own_resized_crop_before_its_resize():
 
 def test_replicas_share_the_global_batch():
     strategy = build_strategy("cpu:2")
+    mixed = AugmentConfig(mixup=0.4)
     dataset = build_training_batches(
-        examples(), EVERYTHING, global_batch_size=BATCH, seed=7, first_step=0, last_step=2
+        examples(), mixed, global_batch_size=BATCH, seed=7, first_step=0, last_step=2
     )
-    whole = train_batches(0, 2)
+    whole = train_batches(0, 2, augment=mixed)
     for shared, (images, labels) in zip(
         strategy.experimental_distribute_dataset(dataset), whole, strict=True
     ):

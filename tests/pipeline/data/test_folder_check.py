@@ -139,11 +139,11 @@ def test_memory_does_not_grow_with_the_images(root, tmp_path):
     for number in range(3000):
         path = tmp_path / "large" / ("cat" if number % 2 else "dog") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (200, 200), (number % 256, number // 256, 9)).save(path, compress_level=1)
+        Image.new("RGB", (100, 100), (number % 256, number // 256, 9)).save(path, compress_level=1)
     # The first, small folder pays for what TensorFlow sets up once.
     command = [sys.executable, "-c", MEASURE, root, tmp_path / "large"]
     repository = ROOT
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     # A row holds about 200 bytes (path, digest, label); the rest allows for the allocator's slack.
-    # One image is 120,000 bytes decoded.
+    # One image is 30,000 bytes decoded.
     assert int(done.stdout.split()[-1]) < 3000 * 2000

@@ -5,7 +5,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener, install_opener
 
 import numpy as np
 import pytest
@@ -21,19 +23,41 @@ from tests.pipeline.data import tiny_builder as tiny
 SHARED_DATA = Path(__file__).parents[4] / "shared" / "tensorflow_datasets"
 
 
+def use_proxy(url: str) -> None:
+    """Ask a proxy for whatever lies behind https."""
+    install_opener(build_opener(ProxyHandler({"https": url})))
+
+
 @pytest.fixture
-def data_dir(tmp_path, monkeypatch) -> Path:
+def data_dir(tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty TFDS folder and no network."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(sets, "reachable", lambda host: False)
-    return tmp_path
+    use_proxy("http://127.0.0.1:9")
+    yield tmp_path
+    install_opener(None)
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """Answers with 403, as storage servers do for their root; as a proxy, it connects to nobody."""
+
+    def do_HEAD(self):
+        self.server.asked.append(self.path)
+        self.send_error(403)
+
+    do_CONNECT = do_HEAD
+
+    def log_message(self, format, *values: object):
+        """Keep quiet."""
 
 
 @pytest.fixture
-def no_download(monkeypatch) -> None:
-    """Fail at once where TFDS would retry for minutes."""
-    download = lambda self: pytest.fail("tried to download")  # noqa: E731
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+def host() -> Iterator[http.server.HTTPServer]:
+    """A server on this machine, and what it was asked for."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Host) as server:
+        server.asked, server.url = [], f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 def examples(folder: Path, splits: list[str]) -> list[tuple[np.ndarray, int, str, int]]:
@@ -88,11 +112,10 @@ def test_images_of_one_size_are_held_in_memory(data_dir, builder, name):
 def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
     tiny.prepare(tiny.TinyFixed, data_dir)
     held = load_tfds("tiny_fixed")
-    monkeypatch.setattr(sets, "ARRAY_BYTES", held.images.images.nbytes)
-    assert isinstance(load_tfds("tiny_fixed").images, ArrayImages)
-    monkeypatch.setattr(sets, "ARRAY_BYTES", held.images.images.nbytes - 1)
-    source = load_tfds("tiny_fixed")
-    assert isinstance(source.images, EncodedImages)
+    for beyond, kind in ((0, ArrayImages), (1, EncodedImages)):
+        monkeypatch.setattr(sets, "ARRAY_BYTES", held.images.images.nbytes - beyond)
+        source = load_tfds("tiny_fixed")
+        assert isinstance(source.images, kind)
     images = decode_rows(source.images, np.arange(len(source.labels)))
     np.testing.assert_array_equal(images, held.images.images)
     np.testing.assert_array_equal(source.labels, held.labels)
@@ -135,7 +158,7 @@ def refusal(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenette/160px-v2", "mnist"])
-def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_download, name):
+def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, name):
     started = time.monotonic()
     with pytest.raises(UnavailableData):
         load_tfds(name)
@@ -147,63 +170,40 @@ def test_a_set_that_is_not_at_hand_is_refused_within_seconds(data_dir, no_downlo
 
 
 @pytest.mark.parametrize(
-    ("name", "host"),
+    ("name", "holder"),
     [
-        ("cifar100", "https://www.cs.toronto.edu"),
-        ("imagenette/160px-v2", "https://s3.amazonaws.com"),
-        ("mnist", "https://storage.googleapis.com"),
+        ("cifar100", "www.cs.toronto.edu"),
+        ("imagenette/160px-v2", "s3.amazonaws.com"),
+        ("mnist", "storage.googleapis.com"),
     ],
 )
-def test_the_host_that_holds_the_set_is_probed(data_dir, no_download, monkeypatch, name, host):
-    probed = []
-    monkeypatch.setattr(sets, "reachable", lambda host: bool(probed.append(host)))
-    assert host in refusal(name)
-    assert probed == [host]
+def test_the_host_that_holds_the_set_is_probed(data_dir, host, name, holder):
+    use_proxy(host.url)
+    assert f"https://{holder} cannot be reached" in refusal(name)
+    assert host.asked == [f"{holder}:443"]
 
 
-def test_a_set_to_fetch_by_hand_names_the_folder(data_dir, no_download):
+def test_a_set_to_fetch_by_hand_names_the_folder(data_dir):
     with pytest.raises(UnavailableData, match=str(data_dir / "downloads" / "manual")) as error:
         load_tfds("imagenet2012")
     assert "ILSVRC2012_img_train.tar" in str(error.value)
 
 
-def test_a_set_is_prepared_where_the_network_is_there(data_dir, monkeypatch):
-    monkeypatch.setattr(sets, "reachable", lambda host: True)
-    assert len(load_tfds("tiny_fixed").labels) == 49
-    monkeypatch.setattr(sets, "reachable", lambda host: pytest.fail("prepared, yet probed"))
-    assert len(load_tfds("tiny_fixed").labels) == 49
+def test_a_set_is_prepared_where_its_host_answers(data_dir, host, monkeypatch):
+    monkeypatch.setitem(sets.DOWNLOAD_HOSTS, "tiny_fixed", host.url)
+    for _ in range(2):
+        assert len(load_tfds("tiny_fixed").labels) == 49
+    # What is prepared is not asked for again.
+    assert host.asked == ["/"]
 
 
-def test_a_download_that_fails_is_refused(data_dir, monkeypatch):
-    def fail(self, dl_manager):
-        raise OSError("connection\nlost")
-
-    monkeypatch.setattr(sets, "reachable", lambda host: True)
-    monkeypatch.setattr(tiny.TinyFixed, "_split_generators", fail)
+def test_a_download_that_fails_is_refused(data_dir, host, monkeypatch):
+    monkeypatch.setitem(sets.DOWNLOAD_HOSTS, "tiny_unreachable", host.url)
     with pytest.raises(UnavailableData, match=r"could not be prepared in .*connection lost"):
-        load_tfds("tiny_fixed")
+        load_tfds("tiny_unreachable")
 
 
-class Forbidden(http.server.BaseHTTPRequestHandler):
-    """Answers every request with 403, as storage servers answer for their root."""
-
-    def do_HEAD(self):
-        self.send_error(403)
-
-    def log_message(self, format, *values: object):
-        """Keep quiet."""
-
-
-def test_a_host_that_answers_is_reachable(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.HTTPServer(("127.0.0.1", 0), Forbidden) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert sets.reachable(f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-
-
-def test_a_host_that_is_not_there_is_not_reachable(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def test_a_host_that_is_not_there_is_not_reachable(data_dir, monkeypatch):
     monkeypatch.setattr(sets, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -263,7 +263,6 @@ def test_a_folder_that_is_half_there_is_refused(data_dir):
     assert f"{folder} is incomplete" in refusal("tiny_fixed")
 
 
-def test_a_label_out_of_range_is_refused(data_dir, monkeypatch):
-    monkeypatch.setattr(tiny.TinyFixed, "UNLABELLED", ("train",))
-    tiny.prepare(tiny.TinyFixed, data_dir)
-    assert "labels of tiny_fixed must be 0..2; received -1" in refusal("tiny_fixed")
+def test_a_label_out_of_range_is_refused(data_dir):
+    tiny.prepare(tiny.TinyUnlabelled, data_dir)
+    assert "labels of tiny_unlabelled must be 0..2; received -1" in refusal("tiny_unlabelled")

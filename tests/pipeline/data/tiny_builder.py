@@ -95,6 +95,19 @@ class TinyUnlabelledTest(TinyBuilder):
     UNLABELLED = ("test",)
 
 
+class TinyUnlabelled(TinyFixed):
+    """No labels at all."""
+
+    UNLABELLED = ("train",)
+
+
+class TinyUnreachable(TinyFixed):
+    """Its download breaks off."""
+
+    def _split_generators(self, dl_manager):
+        raise OSError("connection\nlost")
+
+
 class TinyOnlyTest(TinyBuilder):
     """No train split."""
 

@@ -20,13 +20,23 @@ from tests.commands import ROOT
 
 
 @pytest.fixture
-def hardware(monkeypatch):
-    """Make up a machine: its GPUs, their compute capability, and whether the CPU does bfloat16."""
-    made = SimpleNamespace(gpus=[], capability=(8, 0), visible=None, mirrored=None)
-    list_devices = tf.config.list_physical_devices
+def processor(tmp_path, monkeypatch):
+    """Make up a processor: its system, and the flags that Linux tells, None where it tells nothing."""
 
-    def look(kind):
-        return made.gpus if kind == "GPU" else list_devices(kind)
+    def make(system: str, flags: str | None) -> None:
+        cpu_info = tmp_path / "cpuinfo"
+        if flags is not None:
+            cpu_info.write_text(f"model name\t: some processor\nflags\t\t: {flags}\n")
+        monkeypatch.setattr(distribution, "Path", lambda path: cpu_info)
+        monkeypatch.setattr(distribution.platform, "system", lambda: system)
+
+    return make
+
+
+@pytest.fixture
+def hardware(monkeypatch, processor):
+    """Make up a machine as TensorFlow sees it: its GPUs and what they and the CPU compute."""
+    made = SimpleNamespace(gpus=[], details={}, visible=None, mirrored=None)
 
     def hide(devices, kind):
         assert kind == "GPU"
@@ -36,21 +46,22 @@ def hardware(monkeypatch):
         made.mirrored = devices
         return SimpleNamespace(num_replicas_in_sync=len(devices))
 
-    def visible(kind):
-        return made.gpus if made.visible is None else made.visible
-
-    details = {"get_device_details": lambda gpu: {"compute_capability": made.capability}}
-    monkeypatch.setattr(tf.config, "list_physical_devices", look)
-    monkeypatch.setattr(tf.config, "set_visible_devices", hide)
-    monkeypatch.setattr(tf.config, "get_visible_devices", visible)
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", details["get_device_details"])
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", mirror)
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: made.gpus if kind == "GPU" else ["CPU"],
+        get_logical_device_configuration=lambda cpu: [None, None],
+        set_visible_devices=hide,
+        get_visible_devices=lambda kind: made.gpus if made.visible is None else made.visible,
+        experimental=SimpleNamespace(get_device_details=lambda gpu: made.details),
+    )
+    distribute = SimpleNamespace(MirroredStrategy=mirror, get_strategy=tf.distribute.get_strategy)
+    monkeypatch.setattr(distribution, "tf", SimpleNamespace(config=config, distribute=distribute))
     # Made-up strategies must not stay in the cache for other tests.
     monkeypatch.setattr(distribution, "_mirrored", distribution._mirrored.__wrapped__)
 
-    def make(gpus: int = 0, capability=(8, 0), cpu_bfloat16: bool = False):
-        made.gpus, made.capability = [f"GPU {index}" for index in range(gpus)], capability
-        monkeypatch.setattr(distribution, "cpu_computes_bfloat16", lambda: cpu_bfloat16)
+    def make(gpus: int = 0, capability: tuple[int, int] | None = (8, 0), cpu_bfloat16: bool = False):
+        made.gpus = [f"GPU {index}" for index in range(gpus)]
+        made.details = {"compute_capability": capability} if capability else {}
+        processor("Linux", "amx_bf16" if cpu_bfloat16 else "avx2")
         return made
 
     return make
@@ -120,6 +131,7 @@ def test_a_cpu_becomes_as_many_devices_as_asked():
         ("auto", 64, {"gpus": 1}, "mixed_bfloat16", "the GPU computes bfloat16"),
         ("auto", 16, {"gpus": 1, "capability": (9, 0)}, "mixed_bfloat16", "the GPU computes"),
         ("auto", 64, {"gpus": 1, "capability": (7, 5)}, "float32", "the GPU does not compute"),
+        ("auto", 64, {"gpus": 1, "capability": None}, "float32", "the GPU does not compute"),
         ("auto", 64, {}, "float32", "the CPU does not compute bfloat16"),
         ("auto", 32, {"cpu_bfloat16": True}, "mixed_bfloat16", "the CPU computes bfloat16"),
         ("auto", 31, {"cpu_bfloat16": True}, "float32", "bfloat16 pays on a CPU from width 32"),
@@ -132,13 +144,6 @@ def test_precision(hardware, asked, width, machine, policy, reason):
     received = choose_precision(config, SimpleNamespace(num_replicas_in_sync=1))
     assert received[0] == policy
     assert received[1].startswith(reason)
-
-
-def test_a_gpu_that_does_not_say_what_it_computes(hardware, monkeypatch):
-    hardware(1)
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {})
-    one = SimpleNamespace(num_replicas_in_sync=1)
-    assert choose_precision(Config(), one)[0] == "float32"
 
 
 def test_float16_needs_a_single_device(hardware):
@@ -158,10 +163,6 @@ def test_float16_needs_a_single_device(hardware):
         ("Darwin", "fpu amx_bf16", False),
     ],
 )
-def test_which_processors_compute_bfloat16(tmp_path, monkeypatch, system, flags, expected):
-    cpu_info = tmp_path / "cpuinfo"
-    if flags is not None:
-        cpu_info.write_text(f"model name\t: some processor\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(distribution, "Path", lambda path: cpu_info)
-    monkeypatch.setattr(distribution.platform, "system", lambda: system)
+def test_which_processors_compute_bfloat16(processor, system, flags, expected):
+    processor(system, flags)
     assert cpu_computes_bfloat16() is expected

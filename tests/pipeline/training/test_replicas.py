@@ -6,24 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import train
+from tests.pipeline.training.samples import run_of
 
 STEPS = 4
 SETTINGS = (
-    "folder",
-    "--model",
-    "resnet8",
-    "--image-size",
-    "16",
-    "--width",
-    "4",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "32",
-    "--peak-learning-rate",
-    "0.01",
-)
+    "folder --model resnet8 --image-size 16 --width 4 --epochs 2 --batch-size 32 --peak-learning-rate 0.01 "
+    "--mixup 0.2 --ema-decay 0.9 --cutmix 1 --optimizer momentum"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +33,20 @@ def noise(tmp_path_factory) -> Path:
     return folder
 
 
-def trained(noise: Path, run_dir: Path, *arguments: str) -> dict[str, np.ndarray]:
+def trained(noise: Path, run_dir: Path, devices: str) -> dict[str, np.ndarray]:
     """Train; return the weights, the optimizer's slots and whatever else is in the state.
 
     But for the mean loss, which ended on the validation: there it counts the padding as well.
     """
-    data = ("--data", f"folder:{noise}", "--run-dir", str(run_dir))
-    assert train.main([*SETTINGS, *data, *arguments]) == 0
+    run_of(run_dir, *SETTINGS, "--data", f"folder:{noise}", "--devices", devices).fit([])
     with np.load(run_dir / "checkpoints" / f"step_{STEPS:09d}.npz") as file:
         names = [name for name in file.files if name != "progression" and " loss/" not in name]
         return {name: file[name] for name in names}
 
 
 def test_two_replicas_train_to_the_weights_of_one(noise, tmp_path):
-    options = ("--mixup", "0.2", "--ema-decay", "0.9", "--cutmix", "1", "--optimizer", "momentum")
-    one = trained(noise, tmp_path / "one", "--devices", "cpu", *options)
-    two = trained(noise, tmp_path / "two", "--devices", "cpu:2", *options)
+    one = trained(noise, tmp_path / "one", "cpu")
+    two = trained(noise, tmp_path / "two", "cpu:2")
     assert one.keys() == two.keys()
     for name, array in one.items():
         # Sums in another order differ by 1e-7 of their size, and four steps through 18 normalised

@@ -75,6 +75,12 @@ class Driver:
         self.results.append(make_result(int(trial.trial_id), score, **changes))
         self.oracle.end_trial(trial)
 
+    def search(self):
+        """Yield the trials of the search; of the confirmation, each asks a spent space once more."""
+        while CONFIRMATION_SEED not in (trial := self.ask()).hyperparameters.values:
+            yield trial
+            self.finish(trial)
+
     def run(self, limit=100):
         """Search to the end; return the configurations of the search."""
         for _ in range(limit):
@@ -105,7 +111,8 @@ def test_the_first_trial_is_where_the_search_starts(tuner, tmp_path):
 @pytest.mark.parametrize("tuner", ["bayesian", "random", "grid"])
 def test_a_finite_space_is_tried_through_without_repetition(tuner, tmp_path):
     plan = plan_of(tuner, max_trials=50)
-    tried = Driver(tmp_path, plan, width_score).run()
+    trials = Driver(tmp_path, plan, width_score).search()
+    tried = [settle(FINITE, trial.hyperparameters.values) for trial in trials]
     assert len(tried) == len(COMBINATIONS)
     assert all(values in tried for values in COMBINATIONS)
 
@@ -254,14 +261,8 @@ def test_trials_side_by_side_are_never_the_same(tmp_path):
 def test_hyperband_trains_the_better_half_to_the_end(space, tmp_path):
     plan = plan_of("hyperband", space, max_trials=22)
     score = width_score if space is FINITE else lambda values: values["dropout"]
-    driver = Driver(tmp_path, plan, score)
-    trials = []
-    while (trial := driver.ask()).status != TrialStatus.STOPPED:
-        values = trial.hyperparameters.values
-        if CONFIRMATION_SEED not in values:
-            trials.append((trial.trial_id, values))
-        driver.finish(trial)
-    by_name = dict(trials)
+    trials = Driver(tmp_path, plan, score).search()
+    by_name = {trial.trial_id: trial.hyperparameters.values for trial in trials}
     # Of 10 epochs and a factor of 3: each round is three times as long as the one before.
     assert {values["tuner/epochs"] for values in by_name.values()} <= {2, 4, 10}
     children = [values for values in by_name.values() if values["tuner/initial_epoch"]]

@@ -19,7 +19,7 @@ from pipeline.training.checkpoint import Interrupted
 from pipeline.training.resolve import Ground, prepare_ground
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
-from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, use_small_network
+from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, without_report
 from tuning import __main__ as command
 from tuning.cost import Costs
 from tuning.plan import SearchPlan
@@ -42,9 +42,9 @@ def ground() -> Ground:
 
 
 @pytest.fixture(autouse=True)
-def _small_network_and_no_test_split(monkeypatch):
+def _no_report_and_no_test_split(monkeypatch):
     """Whatever reads an image of the test split fails."""
-    use_small_network(monkeypatch)
+    without_report(monkeypatch)
     examples = PreparedData.examples
 
     def guarded(self: PreparedData, split: str) -> Any:

@@ -43,7 +43,7 @@ def test_eager_equals_parallel_map_of_unknown_size(config, dtype):
         zero = tf.constant(0, tf.int64)
         return function(images, labels, Keys(tf.stack([1, step]), tf.constant([1, 0]), examples, zero))
 
-    data = tf.data.Dataset.range(6).map(
+    data = tf.data.Dataset.range(3).map(
         lambda step: traced(images, labels, tf.cast(step, tf.int32)), num_parallel_calls=2
     )
     seen = set()
@@ -56,7 +56,7 @@ def test_eager_equals_parallel_map_of_unknown_size(config, dtype):
         np.testing.assert_allclose(mapped_labels, eager_labels, atol=1e-6)
         assert (tf.reduce_min(mapped) >= 0) & (tf.reduce_max(mapped) <= 255)
         seen.add(mapped.numpy().tobytes())
-    assert len(seen) == 6
+    assert len(seen) == 3
 
 
 def test_strength_zero_is_the_identity():
