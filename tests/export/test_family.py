@@ -64,7 +64,7 @@ def without_repeats(name: str) -> Architecture:
 KINDS = {without_repeats(name): name for name in reversed(ARCHITECTURES)}
 """One name for each network that differs from the others in more than its size."""
 
-LARGE_STEMS = ("resnet18d deep", "resnet50 imagenet", "preresnet18 imagenet")
+LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
 NARROWEST = {"wrn_28_10": 16, "mlp": 16}
 """Width of those that with 8 channels would be no wide network, or fit any arena."""
 
