@@ -3,9 +3,6 @@
 import json
 import math
 import shutil
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import keras
 import numpy as np
@@ -145,15 +142,11 @@ def test_onnx_int8_gives_what_float32_gives(onnx_files):
 
 
 @needs_torch
-def test_torch_is_measured():
+def test_torch_is_measured(same_torch_threads):
     import torch
 
-    before = torch.get_num_threads()
-    try:
-        assert inference.torch_eager(WIDTH, "cifar", SIZE, 0.001, 1)() > 0
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    assert inference.torch_eager(WIDTH, "cifar", SIZE, 0.001, 1)() > 0
+    assert torch.get_num_threads() == 1
 
 
 @needs_onnx
@@ -167,25 +160,6 @@ def test_without_onnx_its_part_is_left_out(monkeypatch, capsys):
     assert "ONNX Runtime is left out" in capsys.readouterr().out
 
 
-@pytest.fixture
-def run_here(monkeypatch, capsys):
-    """Run the benchmark in this process; test_benchmarks.py sees to the contenders' own."""
-
-    def run(arguments):
-        monkeypatch.setattr(sys, "argv", ["inference", *arguments])
-        inference.main()
-        *table, last = capsys.readouterr().out.splitlines()
-        return "\n".join(table), json.loads(last)
-
-    monkeypatch.setattr(inference, "own_process", partial(ThreadPoolExecutor, 1))
-    return run
-
-
-def take_turns_here(contenders, rounds):
-    measures = {name: build(*arguments) for name, (build, arguments) in contenders.items()}
-    return {name: [measure() for _ in range(rounds)] for name, measure in measures.items()}
-
-
 def test_int8_is_held_against_float32_for_every_width(run_here, monkeypatch):
     rates = {
         "Keras call": [9.0, 9.0, 9.0],
@@ -194,8 +168,8 @@ def test_int8_is_held_against_float32_for_every_width(run_here, monkeypatch):
         "TFLite int8, 2 threads": [1.0, 1.0, 1.0],
     }
     monkeypatch.setattr(inference, "prepare", lambda *_: {})
-    monkeypatch.setattr(inference, "measure_in_turns", lambda *_: rates)
-    _, told = run_here(["--width", "1", "2"])
+    _, printed, _ = run_here(inference, "--width 1 2", lambda *_: rates)
+    told = json.loads(printed.splitlines()[-1])
     for width, comparison in zip((1, 2), told["comparisons"], strict=True):
         assert comparison["name"] == f"width {width}, TFLite int8 / float32, 1 thread"
         assert comparison["values"] == [3.0, 2.5, 4.0]
@@ -213,9 +187,11 @@ def test_the_benchmark_runs(ours, run_here, monkeypatch):
     for peer in ("has_torch", "has_onnx"):
         monkeypatch.setattr(inference, peer, lambda: False)
     monkeypatch.setattr(inference, "CORES", 2)
-    monkeypatch.setattr(inference, "measure_in_turns", take_turns_here)
-    settings = ["--rounds", "2", "--seconds", "0.001", "--width", str(WIDTH)]
-    table, told = run_here([*settings, "--image-size", str(SIZE)])
+    settings = f"--rounds 2 --seconds 0.001 --width {WIDTH} --image-size {SIZE}"
+    code, printed, _ = run_here(inference, settings)
+    assert code == 0
+    assert "bar at least 3" in printed
+    told = json.loads(printed.splitlines()[-1])
     rates = told["images_per_second"]
     assert list(rates) == [
         "width 2, Keras predict",
@@ -228,18 +204,16 @@ def test_the_benchmark_runs(ours, run_here, monkeypatch):
     assert all(len(rate["rounds"]) == 2 and rate["minimum"] > 0 for rate in rates.values())
     assert told["settings"]["batch_size"] == 1
     assert "ai-edge-litert" in told["environment"]["packages"]
-    assert "bar at least 3" in table
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rounds", "0"], "--rounds: must be at least 1; received 0"),
-        (["--image-size", "4"], "must be at least 8 x 8 pixels; received 4 x 4"),
+        ("--rounds 0", "--rounds: must be at least 1; received 0"),
+        ("--image-size 4", "must be at least 8 x 8 pixels; received 4 x 4"),
     ],
 )
-def test_wrong_input_is_refused_in_one_line(arguments, message, run_here, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        run_here(arguments)
-    assert exit_.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+def test_wrong_input_is_refused_in_one_line(arguments, message, run_here):
+    code, _, error = run_here(inference, arguments)
+    assert code == 2
+    assert message in error.splitlines()[-1]

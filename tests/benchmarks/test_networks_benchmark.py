@@ -1,8 +1,6 @@
 """The benchmark of the family: its figures, which networks it shows, and that it runs."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
@@ -53,29 +51,12 @@ def test_a_line_tells_the_network_and_the_spread_of_its_latency(capsys):
     )
 
 
-@pytest.fixture
-def run_here(monkeypatch, capsys):
-    """Run the benchmark in this process."""
-
-    def run(*arguments: str):
-        code = networks.main(list(arguments))
-        return code, *capsys.readouterr()
-
-    def take_turns(contenders, rounds):
-        measures = {name: build(*given) for name, (build, given) in contenders.items()}
-        return {name: [measure() for _ in range(rounds)] for name, measure in measures.items()}
-
-    monkeypatch.setattr(networks, "own_process", partial(ThreadPoolExecutor, 1))
-    monkeypatch.setattr(networks, "measure_in_turns", take_turns)
-    return run
-
-
 def test_the_last_line_tells_all_figures(run_here):
-    settings = ("--image-size", "16", "--rounds", "3", "--seconds", "0.001")
-    code, printed, _ = run_here("--models", "mlp", "resnet8", *settings)
+    settings = "--models mlp convnet --image-size 16 --rounds 3 --seconds 0.001"
+    code, printed, _ = run_here(networks, settings)
     assert code == 0
     *table, last = printed.splitlines()
-    assert [line.split()[0] for line in table[-2:]] == ["mlp", "resnet8"]
+    assert [line.split()[0] for line in table[-2:]] == ["mlp", "convnet"]
     told = json.loads(last)
     assert set(told) == {"benchmark", "settings", "networks", "environment", "finished"}
     assert told["settings"] == {
@@ -85,7 +66,7 @@ def test_the_last_line_tells_all_figures(run_here):
         "classes": 10,
         "rounds": 3,
         "seconds": 0.001,
-        "models": ["mlp", "resnet8"],
+        "models": ["mlp", "convnet"],
     }
     assert "ai-edge-litert" in told["environment"]["packages"]
     assert told["environment"]["load_before"] >= 0
@@ -96,9 +77,9 @@ def test_the_last_line_tells_all_figures(run_here):
 
 
 def test_latency_is_the_rates_inverse_in_ms(run_here, monkeypatch):
-    monkeypatch.setattr(networks, "measure_in_turns", lambda *_: {"mlp": [500.0, 250.0, 2000.0]})
     monkeypatch.setattr(networks, "write_int8", lambda *_: Cost(64, "auto", 1, 1, 1))
-    _, printed, _ = run_here("--models", "mlp")
+    rates = {"mlp": [500.0, 250.0, 2000.0]}
+    _, printed, _ = run_here(networks, "--models mlp", lambda *_: rates)
     latency = json.loads(printed.splitlines()[-1])["networks"]["mlp"]["int8_latency_ms"]
     assert latency == {"median": 2.0, "minimum": 0.5, "maximum": 4.0, "rounds": [2.0, 4.0, 0.5]}
 
@@ -106,12 +87,12 @@ def test_latency_is_the_rates_inverse_in_ms(run_here, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--models", "resnet9"), "unknown --model 'resnet9'; did you mean 'resnet8'"),
-        (("--models", "resnet18", "--image-size", "4"), "at least 8 x 8 pixels; received 4 x 4"),
+        ("--models resnet9", "unknown --model 'resnet9'; did you mean 'resnet8'"),
+        ("--models resnet18 --image-size 4", "at least 8 x 8 pixels; received 4 x 4"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(arguments, message, run_here):
-    code, _, error = run_here(*arguments)
+    code, _, error = run_here(networks, arguments)
     assert code == 2
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -1,15 +1,15 @@
 """Networks to export, and `python -m export` in this process."""
 
 import functools
-import subprocess
 import venv
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import distribution
 from pathlib import Path
 
 import keras
 import pytest
 from keras import layers
+from packaging.requirements import Requirement
 
 from export.bundle.directory import BundleDirectory
 from export.convert.converter import Converter
@@ -100,12 +100,15 @@ def preconverted(digits_float32, monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory) -> Path:
-    """An interpreter with run.py's packages, of the versions that are here, and no others."""
+    """An interpreter with run.py's packages and those that they require, and no others."""
     folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, with_pip=True)
-    pinned = [f"{name}=={version(name)}" for name in ("ai-edge-litert", "numpy", "pillow")]
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "0"]
-    result = subprocess.run([*pip, *pinned], capture_output=True, text=True, timeout=600)
-    if result.returncode:
-        pytest.skip(f"pip cannot install {', '.join(pinned)}: {result.stderr.splitlines()[-1]}")
+    venv.create(folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    wanted = ["ai-edge-litert", "numpy", "pillow"]
+    for package in map(distribution, wanted):
+        for name in {path.parts[0] for path in package.files} - {"..", "__pycache__"}:
+            (site / name).symlink_to(package.locate_file(name))
+        required = map(Requirement, package.requires or ())
+        needed = {r.name for r in required if not r.marker or r.marker.evaluate({"extra": ""})}
+        wanted += sorted(needed - set(wanted))
     return folder / "bin" / "python"

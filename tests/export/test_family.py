@@ -39,7 +39,7 @@ from pipeline.training.train import open_run
 CONFIG = preset("digits").with_values(
     {
         "epochs": 1,
-        "peak_learning_rate": 0.05,
+        "peak_learning_rate": 0.2,
         "crop_padding": 0,
         "rotation": 0.0,
         # A weight that no gradient reaches then stays as it is.
@@ -47,27 +47,29 @@ CONFIG = preset("digits").with_values(
         "devices": "cpu",
     }
 )
-DEEP = "resnet56"
-"""The one that is tried whole: what 27 blocks round adds up."""
 
 
 def without_repeats(name: str) -> Architecture:
-    """A network with two blocks in the first stage, one that changes no shape, and one in the others."""
+    """A network with a block that changes shape and one that does not; size repeats them.
+
+    One is deeper, resnet20: what 9 blocks round adds up.
+    """
     found = ARCHITECTURES[name]
-    if name == DEEP or not isinstance(found, ResidualArchitecture):
+    if not isinstance(found, ResidualArchitecture):
         return found
-    return dataclasses.replace(found, blocks=tuple(map(min, found.blocks, (2, 1, 1, 1))))
+    blocks = (3, 3, 3) if found.shortcut == "zero_padding" else (2, 1)
+    return dataclasses.replace(found, blocks=blocks, width=64, groups=min(found.groups, 4))
 
 
 KINDS = {without_repeats(name): name for name in reversed(ARCHITECTURES)}
-"""One name for each network that differs from the others in more than its depth."""
+"""One name for each network that differs from the others in more than its size."""
 
-LARGE_STEMS = ("resnet18d deep", "resnet50 imagenet", "preresnet18 imagenet")
-NARROWEST = {"resnext50": 16, "wrn_28_10": 16, "mlp": 16}
-"""Width of those that do not take 8 channels, would be no wide network, or fit any arena."""
+LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
+NARROWEST = {"wrn_28_10": 16, "mlp": 16}
+"""Width of those that with 8 channels would be no wide network, or fit any arena."""
 
-SMALL, LARGE = 8, 64
-"""Sizes in pixels: the digits' own, and one that leaves stages behind a large stem their 3x3."""
+SMALL, LARGE = 8, 32
+"""Sizes in pixels: the digits' own, and one that leaves as much behind a large stem."""
 
 IMAGES = 64
 """Real images that calibrate and are compared, so that no activation is beyond its range."""
@@ -111,9 +113,9 @@ def grounds() -> dict[int, Ground]:
 def exported(request, grounds, tmp_path_factory) -> Exported:
     """A network, narrow, after an epoch of digits."""
     name, _, stem = request.param.partition(" ")
-    config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
     directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
     with shortened(name), directory.open():
+        config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
         run = open_run(resolve(config, grounds[LARGE if stem else SMALL]), directory)
         return train_and_export(run, tmp_path_factory.mktemp("graph"))
 

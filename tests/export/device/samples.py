@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,14 @@ def write_bundle(folder: Path, models: dict[str, TFLiteFile], output: str) -> Pa
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), "utf-8")
     shutil.copy(run.__file__, folder / "run.py")
     return folder
+
+
+def main_of(bundle: Path) -> Callable[[list[str]], int]:
+    """What the bundle's own run.py runs, in this process."""
+    spec = spec_from_file_location("bundled_run", bundle / "run.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
 
 
 def classify(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,19 @@ from PIL import Image
 from scipy.special import softmax
 
 from export.bundle.preprocessing import describe_preprocessing
-from export.device import run
 from export.tflite.file import TFLiteFile
 from export.tflite.interpreter import Interpreter
-from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, classify, parse, save, write_bundle
+from tests.export.device.samples import (
+    HEIGHT,
+    IMAGES,
+    LABELS,
+    WIDTH,
+    classify,
+    main_of,
+    parse,
+    save,
+    write_bundle,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,10 +37,14 @@ from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, classify,
         *(("probabilities", kind) for kind in ("float32", "int8")),
     ],
 )
-def test_answers_equal_litert(kind, output, files, images, tmp_path, monkeypatch, capsys):
+def test_answers_equal_litert(kind, output, files, images, tmp_path, capsys):
     name = f"model_{kind}.tflite"
-    monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", files[output], output))
-    assert run.main(["--model", name, "--top", "5", *map(str, images)]) == 0
+    assert (
+        main_of(write_bundle(tmp_path / "b", files[output], output))(
+            ["--model", name, "--top", "5", *map(str, images)]
+        )
+        == 0
+    )
     paths, labels, chances = parse(capsys.readouterr().out)
 
     expected = files[output][name].predict(IMAGES)
@@ -56,22 +69,20 @@ def test_takes_the_int8_file_and_one_label_by_default(bundle, images):
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
-def test_takes_the_first_file_where_none_is_int8(files, images, tmp_path, monkeypatch, capsys):
+def test_takes_the_first_file_where_none_is_int8(files, images, tmp_path, capsys):
     first = {"model_float32.tflite": files["logits"]["model_float32.tflite"]}
-    monkeypatch.setattr(run, "FOLDER", write_bundle(tmp_path / "b", first, "logits"))
-    assert run.main(list(map(str, images))) == 0
+    assert main_of(write_bundle(tmp_path / "b", first, "logits"))(list(map(str, images))) == 0
     _, labels, _ = parse(capsys.readouterr().out)
     expected = first["model_float32.tflite"].predict(IMAGES).argmax(1)
     assert [row[0] for row in labels] == [LABELS[index] for index in expected]
 
 
-def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "FOLDER", bundle)
+def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, capsys):
     slopes = np.mgrid[0:120:0.5, 120:0:-0.25].transpose(1, 2, 0)
     large = np.concatenate([slopes, 2 * slopes[..., :1]], axis=-1).astype(np.uint8)
     Image.fromarray(large).save(tmp_path / "large.png")
     arguments = ["--top", "5", "--threads", "2", "--model", "model_float32.tflite"]
-    assert run.main([*arguments, str(tmp_path / "large.png")]) == 0
+    assert main_of(bundle)([*arguments, str(tmp_path / "large.png")]) == 0
     _, labels, chances = parse(capsys.readouterr().out)
     small = tf.image.resize(large, [HEIGHT, WIDTH], antialias=True)
     expected = softmax(TFLiteFile((bundle / arguments[-1]).read_bytes()).predict(small.numpy()[None])[0])
@@ -100,8 +111,7 @@ def test_description_equals_what_litert_reads(kind, files):
         assert (described["input"]["scale"], described["input"]["zero_point"]) == (1, -128)
 
 
-def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "FOLDER", bundle)
+def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, capsys):
     root = tmp_path / "photos"
     seen = ["a.PNG", "b/10.jpeg", "b/9.bmp", "b/c/x.gif", "c.jpg"]
     unseen = ["._a.png", ".cache/x.png", "b/notes.txt", "labels.csv"]
@@ -111,7 +121,7 @@ def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, mon
     (root / "folder.png").mkdir()
     (root / "back").symlink_to(root)  # followed, it would never end
     single = root / "b/notes.txt"  # named by the user, so it is tried whatever its ending
-    assert run.main([str(single), str(root)]) == 0
+    assert main_of(bundle)([str(single), str(root)]) == 0
     paths, _, _ = parse(capsys.readouterr().out)
     assert paths == [str(single), *(str(root / name) for name in seen)]
 

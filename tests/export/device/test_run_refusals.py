@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from export.device import run
-from tests.export.device.samples import IMAGES, assert_one_complaint, classify, parse, save
+from tests.export.device.samples import IMAGES, assert_one_complaint, classify, main_of, parse, save
 
 
 def test_goes_on_past_images_that_cannot_be_read(bundle, images, tmp_path):
@@ -93,11 +92,10 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoiled", SPOILED)
-def test_spoiled_bundles_take_one_line(spoiled, bundle, images, monkeypatch, capfd):
+def test_spoiled_bundles_take_one_line(spoiled, bundle, images, capfd):
     spoil, about = SPOILED[spoiled]
     spoil(bundle)
-    monkeypatch.setattr(run, "FOLDER", bundle)
-    code = run.main([str(images[0])])
+    code = main_of(bundle)([str(images[0])])
     assert_one_complaint(code, *capfd.readouterr(), about)
 
 
@@ -115,9 +113,8 @@ def test_spoiled_bundles_take_one_line(spoiled, bundle, images, monkeypatch, cap
         (["x.png", "--model", "model.onnx"], "must be one of model_float32.tflite, "),
     ],
 )
-def test_wrong_arguments_take_one_line(arguments, about, bundle, monkeypatch, capfd):
-    monkeypatch.setattr(run, "FOLDER", bundle)
-    assert_one_complaint(run.main(arguments), *capfd.readouterr(), about)
+def test_wrong_arguments_take_one_line(arguments, about, bundle, capfd):
+    assert_one_complaint(main_of(bundle)(arguments), *capfd.readouterr(), about)
 
 
 def test_missing_packages_take_one_line(bundle, images):

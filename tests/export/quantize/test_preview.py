@@ -1,7 +1,7 @@
 """The preview of an int8 file against the exporter's own steps on the trained network."""
 
+import contextlib
 import io
-import sys
 
 import keras
 import numpy as np
@@ -54,24 +54,16 @@ def test_size_is_that_of_the_trained_networks_file(untrained, trained, converter
     assert preview.size == strategy.quantize(converter_of(trained).float32(), IMAGES).size
 
 
-def test_preview_runs_in_integers(untrained):
-    preview = preview_int8(untrained, IMAGES)
+def test_it_runs_in_integers_and_shows_and_changes_nothing(untrained, capfd):
+    weights, trainable = untrained.get_weights(), len(untrained.trainable_weights)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    with contextlib.redirect_stdout(terminal):
+        preview = preview_int8(untrained, IMAGES)
+    assert terminal.getvalue() == ""
+    assert capfd.readouterr() == ("", "")
     verify_integer_only(preview.graph)
     assert preview.predict(IMAGES).shape == (len(IMAGES), CLASSES)
-
-
-def test_the_network_stays_as_it_is(untrained):
-    weights, trainable = untrained.get_weights(), len(untrained.trainable_weights)
-    preview_int8(untrained, IMAGES)
     for before, after in zip(weights, untrained.get_weights(), strict=True):
         np.testing.assert_array_equal(after, before)
     assert len(untrained.trainable_weights) == trainable
-
-
-def test_nothing_is_shown_on_a_terminal(untrained, monkeypatch, capfd):
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr(sys, "stdout", terminal)
-    preview_int8(untrained, IMAGES)
-    assert terminal.getvalue() == ""
-    assert capfd.readouterr() == ("", "")

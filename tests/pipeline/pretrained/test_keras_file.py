@@ -17,7 +17,7 @@ def test_a_run_gives_back_its_logits_bit_by_bit(part, digits_run):
     trained = keras.saving.load_model(digits_run / "model.keras")
     pretrained = read_pretrained(str(digits_run / part))
     assert str(digits_run) in pretrained.origin
-    network = normalised_as(pretrained, size=trained.input_shape[1])
+    network = normalised_as(pretrained, size=trained.input_shape[1], model="resnet8", width=12)
     assert assign_pretrained(pretrained, network) == []
     pixels = random_pixels(trained.input_shape[1])
     np.testing.assert_array_equal(network(pixels), trained(pixels))
