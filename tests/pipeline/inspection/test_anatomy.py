@@ -13,6 +13,7 @@ from pipeline.config.settings import ModelConfig
 from pipeline.inspection.anatomy import dissect, receptive_fields
 from pipeline.models import build_model
 from pipeline.models.cost import count_parameters, multiply_adds
+from tests.pipeline.untrained import conv_of_zeros
 
 
 def build(pixels, classes=10, **settings: Any):
@@ -23,6 +24,7 @@ def build(pixels, classes=10, **settings: Any):
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_std=(1.0, 1.0, 1.0),
         seed=0,
+        convolution_layer=conv_of_zeros,
     )
 
 

@@ -11,6 +11,7 @@ from pipeline.config.architectures import ARCHITECTURES
 from pipeline.config.settings import ModelConfig
 from pipeline.models import build_model
 from pipeline.models.cost import count_parameters, multiply_adds
+from tests.pipeline.untrained import conv_of_zeros
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def test_cost(cost):
         pixel_mean=(0.0,) * channels,
         pixel_std=(1.0,) * channels,
         seed=0,
+        convolution_layer=conv_of_zeros,
     )
     parameters, adds = count_parameters(model), sum(multiply_adds(model).values())
     assert (parameters, adds) == count_in_torch(cost)
