@@ -57,7 +57,7 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     Raises:
         UserError: no such folder, neither layout, too few classes or images, or too much damage.
     """
-    root = os.path.realpath(os.fsencode(path.expanduser()))
+    root = real_path(path)
     files = list_files(root)
     digests, damage = check_files(root, files.paths)
     _refuse_damage(root, files.paths, damage, max_bad_share)
@@ -79,6 +79,11 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
         paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
     )
+
+
+def real_path(folder: Path) -> bytes:
+    """Resolve links and `~`; a home directory that there is not stays as it is written."""
+    return os.path.realpath(os.path.expanduser(os.fsencode(folder)))
 
 
 def write_problems(problems: Iterable[tuple[str, str]], path: Path) -> None:
