@@ -1,6 +1,7 @@
 """Encoded files into RGB pixels, and pixels into squares of the model's size."""
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -137,6 +138,26 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
             return np.asarray(_to_rgb(image, bits=content[24]))
     except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
         raise ValueError(f"not a readable JPEG, PNG, GIF or BMP image: {error}") from None
+
+
+class DeepRange(NamedTuple):
+    """Least and largest sample of a 16-bit image."""
+
+    low: int
+    high: int
+
+
+def deep_range(content: bytes) -> DeepRange | None:
+    """Measure the colours of a PNG of 16 bits a sample, alpha aside; None of any other file.
+
+    Raises:
+        tf.errors.InvalidArgumentError: truncated or corrupt content.
+    """
+    if not content.startswith(PNG) or content[24] != 16:
+        return None
+    colours = 3 if content[25] & RGB else 1
+    samples = tf.io.decode_png(content, dtype=tf.uint16).numpy()[..., :colours]
+    return DeepRange(int(samples.min()), int(samples.max()))
 
 
 def check_size(width: int, height: int) -> None:
