@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.class_names import shown, verify_class_names
-from pipeline.data.decode import DeepRange
+from pipeline.data.decode import verify_deep_ranges
 from pipeline.data.folder_check import check_files, find_copies
 from pipeline.data.folder_layout import entries, find_split_folders, is_visible, listed, unreadable
 from pipeline.data.split_names import SPLITS
@@ -19,9 +19,6 @@ from pipeline.files import write_csv
 
 MIN_IMAGES = 3
 """Least images of a class in train: one each to train on, to validate and to test with."""
-
-MIN_DEEP_RANGE = 2**14
-"""Least difference of the darkest and the brightest 16-bit sample of a folder: 64 of 256 shades."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,8 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
     _refuse_few_images(root, files, kept)
-    _refuse_narrow_ranges(root, files.paths, checked.deep_ranges)
+    if deep := checked.deep_ranges:
+        verify_deep_ranges(deep.values(), f"{shown(root)!r}, as {shown(files.paths[min(deep)])!r}")
 
     left_out = {files.paths[row]: problem for row, problem in (unusable | copies).items()}
     left_out |= dict.fromkeys(files.stray, "not in a class folder")
@@ -176,20 +174,6 @@ def _refuse_damage(
         raise UserError(
             f"--max-bad-share {max_bad_share:g} is the largest share of damaged files; received "
             f"{share:.3g} ({len(damage)} of {candidates}) in {shown(root)!r}: {first}"
-        )
-
-
-def _refuse_narrow_ranges(root: bytes, paths: list[bytes], ranges: dict[int, DeepRange]) -> None:
-    """Refuse 16-bit images that all lie in a small part of the range, as of a 12-bit camera."""
-    if not ranges:
-        return
-    low, high = min(r.low for r in ranges.values()), max(r.high for r in ranges.values())
-    if high - low < MIN_DEEP_RANGE:
-        raise UserError(
-            f"16-bit images must together span at least {MIN_DEEP_RANGE:,} of 0 to 65,535, as their high "
-            f"byte alone is kept; received {low:,} to {high:,} in {len(ranges):,} images of {shown(root)!r}, "
-            f"as {shown(paths[min(ranges)])!r} (stretch them first, and in the same way what the device will "
-            f"see: ImageMagick's mogrify -level {low},{max(high, low + 1)})"
         )
 
 
