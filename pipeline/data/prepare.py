@@ -31,6 +31,11 @@ class PreparedData:
     splits: Splits
     image_size: int
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the images of all splits, int64 [images]."""
+        return self.source.labels[np.concatenate(list(vars(self.splits).values()))]
+
     def examples(self, split: str) -> Examples:
         """Return the images of a split: train, validation, calibration or test."""
         return Examples(self.source, getattr(self.splits, split), self.image_size)

@@ -14,6 +14,9 @@ from pipeline.errors import UserError
 MAX_CALIBRATION_SHARE = 0.1
 """Calibration never takes more than this share of train: images are worth more in training."""
 
+MIN_CALIBRATION = 32
+"""Images that quantisation needs at least, so that each half of them still means something."""
+
 
 @dataclass(frozen=True)
 class Splits:
