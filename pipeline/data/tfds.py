@@ -234,12 +234,15 @@ def choose_splits(builder: "DatasetBuilder", keys: ExampleKeys) -> dict[str, str
     files = (path for own in chosen.values() for path in splits[own].filepaths)
     if missing := next((path for path in files if not path.exists()), None):
         raise UserError(f"a prepared set must have all its files; {missing} is missing")
-    for split in ("validation", "test"):
-        if split in chosen and not is_labelled(splits[chosen[split]].filepaths[0], keys):
-            print(f"{name}: {chosen.pop(split)} has no labels")
+    unlabelled = [
+        chosen.pop(split)
+        for split in ("validation", "test")
+        if split in chosen and not is_labelled(splits[chosen[split]].filepaths[0], keys)
+    ]
     if "validation" in chosen and "test" not in chosen:
         chosen["test"] = chosen.pop("validation")
         print(f"{name} has no labelled test split; its {chosen['test']} split is used")
-    if unused := [own for own in splits if own not in chosen.values()]:
+    unused = [f"{own} (no labels)" if own in unlabelled else own for own in splits]
+    if unused := [own for own in unused if own not in chosen.values()]:
         print(f"{name}: not used: {', '.join(unused)}")
     return chosen

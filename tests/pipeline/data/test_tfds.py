@@ -104,7 +104,9 @@ def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
 def test_validation_stands_in_for_a_test_split_without_labels(data_dir, capsys):
     folder = tiny.prepare(tiny.TinyUnlabelledTest, data_dir)
     source = load_tfds("tiny_unlabelled_test")
-    assert "no labelled test split; its validation split" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no labelled test split; its validation split" in out
+    assert "tiny_unlabelled_test/1.0.0: not used: test (no labels)\n" in out
     expected = [label for _, label, _, _ in examples(folder, ["train", "validation"])]
     np.testing.assert_array_equal(source.labels, expected)
     np.testing.assert_array_equal(source.provided["train"], np.arange(12))
@@ -138,7 +140,7 @@ def test_a_validation_split_without_labels_is_left_out(data_dir, capsys):
     tiny.prepare(tiny.TinyUnlabelledValidation, data_dir)
     source = load_tfds("tiny_unlabelled_validation")
     assert {split: len(rows) for split, rows in source.provided.items()} == {"train": 12, "test": 9}
-    assert "valid has no labels" in capsys.readouterr().out
+    assert "tiny_unlabelled_validation/1.0.0: not used: valid (no labels)" in capsys.readouterr().out
 
 
 def test_classes_without_an_image_in_train_are_no_classes(data_dir, capsys):
