@@ -11,7 +11,14 @@ import tensorflow as tf
 from pipeline.data.class_names import shown, verify_class_names
 from pipeline.data.decode import verify_deep_ranges
 from pipeline.data.folder_check import check_files, find_copies
-from pipeline.data.folder_layout import entries, find_split_folders, is_visible, listed, unreadable
+from pipeline.data.folder_layout import (
+    entries,
+    find_split_folders,
+    is_visible,
+    listed,
+    refuse_hidden_splits,
+    unreadable,
+)
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -100,7 +107,7 @@ def list_files(root: bytes) -> Files:
 
     Raises:
         UserError: not a readable folder, neither layout, fewer than two classes, a class that is
-            not in train, or names of classes that look the same.
+            not in train, names of classes that look the same, or splits that would pass for classes.
     """
     split_folders, stray = find_split_folders(root)
     class_names: list[bytes] = []
@@ -110,6 +117,8 @@ def list_files(root: bytes) -> Files:
         where = os.path.normpath(os.path.join(root, folder))
         names, files = entries(where)
         stray += [os.path.join(folder, name) for name in files]
+        if split == 0:
+            refuse_hidden_splits(where, names)
         class_names = class_names or names
         _refuse_classes(where, names, class_names, len(files))
         found_before = len(paths)

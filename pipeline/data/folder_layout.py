@@ -70,19 +70,20 @@ def find_split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes
         train where it has no split folders; and the files beside split folders.
 
     Raises:
-        UserError: split folders without train, twice, or beside others; or what would pass for
-            classes are splits.
+        UserError: split folders without train, twice, or beside others.
     """
     folders, stray = entries(root)
     split = {name: SPLITS.index(found) for name in folders if (found := split_of(os.fsdecode(name)))}
     if not any(_claims_a_split(root, name) for name in split) and (len(split) < len(folders) or not folders):
-        _refuse_hidden_splits(root, folders)
         return [(b"", 0)], []
     others = [name for name in folders if name not in split]
     if others or 0 not in split.values() or len(set(split.values())) < len(split):
         what = "rename what to train on to train, and put what is of one split together"
         if others:
-            what = f"move {listed(others)} elsewhere, or rename {listed(list(split))} where that is a class"
+            what = (
+                f"move {listed(others)} elsewhere, call it as its split, or rename {listed(list(split))} "
+                "where that is a class"
+            )
         raise UserError(
             "a folder of split folders must hold train, and may hold validation and test, each once, "
             f"and no others; received {listed(folders)} in {shown(root)!r} ({what})"
@@ -127,8 +128,11 @@ def _folders_alone(folder: bytes) -> tuple[bytes, list[bytes]]:
     return _folders_alone(os.path.join(folder, inside[0])) if len(inside) == 1 else (folder, sorted(inside))
 
 
-def _refuse_hidden_splits(root: bytes, folders: list[bytes]) -> None:
-    """Refuse folders that would pass for classes but hold splits, or the same classes each."""
+def refuse_hidden_splits(root: bytes, folders: list[bytes]) -> None:
+    """Refuse folders that would pass for classes but hold splits, or the same classes each.
+
+    Of one that merely holds several folders and no images it is said that all is one class.
+    """
     inside = {}
     for name in folders:
         where, found = _folders_alone(os.path.join(root, name))
@@ -155,6 +159,10 @@ def _refuse_hidden_splits(root: bytes, folders: list[bytes]) -> None:
             f"validation and test, or use one: --data folder:{shown(inside[alike[0]][0])}; where they are "
             "classes, move their images up into them)"
         )
+    if inside and len(folders) > 1:
+        name, (_, found) = next(iter(inside.items()))
+        more = f"; so it is with {len(inside) - 1:,} others" if len(inside) > 1 else ""
+        print(f"{shown(root)}: the class {shown(name)!r} is all that {listed(found)} in it hold{more}")
 
 
 def _are_splits(folders: list[bytes]) -> bool:

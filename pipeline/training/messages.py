@@ -48,8 +48,8 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
     if (few := len(data.splits.calibration)) < MIN_CALIBRATION:
         more = "raise --calibration-size" if few == config.data.calibration_size else "add images"
         rows["int8"] = (
-            f"calibration has {few} images and should have {MIN_CALIBRATION}: {more}, or an export to int8 "
-            "has to take others of train"
+            f"calibration has {few} of the {MIN_CALIBRATION} images that it needs: {more}, or an export to "
+            "int8 has to take others of train"
         )
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"

@@ -60,7 +60,11 @@ REFUSED = {
     "capitals below": ([*each("a"), "b/Cat", "b/Dog"], "the same names, 'cat', 'dog'"),
     "domains": (each("amazon/images", "dslr/images"), "--data folder:ROOT/amazon/images;"),
     "doubled": (each("one/one", "two/two"), "--data folder:ROOT/one/one;"),
-    "GTSRB": ([*each("Train"), "Test", "Meta"], "move 'Meta' elsewhere, or rename 'Test', 'Train'"),
+    "GTSRB": (
+        [*each("Train"), "Test", "Meta"],
+        "move 'Meta' elsewhere, call it as its split, or rename 'Test', 'Train'",
+    ),
+    "folds in train": (each("train/fold1", "train/fold2", "test/fold1"), "look like splits or parts of one"),
     "a sample": ([*each("train", "test"), "sample"], "no others; .*move 'sample' elsewhere"),
     "a sample by class": (each("train", "test", "sample"), "no others; .*move 'sample' elsewhere"),
     "a sample and capitals": ([*each("Training"), "sample"], "no others; .*move 'sample' elsewhere"),
@@ -117,6 +121,13 @@ READ_AS_CLASSES = {
 def test_classes_stay_classes(case, tmp_path):
     folders, names = READ_AS_CLASSES[case]
     assert load_folder(lay_out(tmp_path, *folders), max_bad_share=0).class_names == names
+
+
+def test_classes_that_may_be_none_are_said(tmp_path, capsys):
+    root = lay_out(tmp_path, *each("images"), "samples", "drawn/one", "drawn/two", "shot/one")
+    load_folder(root, max_bad_share=0)
+    line = f"{root}: the class 'drawn' is all that 'one', 'two' in it hold; so it is with 1 others\n"
+    assert capsys.readouterr().out == line
 
 
 def test_folders_of_equal_names_beside_images_are_parts_of_classes(tmp_path):
