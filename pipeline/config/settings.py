@@ -44,7 +44,7 @@ MAX_EPOCHS, MAX_STEPS, MAX_SECONDS = 10**6, 10**9, 10**9
 MAX_FLOAT = 1e30
 """Largest setting without a natural end; float32, in which all is computed, ends at 3.4e38."""
 
-MAX_DEVICES = 1024
+MAX_DEVICES = 64
 MAX_BATCH_VALUES = 2**31
 """Most values of a device's share of a batch of images: 2 GiB of pixels."""
 
@@ -118,7 +118,7 @@ class AugmentConfig(Section):
     policy: str = option(
         "none", "an automatic augmentation policy", choices=("none", "trivialaugment", "randaugment")
     )
-    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1, maximum=100)
+    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1, maximum=20)
     randaugment_magnitude: int = option(
         9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
     )

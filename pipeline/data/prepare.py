@@ -58,7 +58,8 @@ def check_fits(config: Config, data: PreparedData) -> None:
     """Hold the settings to the data.
 
     Raises:
-        UserError: a batch is larger than train, or padding as wide as an image.
+        UserError: a batch is larger than train, padding as wide as an image, or nothing of an
+            image left.
     """
     if len(data.splits.train) < config.fit.batch_size:
         raise UserError(
@@ -69,6 +70,11 @@ def check_fits(config: Config, data: PreparedData) -> None:
         raise UserError(
             f"--crop-padding must be less than the images' {data.image_size} pixels; "
             f"received {config.augment.crop_padding}"
+        )
+    if config.augment.cutout >= 2 * data.image_size:
+        raise UserError(
+            f"--cutout must be less than twice the images' {data.image_size} pixels, as it would cut out all "
+            f"of each; received {config.augment.cutout}"
         )
 
 

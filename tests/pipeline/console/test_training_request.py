@@ -163,10 +163,7 @@ BAD_INPUTS = [
     ("--momentum nan", "--momentum must be finite; received nan"),
     ("--peak-learning-rate=-inf", "--peak-learning-rate must be finite; received -inf"),
     ("--epochs", "argument --epochs: expected one argument"),
-    (
-        "--devices tpu",
-        "--devices must be auto, cpu, cpu:N, gpu or gpu:N with N from 1 to 1024; received 'tpu'",
-    ),
+    ("--devices tpu", "--devices must be auto, cpu, cpu:N, gpu or gpu:N with N from 1 to 64; received 'tpu'"),
     ("--devices cpu:3", "--batch-size must be a multiple of the 3 devices; received 128"),
     ("--devices cpu:2 --clip-norm 1", "--clip-norm needs a single device"),
     ("--config missing.json", "a configuration file must be readable; missing.json: No such"),

@@ -362,6 +362,7 @@ def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path
         (["--data", "folder:nowhere"], ["nowhere"]),
         (["digits", "--batch-size", "5000"], ["--batch-size", "at most the 1,274", "5000"]),
         (["digits", "--crop-padding", "8"], ["--crop-padding must be less", "8 pixels"]),
+        (["digits", "--cutout", "16"], ["--cutout must be less than twice", "8 pixels", "received 16"]),
         (["digits", "--stem", "imagenet"], ["at least 32 x 32", "8 x 8"]),
         (["digits", "--devices", "gpu:64"], ["--devices", "no more GPUs", "gpu:64"]),
         (["digits", "--run-dir", "a_file/run"], ["--run-dir must be writable", "a_file/run"]),
