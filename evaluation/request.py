@@ -38,7 +38,11 @@ class Request(Section):
     )
     flip: bool = option(False, "also average each image's answer with that for its mirror image", switch=True)
     corrupted: int = option(
-        1000, "test images that every corruption is applied to, 0 for none", minimum=0, metavar="N"
+        1000,
+        "test images that every corruption is applied to, 0 for none",
+        minimum=0,
+        maximum=10**6,
+        metavar="N",
     )
 
 

@@ -1,6 +1,5 @@
 """The tables beside a report: what networks answer for each image, and which labels are suspected."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from evaluation.data_errors import HeldOut
 from evaluation.metrics.answers import Answers
 from pipeline.data.prepare import PreparedData
-from pipeline.files import write_csv
+from pipeline.files import read_csv, write_csv
 
 
 def write_predictions(path: Path, data: PreparedData, answers: Mapping[str, Answers]) -> None:
@@ -51,7 +50,6 @@ def _image_cells(data: PreparedData, row: int) -> list[Any]:
 def read_predictions(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and what Keras predicted, int64 [images] each."""
     number = {name: label for label, name in enumerate(class_names)}
-    with path.open(newline="", encoding="utf-8") as file:
-        pairs = [(number[row["label"]], number[row["keras_predicted"]]) for row in csv.DictReader(file)]
+    pairs = [(number[row["label"]], number[row["keras_predicted"]]) for row in read_csv(path)]
     labels, predicted = np.array(pairs, np.int64).T
     return labels, predicted

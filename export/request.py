@@ -3,7 +3,7 @@
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from export.tflite.formats import DEFAULT_FORMATS, FORMATS, INPUT_TYPES, OUTPUTS
+from export.tflite.formats import DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES, OUTPUTS
 from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
@@ -41,9 +41,15 @@ class Request(Section):
     )
     repair: bool = option(False, "try remedies where the int8 file costs more", switch=True)
     benchmark: bool = option(False, "measure latency and memory at length", switch=True)
-    max_bytes: int | None = option(None, "largest allowed int8 file", minimum=1, metavar="BYTES")
+    max_bytes: int | None = option(
+        None, "largest allowed int8 file", minimum=1, maximum=MAX_FILE_BYTES, metavar="BYTES"
+    )
     max_arena_kib: float | None = option(
-        None, "largest allowed tensor arena of the int8 file on a microcontroller", minimum=1, metavar="KIB"
+        None,
+        "largest allowed tensor arena of the int8 file on a microcontroller",
+        minimum=1,
+        maximum=MAX_FILE_BYTES // 1024,
+        metavar="KIB",
     )
 
     def __post_init__(self) -> None:

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_SHOWN = 200
+"""Longest value that a message repeats in full, characters."""
+
 
 class UserError(Exception):
     """The user's input breaks a rule. The message is one line: the rule and the value received.
@@ -11,9 +14,17 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, received: str, known: Iterable[str]) -> UserError:
+def received(value: object) -> str:
+    """Write what was received for a message of one line: quoted, and cut where it is long."""
+    text = repr(value)
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[: MAX_SHOWN - 20]}...{text[-10:]} ({len(text):,} characters)"
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Build the error for a name that is not among `known`, with the nearest name that is."""
     known = sorted(known)
-    near = difflib.get_close_matches(received, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {received!r}; {hint}known: {', '.join(known)}")
+    return UserError(f"unknown {kind} {received(name)}; {hint}known: {', '.join(known)}")

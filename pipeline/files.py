@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,13 @@ EARLIER_NAMES = {
     "validation_pictures": "validation_images",
 }
 """What earlier versions called an entry of their JSON files -> what it is called now."""
+
+
+FORMULA = re.compile("'*[=+@\\t\\r\\n\uff1d\uff0b\uff0d\uff20-]")
+"""What a formula begins with in a spreadsheet, in full width too, behind any number of apostrophes
+(OWASP, CSV Injection)."""
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -70,13 +78,33 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write rows, the header first; see `write_whole`."""
+    """Write rows, the header first; see `write_whole`.
+
+    Text that a spreadsheet would run as a formula has an apostrophe before it, which `read_csv`
+    takes away again; numbers stay as they are.
+    """
 
     def write(aside: Path) -> None:
         with aside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+            csv.writer(file).writerows([_as_text(cell) for cell in row] for row in rows)
 
     write_whole(path, write)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a file of `write_csv`, by the names of its header."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = (
+            [cell[1:] if FORMULA.match(cell) and cell.startswith("'") else cell for cell in row]
+            for row in csv.reader(file)
+        )
+    return [dict(zip(header, row, strict=False)) for row in rows]
+
+
+def _as_text(cell: Any) -> Any:
+    """Put an apostrophe before text that begins a formula, behind apostrophes or not."""
+    is_formula = isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def write_figure(path: Path, figure: "Figure") -> None:

@@ -9,7 +9,7 @@ from pipeline.config.config import Config
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.console.training_request import ChosenSettings, add_chosen_settings, read_chosen_settings
-from pipeline.errors import UserError
+from pipeline.errors import UserError, received
 from tuning.plan import TUNERS, SearchPlan
 from tuning.space.limits import Limits
 from tuning.space.narrowing import fix, keep_only, narrow
@@ -29,7 +29,9 @@ class Options(Section):
     """What a search is told beside the settings that it starts from."""
 
     tuner: str = option("bayesian", "how configurations are proposed", choices=TUNERS)
-    max_trials: int = option(20, "trials of the search, before the confirmation", minimum=1, metavar="N")
+    max_trials: int = option(
+        20, "trials of the search, before the confirmation", minimum=1, maximum=100_000, metavar="N"
+    )
     out: Path | None = option(None, "where (default: runs/tuning-PRESET-TUNER)", metavar="DIR")
     space: str | None = option(
         None,
@@ -42,12 +44,15 @@ class Options(Section):
         "3x3", "train the best K again with S seeds each; their mean decides", metavar="KxS"
     )
     stop_weak: bool = option(True, "end a trial that is below the median of the others")
-    workers: int = option(1, "trials side by side on this machine", minimum=1, metavar="N")
+    workers: int = option(1, "trials side by side on this machine", minimum=1, maximum=256, metavar="N")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.confirm):
-            raise UserError(f"--confirm must be CONFIGURATIONSxSEEDS, as in 3x3; received {self.confirm!r}")
+        if not re.fullmatch("[1-9][0-9]{0,2}x[1-9][0-9]{0,2}", self.confirm):
+            raise UserError(
+                "--confirm must be CONFIGURATIONSxSEEDS, as in 3x3, each up to 999; "
+                f"received {received(self.confirm)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pipeline.console.run_command import DONE, FAILED
+from pipeline.data.class_names import list_classes
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files import write_text
@@ -114,6 +115,7 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
     rows = {
         "data": f"{ground.data.source.name}, train {len(sizes['train']):,}, validation "
         f"{len(sizes['validation']):,}; test is not looked at",
+        "classes": list_classes(ground.data.source.class_names, ground.data.labels),
         "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
         "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
         "space": f"{len(plan.space)} hyperparameters, listed by --list-space",

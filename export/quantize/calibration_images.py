@@ -6,13 +6,10 @@ import numpy as np
 
 from export.errors import ExportFailed
 from pipeline.data.batches import Examples, load_images
-from pipeline.data.splits import fingerprint
+from pipeline.data.splits import MIN_CALIBRATION, fingerprint
 from pipeline.data.table import Source
 from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun
-
-MIN_CALIBRATION = 32
-"""Images that calibration needs at least, so that each half of it still means something."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ FORMATS = {
 }
 """Every format by name."""
 
+MAX_FILE_BYTES = 2**31 - 1
+"""A .tflite file is a FlatBuffer, whose offsets have 32 bits with a sign."""
+
 DEFAULT_FORMATS = ("saved_model", "float32", "float16", "int8")
 
 OUTPUTS = ("logits", "probabilities")

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pipeline.config.option import Section, flag
 from pipeline.config.settings import (
+    MAX_BATCH_VALUES,
     AugmentConfig,
     DataConfig,
     FitConfig,
@@ -66,7 +67,12 @@ class Config:
 
     def __post_init__(self) -> None:
         replicas = parse_devices(self.run.devices)[1]
-        per_replica_batch_size(self.fit.batch_size, replicas)
+        share = per_replica_batch_size(self.fit.batch_size, replicas)
+        if 3 * share * self.data.image_size**2 > MAX_BATCH_VALUES:
+            raise UserError(
+                f"3 values a pixel of --batch-size images (a device's share of them) must be at most "
+                f"{MAX_BATCH_VALUES:,}; received {share:,} of --image-size {self.data.image_size}"
+            )
         if self.fit.early_stopping and self.transfer.finetune_epochs:
             raise UserError(
                 "--early-stopping must be 0 with --finetune-epochs, which it would never reach; "

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
 
-from pipeline.errors import UserError, unknown
+from pipeline.errors import UserError, received, unknown
 
 KINDS = {
     int: "a whole number",
@@ -84,7 +84,7 @@ def _coerce(setting: dataclasses.Field[Any], value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not (type(Path()) if kind is Path else kind):
-        raise UserError(f"{flag(setting.name)} must be {KINDS[kind]}; received {value!r}")
+        raise UserError(f"{flag(setting.name)} must be {KINDS[kind]}; received {received(value)}")
     return value
 
 
@@ -92,18 +92,23 @@ def _check(setting: dataclasses.Field[Any], value: Any) -> None:
     """Raise `UserError` where `value` breaks the rules of `setting`."""
     rules = setting.metadata
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{flag(setting.name)} must be finite; received {value!r}")
+        raise UserError(f"{flag(setting.name)} must be finite; received {received(value)}")
     if rules["choices"]:
         for name in value if isinstance(value, tuple) else (value,):
             if name not in rules["choices"]:
                 raise unknown(flag(setting.name), name, rules["choices"])
     bounds = []
     if rules["minimum"] is not None:
-        bounds.append((value >= rules["minimum"], f"at least {rules['minimum']:g}"))
+        bounds.append((value >= rules["minimum"], f"at least {_exactly(rules['minimum'])}"))
     if rules["above"] is not None:
-        bounds.append((value > rules["above"], f"above {rules['above']:g}"))
+        bounds.append((value > rules["above"], f"above {_exactly(rules['above'])}"))
     if rules["maximum"] is not None:
-        bounds.append((value <= rules["maximum"], f"at most {rules['maximum']:g}"))
+        bounds.append((value <= rules["maximum"], f"at most {_exactly(rules['maximum'])}"))
     if not all(holds for holds, _ in bounds):
         rule = " and ".join(text for _, text in bounds)
-        raise UserError(f"{flag(setting.name)} must be {rule}; received {value!r}")
+        raise UserError(f"{flag(setting.name)} must be {rule}; received {received(value)}")
+
+
+def _exactly(bound: float) -> str:
+    """Write a bound; `:g` alone would round a whole number of many digits."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -4,11 +4,13 @@ Standard library only: the command line must answer without importing TensorFlow
 """
 
 import dataclasses
+import os
+import re
 from dataclasses import dataclass
 
 from pipeline.config.architectures import ARCHITECTURES, Architecture, ResidualArchitecture, find_architecture
 from pipeline.config.option import Section, flag, option
-from pipeline.errors import UserError
+from pipeline.errors import UserError, received
 
 OPTIMIZERS = (
     "sgd",
@@ -33,6 +35,19 @@ All but ScheduleFreeAdamW, whose weight decay Keras 3.15 computes and then overw
 """
 
 
+MAX_IMAGE_SIZE = 2048
+"""Largest side of the model's input, pixels; a larger image is resized."""
+
+MAX_EPOCHS, MAX_STEPS, MAX_SECONDS = 10**6, 10**9, 10**9
+"""More than any machine gets through; the schedule counts them all in numbers that hold."""
+
+MAX_FLOAT = 1e30
+"""Largest setting without a natural end; float32, in which all is computed, ends at 3.4e38."""
+
+MAX_DEVICES = 64
+MAX_BATCH_VALUES = 2**31
+"""Most values of a device's share of a batch of images: 2 GiB of pixels."""
+
 PARTS = ("stem", "stage1", "stage2", "stage3", "stage4")
 """Parts of a residual network before its head, first to last."""
 
@@ -43,7 +58,10 @@ class DataConfig(Section):
 
     data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
     image_size: int = option(
-        0, "height and width of the model's input in pixels; 0: the source's own", minimum=0
+        0,
+        "height and width of the model's input in pixels; 0: the source's own",
+        minimum=0,
+        maximum=MAX_IMAGE_SIZE,
     )
     validation_share: float = option(
         0.1, "share of train that is carved out for validation", above=0, maximum=0.5
@@ -51,18 +69,38 @@ class DataConfig(Section):
     test_share: float = option(
         0.15, "share kept for the test, where the source brings no test split", above=0, maximum=0.5
     )
-    calibration_size: int = option(500, "images of train that quantisation may look at", minimum=1)
+    calibration_size: int = option(
+        500, "images of train that quantisation may look at", minimum=1, maximum=10**6
+    )
     split_seed: int = option(-1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1)
     max_bad_share: float = option(
         0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.data.strip():
+            raise UserError(f"--data must be folder:PATH, digits or a name of TFDS; received {self.data!r}")
+        if self.data == "folder:":
+            # An empty path would be the current directory.
+            raise UserError("--data folder:PATH must name a path; received 'folder:'")
+        if "\0" in self.data:
+            raise UserError(f"--data must hold no NUL; received {received(self.data)}")
+        try:
+            os.fsencode(self.data)
+        except UnicodeEncodeError:
+            raise UserError(
+                f"--data must be text that can be encoded; received {received(self.data)}"
+            ) from None
 
 
 @dataclass(frozen=True)
 class AugmentConfig(Section):
     """How training images are varied; every strength of 0 is off."""
 
-    crop_padding: int = option(0, "random crop after padding by this many pixels", minimum=0)
+    crop_padding: int = option(
+        0, "random crop after padding by this many pixels", minimum=0, maximum=MAX_IMAGE_SIZE
+    )
     crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
     resized_crop_area: float = option(
         0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
@@ -80,14 +118,14 @@ class AugmentConfig(Section):
     policy: str = option(
         "none", "an automatic augmentation policy", choices=("none", "trivialaugment", "randaugment")
     )
-    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1)
+    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1, maximum=20)
     randaugment_magnitude: int = option(
         9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
     )
-    cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0)
+    cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0, maximum=MAX_IMAGE_SIZE)
     erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
-    mixup: float = option(0.0, "alpha of mixup's Beta(alpha, alpha)", minimum=0)
-    cutmix: float = option(0.0, "alpha of CutMix's Beta(alpha, alpha)", minimum=0)
+    mixup: float = option(0.0, "alpha of mixup's Beta(alpha, alpha)", minimum=0, maximum=1000)
+    cutmix: float = option(0.0, "alpha of CutMix's Beta(alpha, alpha)", minimum=0, maximum=1000)
 
 
 @dataclass(frozen=True)
@@ -157,7 +195,7 @@ class TransferConfig(Section):
         "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")
     )
     finetune_epochs: int = option(
-        0, "epochs after --epochs, in which the frozen part trains as well", minimum=0
+        0, "epochs after --epochs, in which the frozen part trains as well", minimum=0, maximum=MAX_EPOCHS
     )
     finetune_rate: float = option(
         0.1, "their peak learning rate, as a share of --peak-learning-rate", above=0, maximum=1
@@ -181,11 +219,13 @@ class TransferConfig(Section):
 class FitConfig(Section):
     """Loss, optimizer, schedule and length of training."""
 
-    epochs: int = option(30, "passes over the training split", minimum=1)
-    batch_size: int = option(128, "images a step over all devices together", minimum=1)
+    epochs: int = option(30, "passes over the training split", minimum=1, maximum=MAX_EPOCHS)
+    batch_size: int = option(128, "images a step over all devices together", minimum=1, maximum=2**20)
     optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
     momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
-    peak_learning_rate: float = option(0.1, "highest learning rate of the schedule", above=0)
+    peak_learning_rate: float = option(
+        0.1, "highest learning rate of the schedule", above=0, maximum=MAX_FLOAT
+    )
     schedule: str = option(
         "cosine",
         "shape of the learning rate after warm-up",
@@ -194,12 +234,14 @@ class FitConfig(Section):
     warmup_share: float = option(
         0.05, "share of all steps in which the rate rises linearly", minimum=0, maximum=0.9
     )
-    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1)
+    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1, maximum=MAX_EPOCHS)
     step_factor: float = option(0.1, "schedule step: factor of each drop", above=0, maximum=1)
     weight_decay: float = option(
-        0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0
+        0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0, maximum=MAX_FLOAT
     )
-    clip_norm: float = option(0.0, "largest global norm of the gradient; 0: no clipping", minimum=0)
+    clip_norm: float = option(
+        0.0, "largest global norm of the gradient; 0: no clipping", minimum=0, maximum=MAX_FLOAT
+    )
     label_smoothing: float = option(
         0.0, "share of the target spread over all classes", minimum=0, maximum=0.9
     )
@@ -210,7 +252,10 @@ class FitConfig(Section):
         0.0, "decay a step of the weights' moving average; 0: none", minimum=0, maximum=0.99999
     )
     early_stopping: int = option(
-        0, "epochs without a better validation accuracy before stopping; 0: never", minimum=0
+        0,
+        "epochs without a better validation accuracy before stopping; 0: never",
+        minimum=0,
+        maximum=MAX_EPOCHS,
     )
 
 
@@ -226,8 +271,12 @@ class RunConfig(Section):
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     deterministic: bool = option(True, "bit-identical runs; off is faster on some GPUs")
-    checkpoint_seconds: float = option(120.0, "longest time between two checkpoints", above=0)
-    checkpoint_steps: int = option(0, "most steps between two checkpoints; 0: by time only", minimum=0)
+    checkpoint_seconds: float = option(
+        120.0, "longest time between two checkpoints", above=0, maximum=MAX_SECONDS
+    )
+    checkpoint_steps: int = option(
+        0, "most steps between two checkpoints; 0: by time only", minimum=0, maximum=MAX_STEPS
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -246,6 +295,10 @@ def parse_devices(devices: str) -> tuple[str, int]:
     kind, colon, count = devices.partition(":")
     if devices == "auto" or (kind in ("cpu", "gpu") and not colon):
         return kind, 1
-    if kind in ("cpu", "gpu") and count.isdecimal() and int(count) > 0:
+    # The digits are counted first: Python refuses to read thousands of them.
+    if kind in ("cpu", "gpu") and re.fullmatch("[0-9]{1,4}", count) and 1 <= int(count) <= MAX_DEVICES:
         return kind, int(count)
-    raise UserError(f"--devices must be auto, cpu, cpu:N, gpu or gpu:N; received {devices!r}")
+    raise UserError(
+        f"--devices must be auto, cpu, cpu:N, gpu or gpu:N with N from 1 to {MAX_DEVICES}; "
+        f"received {received(devices)}"
+    )

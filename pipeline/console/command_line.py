@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.config.option import KINDS, Section, flag, kind_of, options
-from pipeline.errors import UserError, unknown
+from pipeline.errors import UserError, received, unknown
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("-"):
                 near = unknown("flag", name, self._option_string_actions)
                 raise UserError(f"{str(near).partition('known:')[0]}see --help")
-            raise UserError(f"unexpected argument {extra!r}; see --help")
+            raise UserError(f"unexpected argument {received(extra)}; see --help")
         return vars(namespace)
 
 
@@ -75,7 +75,7 @@ def parser_of(kind: type) -> Callable[[str], Any]:
                 raise ValueError
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {KINDS[kind]}; received {text!r}") from None
+            raise argparse.ArgumentTypeError(f"must be {KINDS[kind]}; received {received(text)}") from None
 
     return parse
 

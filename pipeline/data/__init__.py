@@ -1,3 +1,3 @@
 """Where images come from, how they are split, varied and batched."""
 
-__all__ = ["batches", "decode", "folder", "image_size", "prepare", "splits", "table", "tfds"]
+__all__ = ["batches", "class_names", "decode", "folder", "image_size", "prepare", "splits", "table", "tfds"]

@@ -1,10 +1,14 @@
 """Encoded files into RGB pixels, and pixels into squares of the model's size."""
 
 import io
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+
+from pipeline.errors import UserError
 
 JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 SIGNATURES = (JPEG, PNG, GIF, BMP)
@@ -137,6 +141,54 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
             return np.asarray(_to_rgb(image, bits=content[24]))
     except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
         raise ValueError(f"not a readable JPEG, PNG, GIF or BMP image: {error}") from None
+
+
+class DeepRange(NamedTuple):
+    """Least and largest sample of a 16-bit image."""
+
+    low: int
+    high: int
+
+
+MIN_DEEP_RANGE = 2**14
+"""Least difference of the darkest and the brightest 16-bit sample of a set: 64 of 256 shades."""
+
+
+def verify_deep_ranges(ranges: Collection[DeepRange], of: str) -> None:
+    """Refuse 16-bit images that together lie in a small part of the range, as of a 12-bit camera.
+
+    Their high bytes, all that is kept, would be one shade or a few.
+
+    Args:
+        ranges: of every image of 16 bits a sample, in a folder or set.
+        of: what the images are, for the message.
+
+    Raises:
+        UserError: they span less than `MIN_DEEP_RANGE`.
+    """
+    if not ranges:
+        return
+    low, high = min(r.low for r in ranges), max(r.high for r in ranges)
+    if high - low < MIN_DEEP_RANGE:
+        raise UserError(
+            f"16-bit images must together span at least {MIN_DEEP_RANGE:,} of 0 to 65,535, as their high "
+            f"byte alone is kept; received {low:,} to {high:,} in {len(ranges):,} images of {of} (stretch "
+            "them first, and in the same way what the device will see: ImageMagick's mogrify -level "
+            f"{low},{max(high, low + 1)})"
+        )
+
+
+def deep_range(content: bytes) -> DeepRange | None:
+    """Measure the colours of a PNG of 16 bits a sample, alpha aside; None of any other file.
+
+    Raises:
+        tf.errors.InvalidArgumentError: truncated or corrupt content.
+    """
+    if not content.startswith(PNG) or content[24] != 16:
+        return None
+    colours = 3 if content[25] & RGB else 1
+    samples = tf.io.decode_png(content, dtype=tf.uint16).numpy()[..., :colours]
+    return DeepRange(int(samples.min()), int(samples.max()))
 
 
 def check_size(width: int, height: int) -> None:

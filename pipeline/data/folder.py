@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.folder_check import SPLITS, check_files, find_copies, shown
+from pipeline.data.class_names import shown, verify_class_names
+from pipeline.data.decode import verify_deep_ranges
+from pipeline.data.folder_check import check_files, find_copies
+from pipeline.data.folder_layout import (
+    entries,
+    find_split_folders,
+    is_visible,
+    listed,
+    refuse_hidden_splits,
+    unreadable,
+)
+from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
 from pipeline.files import write_csv
 
-SPLIT_FOLDERS = {b"train": 0, b"validation": 1, b"val": 1, b"test": 2}
-"""Folder name -> index into `SPLITS`."""
-
-SPLIT_LOOKALIKES = {b"train", b"training", b"validation", b"valid", b"val", b"test", b"testing"}
-LEFTOVERS = {b"thumbs.db", b"desktop.ini"}
 MIN_IMAGES = 3
 """Least images of a class in train: one each to train on, to validate and to test with."""
 
@@ -44,29 +50,34 @@ class Files:
 def load_folder(path: Path, *, max_bad_share: float) -> Source:
     """Read a folder of class folders, checking every image first.
 
-    Either `path/CLASS/...`, which provides train alone, or `path/SPLIT/CLASS/...` with the splits
-    train, validation (or val) and test. Class folders may nest deeper; hidden files, Thumbs.db and
-    desktop.ini are ignored. Rows are ordered by split, class and path, so that the table is a
-    function of the folder's content. Damaged files and copies (see `find_copies`) are left out
-    and listed in `problems`.
+    Either `path/CLASS/...`, which provides train alone, or `path/SPLIT/CLASS/...` with splits as
+    `split_of` names them. Class folders may nest deeper; what operating systems leave behind is
+    ignored. Rows are ordered by split, class and path, so that the table is a function of the
+    folder's content. Damaged files, side files (annotations, notes) and copies (see
+    `find_copies`) are left out and listed in `problems`.
 
     Args:
         path: the folder.
-        max_bad_share: largest share of damaged files, in [0, 1]. Copies are not damage.
+        max_bad_share: largest share of damaged files, in [0, 1]. Copies and side files are not damage.
 
     Raises:
-        UserError: no such folder, neither layout, too few classes or images, or too much damage.
+        UserError: no such folder, neither layout, too few classes or images, too much damage, or
+            16-bit images that would become one shade.
     """
-    root = os.path.realpath(os.fsencode(path.expanduser()))
+    root = real_path(path)
     files = list_files(root)
-    digests, damage = check_files(root, files.paths)
-    _refuse_damage(root, files.paths, damage, max_bad_share)
-    readable = np.setdiff1d(np.arange(len(files.paths)), list(damage))
+    checked = check_files(root, files.paths)
+    _refuse_damage(root, files.paths, checked.damage, len(checked.side_files), max_bad_share)
+    unusable = checked.damage | checked.side_files
+    readable = np.setdiff1d(np.arange(len(files.paths)), list(unusable))
+    digests = checked.digests
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
     _refuse_few_images(root, files, kept)
+    if deep := checked.deep_ranges:
+        verify_deep_ranges(deep.values(), f"{shown(root)!r}, as {shown(files.paths[min(deep)])!r}")
 
-    left_out = {files.paths[row]: problem for row, problem in (damage | copies).items()}
+    left_out = {files.paths[row]: problem for row, problem in (unusable | copies).items()}
     left_out |= dict.fromkeys(files.stray, "not in a class folder")
     splits = files.splits[kept]
     return Source(
@@ -81,6 +92,11 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     )
 
 
+def real_path(folder: Path) -> bytes:
+    """Resolve links and `~`; a home directory that there is not stays as it is written."""
+    return os.path.realpath(os.path.expanduser(os.fsencode(folder)))
+
+
 def write_problems(problems: Iterable[tuple[str, str]], path: Path) -> None:
     """Write `path,problem` rows as CSV, in whole."""
     write_csv(path, [("path", "problem"), *problems])
@@ -90,19 +106,21 @@ def list_files(root: bytes) -> Files:
     """List every file of either layout, without opening any.
 
     Raises:
-        UserError: not a readable folder, neither layout, fewer than two classes, or a class that
-            is not in train.
+        UserError: not a readable folder, neither layout, fewer than two classes, a class that is
+            not in train, names of classes that look the same, or splits that would pass for classes.
     """
-    split_folders, stray = _split_folders(root)
+    split_folders, stray = find_split_folders(root)
     class_names: list[bytes] = []
     paths: list[bytes] = []
     labels, splits = [], []
     for folder, split in split_folders:
         where = os.path.normpath(os.path.join(root, folder))
-        names, files = _entries(where)
+        names, files = entries(where)
         stray += [os.path.join(folder, name) for name in files]
+        if split == 0:
+            refuse_hidden_splits(where, names)
         class_names = class_names or names
-        _refuse_classes(where, names, class_names)
+        _refuse_classes(where, names, class_names, len(files))
         found_before = len(paths)
         for name in names:
             found = sorted(_files_below(root, os.path.join(folder, name)))
@@ -110,54 +128,23 @@ def list_files(root: bytes) -> Files:
             labels.append(np.full(len(found), class_names.index(name)))
             splits.append(np.full(len(found), split))
         if len(paths) == found_before:
-            raise UserError(f"a split must hold images; received none in {shown(where)!r}")
+            raise UserError(f"a split must hold images in class folders; received none in {shown(where)!r}")
+    verify_class_names(class_names, of=repr(shown(root)))
     return Files(class_names, paths, np.concatenate(labels), np.concatenate(splits), stray)
-
-
-def _split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes]]:
-    """Return (folder that holds class folders, split) in split order, and files beside them."""
-    folders, stray = _entries(root)
-    known = [name for name in folders if name in SPLIT_FOLDERS]
-    lookalike = bool(folders) and {name.lower() for name in folders} <= SPLIT_LOOKALIKES
-    if not known and not lookalike:
-        return [(b"", 0)], []
-    splits = sorted((SPLIT_FOLDERS[name], name) for name in known)
-    unique = len({split for split, _ in splits}) == len(folders)
-    if b"train" not in known or not unique:
-        raise UserError(
-            "a folder of split folders must hold train, and may hold one of validation and val, "
-            "and test, and no others (a class cannot have such a name); "
-            f"received {_listed(folders)} in {shown(root)!r}"
-        )
-    return [(name, split) for split, name in splits], stray
-
-
-def _entries(folder: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the sorted names of the folders and of the files in a folder, leaving out hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted((e.name, e.is_dir()) for e in entries if _is_visible(e.name))
-    except OSError as error:
-        raise _unreadable(error) from None
-    return [name for name, is_dir in visible if is_dir], [n for n, is_dir in visible if not is_dir]
 
 
 def _files_below(root: bytes, folder: bytes) -> Iterator[bytes]:
     """Yield the files at any depth below a folder, relative to `root`."""
 
     def refuse(error: OSError) -> None:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
     for parent, folders, names in os.walk(os.path.join(root, folder), onerror=refuse):
-        folders[:] = filter(_is_visible, folders)
+        folders[:] = filter(is_visible, folders)
         # A linked folder may lead back here, so it isn't walked; the check reports it as no file.
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         below = os.path.relpath(parent, root)
-        yield from (os.path.join(below, name) for name in filter(_is_visible, names + links))
-
-
-def _is_visible(name: bytes) -> bool:
-    return not name.startswith(b".") and name.lower() not in LEFTOVERS
+        yield from (os.path.join(below, name) for name in filter(is_visible, names + links))
 
 
 def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
@@ -169,35 +156,33 @@ def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
     return EncodedImages(read)
 
 
-def _unreadable(error: OSError) -> UserError:
-    return UserError(
-        f"--data folder:PATH needs a readable folder; {shown(error.filename)!r}: {error.strerror}"
-    )
-
-
-def _listed(names: list[bytes]) -> str:
-    """The first names, quoted; a folder may hold thousands."""
-    return ", ".join(repr(shown(name)) for name in names[:5]) + (", ..." if names[5:] else "")
-
-
-def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes]) -> None:
+def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes], files: int) -> None:
     if len(class_names) < 2:
+        beside = f" beside {files:,} loose file{'s' * (files > 1)}" if files else ""
+        deeper = entries(os.path.join(folder, names[0]))[0] if names else []
+        hint = (
+            f" (its {listed(deeper)}? --data folder:{shown(os.path.join(folder, names[0]))})"
+            if deeper
+            else ""
+        )
         raise UserError(
-            f"an image folder must hold at least 2 class folders; received {len(names)} in {shown(folder)!r}"
+            f"an image folder must hold at least 2 class folders; received {len(names)}{beside} in "
+            f"{shown(folder)!r}{hint}"
         )
     if unknown := sorted(set(names) - set(class_names)):
-        raise UserError(
-            f"every class must be in train; received {_listed(unknown)} only in {shown(folder)!r}"
-        )
+        raise UserError(f"every class must be in train; received {listed(unknown)} only in {shown(folder)!r}")
 
 
-def _refuse_damage(root: bytes, paths: list[bytes], damage: dict[int, str], max_bad_share: float) -> None:
-    share = len(damage) / len(paths)
+def _refuse_damage(
+    root: bytes, paths: list[bytes], damage: dict[int, str], side_files: int, max_bad_share: float
+) -> None:
+    candidates = len(paths) - side_files
+    share = len(damage) / max(candidates, 1)
     if share > max_bad_share:
         first = "; ".join(f"{shown(paths[row])!r} {problem}" for row, problem in list(damage.items())[:3])
         raise UserError(
             f"--max-bad-share {max_bad_share:g} is the largest share of damaged files; received "
-            f"{share:.3g} ({len(damage)} of {len(paths)}) in {shown(root)!r}: {first}"
+            f"{share:.3g} ({len(damage)} of {candidates}) in {shown(root)!r}: {first}"
         )
 
 
@@ -212,5 +197,5 @@ def _refuse_few_images(root: bytes, files: Files, kept: np.ndarray) -> None:
         name = shown(files.class_names[label])
         raise UserError(
             f"a class needs at least {MIN_IMAGES} readable images in train; received "
-            f"{counts[label]} of {name!r} in {shown(root)!r}"
+            f"{counts[label]} of {name!r} in {shown(root)!r} (move the folder elsewhere if it is no class)"
         )

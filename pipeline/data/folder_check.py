@@ -5,27 +5,45 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import SIGNATURES, check_size, decode_image
-
-SPLITS = ("train", "validation", "test")
-"""Split names; an image that is in several is kept in the last of them."""
+from pipeline.data.class_names import shown
+from pipeline.data.decode import SIGNATURES, DeepRange, check_size, decode_image, deep_range
+from pipeline.data.folder_layout import is_side_file
+from pipeline.data.split_names import SPLITS
 
 DIGEST_BYTES = 16
 CHUNK = 256
 
 
-def shown(path: bytes) -> str:
-    """A path as text that can always be printed and written, whatever its bytes are."""
-    return path.decode(errors="backslashreplace")
+NO_IMAGE = "not a JPEG, PNG, GIF or BMP image"
+EMPTY = "empty file"
+SIDE_FILE = "a side file, no image"
 
 
-def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[int, str]]:
+@dataclass
+class Checked:
+    """What was found out about files, row i of the list about each.
+
+    Attributes:
+        digests: uint8 [files, 16], the BLAKE2b hash of each content, zero where there is no image.
+        damage: row -> what is wrong, for damaged files only.
+        side_files: row -> that it is one, for annotations and notes beside the images.
+        deep_ranges: row -> least and largest sample, for images of 16 bits a sample only.
+    """
+
+    digests: np.ndarray
+    damage: dict[int, str] = field(default_factory=dict)
+    side_files: dict[int, str] = field(default_factory=dict)
+    deep_ranges: dict[int, DeepRange] = field(default_factory=dict)
+
+
+def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
     """Read, hash and decode every file once, on one thread a core.
 
     Decoding is `decode_image` itself, so that what passes cannot fail in training.
@@ -33,13 +51,8 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[i
     Args:
         root: folder that `paths` are relative to.
         paths: files; row i of the result is about `paths[i]`.
-
-    Returns:
-        digests, uint8 [files, 16], the BLAKE2b hash of each content, zero where damaged; and
-        row -> what is wrong, for damaged files only.
     """
-    digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
-    damage = {}
+    checked = Checked(np.zeros((len(paths), DIGEST_BYTES), np.uint8))
     with (
         Progress(len(paths), "checking images", "images") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -47,13 +60,17 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> tuple[np.ndarray, dict[i
         # In chunks, because `map` queues all that it is given: a million tasks would fill memory.
         for start in range(0, len(paths), CHUNK):
             chunk = [os.path.join(root, path) for path in paths[start : start + CHUNK]]
-            for row, (digest, problem) in enumerate(pool.map(_check_file, chunk), start):
-                if problem:
-                    damage[row] = problem
+            for row, (digest, problem, deep) in enumerate(pool.map(_check_file, chunk), start):
+                if not problem:
+                    checked.digests[row] = np.frombuffer(digest, np.uint8)
+                elif problem in (NO_IMAGE, EMPTY) and is_side_file(paths[row]):
+                    checked.side_files[row] = SIDE_FILE
                 else:
-                    digests[row] = np.frombuffer(digest, np.uint8)
-            progress.update(len(chunk), f"{len(damage)} damaged" if damage else "")
-    return digests, damage
+                    checked.damage[row] = problem
+                if deep:
+                    checked.deep_ranges[row] = deep
+            progress.update(len(chunk), f"{len(checked.damage)} damaged" if checked.damage else "")
+    return checked
 
 
 def find_copies(
@@ -90,36 +107,37 @@ def find_copies(
     return problems
 
 
-def _check_file(path: bytes) -> tuple[bytes, str]:
-    """Return (digest, "") of an image, or (b"", what is wrong)."""
+def _check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
+    """Return (digest, "", range of 16-bit samples) of an image, or (b"", what is wrong, None)."""
     try:
         # Before opening: a named pipe would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            return b"", "not a regular file"
+            return b"", "not a regular file", None
         with open(path, "rb") as file:
             head = file.read(max(map(len, SIGNATURES)))
             if not head:
-                return b"", "empty file"
+                return b"", EMPTY, None
             # Before reading on: the file may be a film of many gigabytes.
             if not head.startswith(SIGNATURES):
-                return b"", "not a JPEG, PNG, GIF or BMP image"
+                return b"", NO_IMAGE, None
             file.seek(0)
             with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
                 check_size(*image.size)
             file.seek(0)
             content = file.read()
     except UnidentifiedImageError:
-        return b"", "truncated or damaged"
+        return b"", "truncated or damaged", None
     except OSError as error:
-        return b"", f"unreadable: {error.strerror}"
+        return b"", f"unreadable: {error.strerror}", None
     except ValueError as error:
-        return b"", str(error)
+        return b"", str(error), None
     try:
         with tf.device("CPU"):  # where tf.data decodes; eager ops would move to a GPU
             decode_image(content)
+            deep = deep_range(content)
     except tf.errors.OpError:
-        return b"", "truncated or damaged"
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), ""
+        return b"", "truncated or damaged", None
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "", deep
 
 
 def _equal_rows(rows: np.ndarray, digests: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,12 +1,11 @@
 """What a network must know of its data: the size of the images and the number of classes."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
-from pipeline.data.folder import list_files
+from pipeline.data.folder import list_files, real_path
 from pipeline.data.table import ArrayImages
 from pipeline.data.tfds import example_keys, open_builder
 from pipeline.errors import UserError
@@ -27,8 +26,7 @@ def size_and_classes(config: DataConfig) -> tuple[int, int]:
         assert isinstance(source.images, ArrayImages)
         shape, classes = source.images.images.shape[1:], len(source.class_names)
     elif config.data.startswith("folder:"):
-        folder = Path(config.data.removeprefix("folder:"))
-        files = list_files(os.path.realpath(os.fsencode(folder.expanduser())))
+        files = list_files(real_path(Path(config.data.removeprefix("folder:"))))
         shape, classes = (None, None), len(files.class_names)
     else:
         builder = open_builder(config.data)

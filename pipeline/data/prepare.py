@@ -31,6 +31,11 @@ class PreparedData:
     splits: Splits
     image_size: int
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the images of all splits, int64 [images]."""
+        return self.source.labels[np.concatenate(list(vars(self.splits).values()))]
+
     def examples(self, split: str) -> Examples:
         """Return the images of a split: train, validation, calibration or test."""
         return Examples(self.source, getattr(self.splits, split), self.image_size)
@@ -53,7 +58,8 @@ def check_fits(config: Config, data: PreparedData) -> None:
     """Hold the settings to the data.
 
     Raises:
-        UserError: a batch is larger than train, or padding as wide as an image.
+        UserError: a batch is larger than train, padding as wide as an image, or nothing of an
+            image left.
     """
     if len(data.splits.train) < config.fit.batch_size:
         raise UserError(
@@ -64,6 +70,11 @@ def check_fits(config: Config, data: PreparedData) -> None:
         raise UserError(
             f"--crop-padding must be less than the images' {data.image_size} pixels; "
             f"received {config.augment.crop_padding}"
+        )
+    if config.augment.cutout >= 2 * data.image_size:
+        raise UserError(
+            f"--cutout must be less than twice the images' {data.image_size} pixels, as it would cut out all "
+            f"of each; received {config.augment.cutout}"
         )
 
 

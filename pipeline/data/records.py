@@ -6,9 +6,10 @@ the data's masked CRC-32C (https://www.tensorflow.org/tutorials/load_data/tfreco
 """
 
 import functools
+import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import decode_image
+from pipeline.data.decode import PNG, DeepRange, decode_image, deep_range
 from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
 
@@ -98,7 +99,7 @@ def is_labelled(path: str | os.PathLike[str], keys: ExampleKeys) -> bool:
 
 def scan_records(
     shards: Mapping[str, int], keys: ExampleKeys, progress: Progress
-) -> tuple[RecordIndex, np.ndarray, np.ndarray]:
+) -> tuple[RecordIndex, np.ndarray, np.ndarray, list[DeepRange]]:
     """Read every record once, several files at a time, and keep only what is small.
 
     Args:
@@ -108,7 +109,8 @@ def scan_records(
 
     Returns:
         The index; the labels, int64 [records]; the digests, uint8 [records, 8], FarmHash64 of each
-        encoded image. Rows are in the order of the files and of the records in them.
+        encoded image; the ranges of 16-bit images. Rows are in the order of the files and of
+        the records in them.
 
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
@@ -118,18 +120,21 @@ def scan_records(
         for column in pool.map(lambda path: _scan_file(path, shards[path], keys), shards):
             columns.append(column)
             progress.update(len(column[0]))
-    lengths, labels, digests = zip(*columns, strict=True)
+    lengths, labels, digests, deep = zip(*columns, strict=True)
     index = RecordIndex(
         files=tuple(shards),
         file=np.repeat(np.arange(len(shards), dtype=np.int32), [len(part) for part in lengths]),
         offset=np.concatenate([_offsets(part) for part in lengths]),
         length=np.concatenate(lengths),
     )
-    return index, np.concatenate(labels), np.concatenate(digests)
+    return index, np.concatenate(labels), np.concatenate(digests), [*itertools.chain(*deep)]
 
 
-def _scan_file(path: str, expected: int, keys: ExampleKeys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return length, label and digest of each record of one file."""
+def _scan_file(
+    path: str, expected: int, keys: ExampleKeys
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[DeepRange]]:
+    """Return length, label and digest of each record of one file, and ranges of 16-bit images."""
+    deep: list[DeepRange] = []
     lengths, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     digests = [np.empty((0, 8), np.uint8)]
     try:
@@ -138,11 +143,24 @@ def _scan_file(path: str, expected: int, keys: ExampleKeys) -> tuple[np.ndarray,
             lengths.append(tf.strings.length(records).numpy().astype(np.int64))
             labels.append(some_labels.numpy())
             digests.append(tf.fingerprint(images).numpy())
+            deep += _deep_ranges(images.numpy())
     except tf.errors.OpError as error:
         raise damaged(path, error.message) from None
-    columns = np.concatenate(lengths), np.concatenate(labels), np.concatenate(digests)
+    columns = np.concatenate(lengths), np.concatenate(labels), np.concatenate(digests), deep
     _check_count(path, len(columns[0]), expected)
     return columns
+
+
+def _deep_ranges(contents: Iterable[bytes]) -> list[DeepRange]:
+    return [found for content in contents if (found := deep_range(content))]
+
+
+def _if_deep(content: tf.Tensor) -> tf.Tensor:
+    """Pass on a PNG of 16 bits a sample, and of any other file nothing: strings, scalars."""
+    # Byte 24 is the bit depth (ISO 15948, 11.2.2); a slice, as the file may end before.
+    depth = tf.io.decode_raw(tf.strings.substr(content, 0, 25), tf.uint8)[24:]
+    is_png = tf.strings.substr(content, 0, len(PNG)) == PNG
+    return tf.where(is_png & tf.reduce_any(depth == 16), content, "")
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
@@ -153,7 +171,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 def decode_records(
     shards: Mapping[str, int], shape: tuple[int, int], keys: ExampleKeys, progress: Progress
-) -> tuple[ArrayImages, np.ndarray]:
+) -> tuple[ArrayImages, np.ndarray, list[DeepRange]]:
     """Decode all images, which have one size, into memory.
 
     Args:
@@ -163,18 +181,20 @@ def decode_records(
         progress: counts the images.
 
     Returns:
-        Images, grey ones as RGB, with some files as they were; labels, int64 [images].
+        Images, grey ones as RGB, with some files as they were; labels, int64 [images]; the ranges of
+        16-bit images.
 
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
     """
 
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         encoded, label = keys.parse(record)
-        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, encoded
+        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, _if_deep(encoded), encoded
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)
+    deep: list[DeepRange] = []
     originals: dict[int, bytes] = {}
     step = max(len(images) // KEPT_FILES, 1)
     row = 0
@@ -182,10 +202,11 @@ def decode_records(
         first, decoded = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
         try:
             # One image more than there should be is enough to see that the count is wrong.
-            for some_images, some_labels, files in decoded.take(expected + 1).batch(DECODE_BATCH):
+            for some_images, some_labels, some_deep, files in decoded.take(expected + 1).batch(DECODE_BATCH):
                 stop = row + len(some_labels)
                 _check_count(path, max(stop - first, expected), expected)
                 images[row:stop], labels[row:stop] = some_images, some_labels
+                deep += _deep_ranges(some_deep.numpy())
                 kept = range(-row % step, len(some_labels), step)
                 originals |= {row + place: files[place].numpy() for place in kept}
                 progress.update(stop - row)
@@ -193,7 +214,7 @@ def decode_records(
         except tf.errors.OpError as error:
             raise damaged(path, error.message) from None
         _check_count(path, row - first, expected)
-    return ArrayImages(images, originals), labels
+    return ArrayImages(images, originals), labels, deep
 
 
 class _Shard:

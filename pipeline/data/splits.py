@@ -14,6 +14,9 @@ from pipeline.errors import UserError
 MAX_CALIBRATION_SHARE = 0.1
 """Calibration never takes more than this share of train: images are worth more in training."""
 
+MIN_CALIBRATION = 32
+"""Images that quantisation needs at least, so that each half of them still means something."""
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -77,14 +80,25 @@ def _carve(
 
 
 def _check_every_class_remains(source: Source, train: np.ndarray) -> None:
+    """Hold what is left of train to an image of every class."""
     counts = np.bincount(source.labels[train], minlength=len(source.class_names))
-    if counts.min() == 0:
-        smallest = source.class_names[counts.argmin()]
+    if counts.min():
+        return
+    smallest = int(counts.argmin())
+    # Train keeps one, and each split that the source does not bring takes one at least.
+    needed = 1 + sum(split not in source.provided for split in ("validation", "test"))
+    had = int(np.sum(source.labels[source.provided["train"]] == smallest))
+    what = f"class {source.class_names[smallest]!r} of {source.name}"
+    if had < needed:
         raise UserError(
-            f"every class needs an image to train on after the other splits took theirs; "
-            f"class {smallest!r} of {source.name} has none left (add images, or lower "
-            f"{flag('validation_share')} or {flag('test_share')})"
+            f"every class needs at least {needed} images in train, one for each split that is made of it; "
+            f"{what} has {had} (add images, or take the class out)"
         )
+    flags = ", ".join(map(flag, ("validation_share", "test_share", "calibration_size")))
+    raise UserError(
+        "every class needs an image to train on after the other splits took theirs; "
+        f"{what} has none left of {had} (lower what they take: {flags})"
+    )
 
 
 def fingerprint(source: Source, rows: np.ndarray) -> str:

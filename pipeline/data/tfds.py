@@ -1,5 +1,6 @@
 """Sets of TensorFlow Datasets: found, downloaded where need be, read from their TFRecord files."""
 
+import dataclasses
 import difflib
 import os
 import textwrap
@@ -12,8 +13,11 @@ from urllib.request import Request, urlopen
 import numpy as np
 
 from pipeline.console.progress import Progress
+from pipeline.data.class_names import MAX_LISTED, on_a_terminal, verify_class_names
+from pipeline.data.decode import verify_deep_ranges
 from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
+from pipeline.data.split_names import SPLITS, split_of
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 from pipeline.errors import UserError
 
@@ -39,7 +43,8 @@ def load_tfds(name: str) -> Source:
     """Load a set of TensorFlow Datasets, downloading and preparing it where that is needed.
 
     The rows are train's in the order of its files, then validation's, then test's. A set without a
-    labelled test split offers its validation split as test.
+    labelled test split offers its validation split as test; a class without an image in train is
+    none.
 
     Args:
         name: `SET`, `SET/CONFIG` or `SET:VERSION`, prepared under TFDS_DATA_DIR or, without that
@@ -47,7 +52,8 @@ def load_tfds(name: str) -> Source:
 
     Raises:
         UnavailableData: it is neither prepared nor can it be downloaded.
-        UserError: an unknown name, a set that is not of labelled images, or damaged files.
+        UserError: an unknown name, a set that is not of labelled images, damaged files, or
+            16-bit images that would become one shade.
     """
     builder = open_builder(name)
     keys = example_keys(builder)
@@ -63,17 +69,50 @@ def load_tfds(name: str) -> Source:
     stored: ArrayImages | EncodedImages
     with Progress(total, f"reading {name}", "images") as progress:
         if None not in shape and total * shape[0] * shape[1] * 3 <= ARRAY_BYTES:
-            stored, labels = decode_records(shards, shape[:2], keys, progress)
+            stored, labels, deep = decode_records(shards, shape[:2], keys, progress)
             digests = digest_images(stored.images)
         else:
-            index, labels, digests = scan_records(shards, keys, progress)
+            index, labels, digests, deep = scan_records(shards, keys, progress)
             stored = EncodedImages(image_reader(index, keys))
+    verify_deep_ranges(deep, name)
     class_names = tuple(builder.info.features[keys.label].names)
     if wrong := set(np.unique(labels)) - set(range(len(class_names))):
         raise UserError(f"labels of {name} must be 0..{len(class_names) - 1}; received {min(wrong)}")
+    verify_class_names([class_name.encode() for class_name in class_names], name)
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
-    return Source(name, class_names, labels, digests, stored, provided)
+    return keep_trainable_classes(Source(name, class_names, labels, digests, stored, provided))
+
+
+def keep_trainable_classes(source: Source) -> Source:
+    """Leave out the classes that train has no image of, saying so, and number the others anew.
+
+    Images that other splits have of such a class stay in the table, in no split, with label -1.
+
+    Raises:
+        UserError: fewer than two classes are left.
+    """
+    kept = np.unique(source.labels[source.provided["train"]])
+    left_out = [name for label, name in enumerate(source.class_names) if label not in kept]
+    if len(kept) < 2:
+        raise UserError(f"train must hold images of at least 2 classes; {source.name} has {len(kept)}")
+    if not left_out:
+        return source
+    number = np.full(len(source.class_names), -1)
+    number[kept] = np.arange(len(kept))
+    labels = number[source.labels]
+    provided = {split: rows[labels[rows] >= 0] for split, rows in source.provided.items()}
+    names = ", ".join(map(on_a_terminal, left_out[:MAX_LISTED])) + ", ..." * (len(left_out) > MAX_LISTED)
+    print(
+        f"{source.name} has no image to train on of {len(left_out)} of its {len(source.class_names)} "
+        f"classes, which are left out: {names} ({np.sum(labels < 0)} images of them in other splits)"
+    )
+    return dataclasses.replace(
+        source,
+        class_names=tuple(source.class_names[label] for label in kept),
+        labels=labels,
+        provided={split: rows for split, rows in provided.items() if len(rows)},
+    )
 
 
 def open_builder(name: str) -> "DatasetBuilder":
@@ -178,21 +217,32 @@ def reachable(host: str) -> bool:
 def choose_splits(builder: "DatasetBuilder", keys: ExampleKeys) -> dict[str, str]:
     """Map train, validation and test, as far as there are, to the set's own splits.
 
+    A set may call them as `split_of` knows them; what it holds beside them is said and not used.
+
     Raises:
         UserError: there is no train split, or a file of a split is missing.
     """
-    splits = builder.info.splits
-    if "train" not in splits:
-        name = builder.info.full_name
+    splits, name = builder.info.splits, builder.info.full_name
+    meant: dict[str, str] = {}
+    # A split's own name before others for it; an empty one is none.
+    for own in sorted(splits, key=lambda own: own not in SPLITS):
+        if (split := split_of(own)) and splits[own].num_examples:
+            meant.setdefault(split, own)
+    if "train" not in meant:
         raise UserError(f"a data set must have a train split; {name} has {', '.join(splits)}")
-    chosen = {split: split for split in ("train", "validation", "test") if split in splits}
-    for split in chosen:
-        for path in splits[split].filepaths:
-            if not path.exists():
-                raise UserError(f"a prepared set must have all its files; {path} is missing")
-    if "test" in chosen and not is_labelled(splits["test"].filepaths[0], keys):
-        del chosen["test"]
+    chosen = {split: meant[split] for split in SPLITS if split in meant}
+    files = (path for own in chosen.values() for path in splits[own].filepaths)
+    if missing := next((path for path in files if not path.exists()), None):
+        raise UserError(f"a prepared set must have all its files; {missing} is missing")
+    unlabelled = [
+        chosen.pop(split)
+        for split in ("validation", "test")
+        if split in chosen and not is_labelled(splits[chosen[split]].filepaths[0], keys)
+    ]
     if "validation" in chosen and "test" not in chosen:
-        print(f"{builder.info.full_name} has no labelled test split; its validation split is used")
         chosen["test"] = chosen.pop("validation")
+        print(f"{name} has no labelled test split; its {chosen['test']} split is used")
+    unused = [f"{own} (no labels)" if own in unlabelled else own for own in splits]
+    if unused := [own for own in unused if own not in chosen.values()]:
+        print(f"{name}: not used: {', '.join(unused)}")
     return chosen

@@ -10,6 +10,8 @@ import keras
 
 from pipeline.config.config import Config, per_replica_batch_size
 from pipeline.config.settings import AugmentConfig, ModelConfig
+from pipeline.data.class_names import list_classes
+from pipeline.data.splits import MIN_CALIBRATION
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.callbacks import LONG_RUN_SECONDS
 from pipeline.training.resolve import Resolved
@@ -30,6 +32,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
     macs = sum(multiply_adds(model).values())
     rows = {
         "data": f"{data.source.name}, {resolved.classes} classes, {size} x {size} px",
+        "classes": list_classes(data.source.class_names, data.labels),
         "splits": split_sizes,
         "model": f"{_network(config.model)}, {parameters:,} parameters, {macs:,} multiply-adds",
         **_transfer(resolved, parameters, count_parameters(model), fresh),
@@ -42,6 +45,12 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
         "steps": f"{config.total_epochs} epochs x {resolved.steps_per_epoch:,} steps = "
         f"{resolved.total_steps:,}",
     }
+    if (few := len(data.splits.calibration)) < MIN_CALIBRATION:
+        more = "raise --calibration-size" if few == config.data.calibration_size else "add images"
+        rows["int8"] = (
+            f"calibration has {few} of the {MIN_CALIBRATION} images that it needs: {more}, or an export to "
+            "int8 has to take others of train"
+        )
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
     for name, text in rows.items():

@@ -21,7 +21,10 @@ from tests.evaluation.made_up import answers_of, build_data
 EARLIER = ROOT / "tests/fixtures/earlier/run/evaluation"
 
 NAMES = ('an "ant", small', "bee\nor wasp", "Käfer, \r;\t'", "=1+1", "")
-"""All that CSV must quote, and nothing at all."""
+"""All that CSV must quote, what a spreadsheet would run, and nothing at all."""
+
+WRITTEN = (*NAMES[:3], "'=1+1", "")
+"""As a file holds them."""
 
 LABELS = [3, 1, 4, 2, 0, 1]
 TEST = [5, 3, 0]
@@ -241,9 +244,9 @@ def test_predictions_have_a_row_for_each_image_of_test(out, paths):
     ]
     files = [paths[row] if paths else "" for row in TEST]
     assert [list(row.values()) for row in rows] == [
-        ["5", files[0], NAMES[1], NAMES[1], "1.0000", NAMES[4], "1.0000"],
-        ["3", files[1], NAMES[2], NAMES[3], "0.6000", NAMES[2], "1.0000"],
-        ["0", files[2], NAMES[3], NAMES[1], "0.7500", NAMES[2], "0.6667"],
+        ["5", files[0], WRITTEN[1], WRITTEN[1], "1.0000", WRITTEN[4], "1.0000"],
+        ["3", files[1], WRITTEN[2], WRITTEN[3], "0.6000", WRITTEN[2], "1.0000"],
+        ["0", files[2], WRITTEN[3], WRITTEN[1], "0.7500", WRITTEN[2], "0.6667"],
     ]
     labels_again, predicted = read_predictions(out.predictions, NAMES)
     np.testing.assert_array_equal(labels_again, labels)
@@ -266,6 +269,6 @@ def test_label_errors_have_a_row_for_each_suspect(out, paths):
     assert list(rows[0]) == ["row", "path", "label", "suggested", "margin"]
     files = [paths[row] if paths else "" for row in (2, 4)]
     assert [list(row.values()) for row in rows] == [
-        ["2", files[0], NAMES[4], NAMES[1], "-0.9877"],
-        ["4", files[1], NAMES[0], NAMES[3], "0.2500"],
+        ["2", files[0], WRITTEN[4], WRITTEN[1], "-0.9877"],
+        ["4", files[1], WRITTEN[0], WRITTEN[3], "0.2500"],
     ]

@@ -110,7 +110,9 @@ def test_corrupted_is_a_count(text):
     assert (
         refusal("runs/one", "--corrupted", text) == f"--corrupted must be a whole number; received {text!r}"
     )
-    assert refusal("runs/one", "--corrupted=-1") == "--corrupted must be at least 0; received -1"
+    assert refusal("runs/one", "--corrupted=-1") == (
+        "--corrupted must be at least 0 and at most 1000000; received -1"
+    )
 
 
 @pytest.mark.parametrize(("arguments", "name"), [([""], "RUN_DIR"), (["runs/one", "--out="], "--out")])

@@ -99,22 +99,30 @@ def folder(tmp_path, monkeypatch):
 BAD_INPUTS = [
     ("--tuner bayesan", "unknown --tuner 'bayesan'; did you mean 'bayesian'? known: bayesian, "),
     ("--tuner", "argument --tuner: expected one argument"),
-    ("--max-trials 0", "--max-trials must be at least 1; received 0"),
+    ("--max-trials 0", "--max-trials must be at least 1 and at most 100000; received 0"),
     ("--max-trials 2.5", "--max-trials must be a whole number; received '2.5'"),
     ("--max-trial 5", "unknown flag '--max-trial'; did you mean '--max-trials'? see --help"),
-    ("--workers 0", "--workers must be at least 1; received 0"),
+    ("--workers 0", "--workers must be at least 1 and at most 256; received 0"),
     ("--out=", "--out must be a path; received ''"),
     ("--config=", "--config must be a path; received ''"),
     *(
-        (f"--confirm {text}", f"--confirm must be CONFIGURATIONSxSEEDS, as in 3x3; received '{text}'")
-        for text in ("3", "0x3", "3x0", "3x", "3x3x3", "axb", "1.5x2", "3X3")
+        (
+            f"--confirm {text}",
+            f"--confirm must be CONFIGURATIONSxSEEDS, as in 3x3, each up to 999; received '{text}'",
+        )
+        for text in ("3", "0x3", "3x0", "3x", "3x3x3", "axb", "1.5x2", "3X3", "1000x3", "3x1000")
     ),
     *(
-        (f"--{name} 0", f"--{name} must be above 0; received 0")
-        for name in ("max-parameters", "max-mac", "max-bytes-int8", "max-latency-ms")
+        (f"--{name} 0", f"--{name} must be above 0 and at most {most}; received 0")
+        for name, most in {
+            "max-parameters": "1000000000000",
+            "max-mac": "1000000000000000",
+            "max-bytes-int8": "2147483647",
+            "max-latency-ms": "1e+06",
+        }.items()
     ),
     ("--max-mac 1.5", "--max-mac must be a whole number; received '1.5'"),
-    ("--max-latency-ms -1", "--max-latency-ms must be above 0; received -1.0"),
+    ("--max-latency-ms -1", "--max-latency-ms must be above 0 and at most 1e+06; received -1.0"),
     ("--max-latency-ms nan", "--max-latency-ms must be finite; received nan"),
     ("--max-latency-ms inf", "--max-latency-ms must be finite; received inf"),
     ("--max-latency-ms fast", "--max-latency-ms must be a number; received 'fast'"),
@@ -131,7 +139,7 @@ BAD_INPUTS = [
     ),
     ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
     ("--config missing.json", "a configuration file must be readable; missing.json: No such"),
-    ("--epochs 0", "--epochs must be at least 1; received 0"),
+    ("--epochs 0", "--epochs must be at least 1 and at most 1000000; received 0"),
     # Seeds of the confirmation follow the search's; the last one must be a seed as well.
     ("--seed 2147483647", "2147483647"),
     ("--confirm 1x2147483648", "2147483648"),

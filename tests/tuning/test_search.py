@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.training.resolve import prepare_ground
 from tests.tuning.samples import make_plan
 from tuning.cost import Costs
-from tuning.search import build_tuner, within_limits
+from tuning.search import build_tuner, print_plan, within_limits
 from tuning.search_directory import SearchDirectory
 from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension
@@ -37,6 +37,14 @@ def resnet18_parameters(width: int) -> int:
                 total += own * channels + 2 * channels
         before = channels
     return total + before * 10 + 10
+
+
+def test_the_plan_names_the_classes_with_their_images(capsys):
+    plan = make_plan()
+    print_plan(plan, prepare_ground(plan.config), ())
+    # As the UCI's documentation of the test part counts them.
+    line = " classes  0 178, 1 182, 2 177, 3 183, 4 181, 5 182, 6 181, 7 179, 8 174, 9 180\n"
+    assert line in capsys.readouterr().out
 
 
 def test_a_search_begins_with_the_nearest_that_keeps_the_limits(costs):

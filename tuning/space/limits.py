@@ -6,6 +6,7 @@ Standard library only: the command line must answer without importing TensorFlow
 import dataclasses
 from dataclasses import dataclass
 
+from export.tflite.formats import MAX_FILE_BYTES
 from pipeline.config.option import Section, option
 
 
@@ -13,11 +14,13 @@ from pipeline.config.option import Section, option
 class Limits(Section):
     """The most that a network may cost; None for any."""
 
-    max_parameters: int | None = option(None, "weights of the network", above=0, metavar="N")
-    max_mac: int | None = option(None, "multiply-adds of one image", above=0, metavar="N")
-    max_bytes_int8: int | None = option(None, "size of the exported int8 file, bytes", above=0, metavar="N")
+    max_parameters: int | None = option(None, "weights of the network", above=0, maximum=10**12, metavar="N")
+    max_mac: int | None = option(None, "multiply-adds of one image", above=0, maximum=10**15, metavar="N")
+    max_bytes_int8: int | None = option(
+        None, "size of the exported int8 file, bytes", above=0, maximum=MAX_FILE_BYTES, metavar="N"
+    )
     max_latency_ms: float | None = option(
-        None, "median time of the int8 file on one thread of this machine", above=0, metavar="N"
+        None, "median time of the int8 file on one thread of this machine", above=0, maximum=1e6, metavar="N"
     )
 
     @property

@@ -8,11 +8,14 @@ from collections.abc import Collection, Mapping
 
 from pipeline.config.config import SECTION_OF, Config
 from pipeline.config.presets import preset
-from pipeline.errors import UserError, unknown
+from pipeline.errors import UserError, received, unknown
 from tuning.space.search_space import Dimension, Space, Value, apply, own_values, search_space, setting
 
 HYPERPARAMETERS = tuple(dimension.name for dimension in search_space(preset("cifar10")))
 """All that there are; the settings that a search starts from may leave some without effect."""
+
+MAX_STRENGTH = 1000
+"""Largest factor on the augmentation's strengths."""
 
 FORM = "--space takes NAME=VALUE, NAME=LOW..HIGH or NAME=A|B|..., separated by commas"
 
@@ -149,9 +152,11 @@ def _parse(dimension: Dimension, text: str, config: Config) -> Value:
         value = kind(text)
     except ValueError:
         rule = "a whole number" if kind is int else "a number"
-        raise UserError(f"--space {name} must be {rule}; received {text!r}") from None
-    if name == "augment_strength" and not 0 <= value < float("inf"):
-        raise UserError(f"--space {name} must be at least 0 and finite; received {text!r}")
+        raise UserError(f"--space {name} must be {rule}; received {received(text)}") from None
+    if name == "augment_strength" and not 0 <= value <= MAX_STRENGTH:
+        raise UserError(
+            f"--space {name} must be at least 0 and at most {MAX_STRENGTH}; received {received(text)}"
+        )
     # Raises where the setting does not allow it.
     apply({"mixing": "mixup", name: value} if name == "mixing_alpha" else {name: value}, config)
     return value

@@ -9,8 +9,10 @@ import sys
 import keras
 import pytest
 
+from evaluation import request as evaluation_request
+from export import request as export_request
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, load_values, per_replica_batch_size
-from pipeline.config.option import flag
+from pipeline.config.option import flag, kind_of, options
 from pipeline.config.presets import PRESETS, preset
 from pipeline.config.settings import (
     OPTIMIZERS,
@@ -21,8 +23,12 @@ from pipeline.config.settings import (
     RunConfig,
     parse_devices,
 )
+from pipeline.console.training_request import ChosenSettings
+from pipeline.console.training_request import Request as TrainingRequest
 from pipeline.errors import UserError, unknown
 from tests.commands import ROOT
+from tuning import request as tuning_request
+from tuning.space.limits import Limits
 
 SETTINGS = [(kind, s) for kind in SECTIONS.values() for s in dataclasses.fields(kind)]
 FLOATS = [pytest.param(kind, s.name, id=s.name) for kind, s in SETTINGS if s.type is float]
@@ -37,6 +43,7 @@ CHOICES = [
     ("section", "name", "inside", "outside", "rule"),
     [
         (FitConfig, "epochs", 1, 0, "at least 1"),
+        (FitConfig, "epochs", 10**6, 10**6 + 1, "at least 1 and at most 1000000"),
         (FitConfig, "peak_learning_rate", 1e-9, 0.0, "above 0"),
         (FitConfig, "momentum", 0.9999, 1.0, "at least 0 and at most 0.9999"),
         (FitConfig, "momentum", 0.0, -0.1, "at least 0 and at most 0.9999"),
@@ -46,6 +53,7 @@ CHOICES = [
         (DataConfig, "validation_share", 0.5, 0.51, "above 0 and at most 0.5"),
         (DataConfig, "test_share", 0.01, 0.0, "above 0 and at most 0.5"),
         (DataConfig, "image_size", 0, -1, "at least 0"),
+        (DataConfig, "image_size", 2048, 1_000_000, "at least 0 and at most 2048"),
         (AugmentConfig, "hue", 0.5, 0.6, "at least 0 and at most 0.5"),
         (AugmentConfig, "randaugment_magnitude", 30, 31, "at least 0 and at most 30"),
         (ModelConfig, "width", 0, -1, "at least 0 and at most 1024"),
@@ -77,6 +85,48 @@ def test_types(section, name, value, rule):
     with pytest.raises(UserError) as error:
         section(**{name: value})
     assert str(error.value) == f"{flag(name)} must be {rule}; received {value!r}"
+
+
+REQUESTS = (
+    TrainingRequest,
+    ChosenSettings,
+    export_request.Request,
+    evaluation_request.Request,
+    tuning_request.Options,
+    Limits,
+)
+
+
+@pytest.mark.parametrize("section", [*SECTIONS.values(), *REQUESTS])
+def test_every_number_has_an_end(section):
+    endless = [
+        s.name
+        for s in options(section)
+        if kind_of(s) in (int, float) and not s.metadata["choices"] and s.metadata["maximum"] is None
+    ]
+    assert endless == []
+
+
+def test_a_number_of_many_digits_is_refused_in_a_short_line():
+    with pytest.raises(UserError) as error:
+        FitConfig(epochs=10**400)
+    shown = f"1{'0' * 179}...{'0' * 10} (401 characters)"
+    assert str(error.value) == f"--epochs must be at least 1 and at most 1000000; received {shown}"
+
+
+def test_devices_of_many_digits_are_refused():
+    with pytest.raises(UserError, match=r"from 1 to 64; received 'cpu:9+\.\.\.9+' \(5,006 characters\)$"):
+        parse_devices("cpu:" + "9" * 5000)
+
+
+def test_a_batch_of_images_has_a_largest_size():
+    # 3 x 170 x 2048^2 values are just below 2^31, and a replica more has a share of half.
+    largest = {"image_size": 2048, "batch_size": 170, "devices": "cpu:1"}
+    assert Config().with_values(largest).data.image_size == 2048
+    Config().with_values({**largest, "batch_size": 340, "devices": "cpu:2"})
+    rule = "3 values a pixel of --batch-size images .* must be at most 2,147,483,648; received 171 of"
+    with pytest.raises(UserError, match=f"^{rule} --image-size 2048$"):
+        Config().with_values({**largest, "batch_size": 171})
 
 
 def test_a_whole_number_becomes_a_float_where_one_is_wanted():
@@ -202,14 +252,14 @@ def test_differences_are_written_as_flags():
         ("cpu:2", ("cpu", 2)),
         ("gpu:8", ("gpu", 8)),
         *((bad, None) for bad in ("", "tpu", "cpu:", "cpu:0", "gpu:-1", "gpu:two", "auto:2")),
-        *((bad, None) for bad in ("cpu:1:2", "gpu: 2", "GPU", "gpu:1.5")),
+        *((bad, None) for bad in ("cpu:1:2", "gpu: 2", "GPU", "gpu:1.5", "cpu:65")),
     ],
 )
 def test_parse_devices(text, expected):
     if expected:
         assert parse_devices(text) == expected
         return
-    rule = "--devices must be auto, cpu, cpu:N, gpu or gpu:N; received "
+    rule = "--devices must be auto, cpu, cpu:N, gpu or gpu:N with N from 1 to 64; received "
     for refuse in (parse_devices, lambda devices: RunConfig(devices=devices)):
         with pytest.raises(UserError) as error:
             refuse(text)

@@ -46,9 +46,11 @@ def test_nested_and_linked_files_count_and_hidden_ones_do_not(root, tmp_path):
     save(root / "cat" / "deep" / "deeper" / "8.png", 8)
     target = save(tmp_path / "elsewhere.png", 9)
     (root / "dog" / "link.png").symlink_to(target)
-    for name in [".hidden.png", "Thumbs.db", "desktop.ini", ".cache/10.png"]:
+    litter = [".hidden.png", "Thumbs.db", "desktop.ini", ".cache/10.png", "ehthumbs.db", "Icon\r"]
+    for name in [*litter, "@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/._0.png", "#recycle/1.png"]:
         save(root / "dog" / name, 10)
-    save(root / ".git" / "11.png", 11)
+    for name in [".git", "__MACOSX", "@eaDir", "lost+found"]:
+        save(root / name / "11.png", 11)
     source = load_folder(root, max_bad_share=0.0)
     assert source.class_names == ("cat", "dog")
     assert source.problems == ()
@@ -125,7 +127,7 @@ BAD_CLASS_FOLDERS = {
     "one class": (lambda root: remove(root / "cat"), "at least 2 class folders; received 1"),
     "no files": (
         lambda root: [remove(path) for path in root.rglob("*.png")],
-        "must hold images; received none",
+        "must hold images in class folders; received none",
     ),
     "nothing readable": (
         lambda root: [path.write_bytes(b"") for path in root.rglob("*.png")],
@@ -138,7 +140,7 @@ BAD_CLASS_FOLDERS = {
     "no train": (lambda root: move_to(root, "val", "test"), "must hold train.*'test', 'val'"),
     "other split names": (
         lambda root: move_to(root, "Training", "Testing"),
-        "must hold train.*'Testing', 'Training'",
+        "at least 2 class folders; received 0 beside 4 loose files in '.*Training'",
     ),
     "splits and classes": (lambda root: move_to(root, "train", "bus"), "no others.*'bus', 'train'"),
 }
@@ -172,10 +174,13 @@ BAD_SPLIT_FOLDERS = {
         lambda root: save(root / "test/bird/0.png", 77),
         "every class must be in train; received 'bird' only in '.*test'",
     ),
-    "val and validation": (lambda root: save(root / "validation/cat/0.png", 77), "one of validation and val"),
+    "val and validation": (
+        lambda root: save(root / "validation/cat/0.png", 77),
+        "each once.*'val', 'validation'",
+    ),
     "empty test": (
         lambda root: (remove(root / "test"), (root / "test").mkdir()),
-        "must hold images; received none in '.*test'",
+        "must hold images in class folders; received none in '.*test'",
     ),
     "nothing readable in val": (
         lambda root: [path.write_bytes(b"") for path in (root / "val").rglob("*.png")],

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,8 +14,11 @@ from pipeline.data import folder_check
 from pipeline.data.folder import load_folder
 from pipeline.errors import UserError
 from tests.commands import ROOT
-from tests.encodings import enormous
+from tests.encodings import GREY, RGB, enormous, png
 from tests.pipeline.data.folder_samples import contents, save
+
+GREY_ALPHA, RGB_ALPHA = 4, 6
+"""Colour types of PNG (ISO 15948, table 11.1)."""
 
 
 def expect_left_out(root: Path, problems: dict[Path, str]) -> None:
@@ -120,6 +124,78 @@ def test_share_of_damage_counts_damaged_files_among_all(root):
     assert "received 0.1 (1 of 10)" in message
     assert "'cat/empty.png' empty file" in message
     assert repr(str(root)) in message
+
+
+def test_side_files_are_left_out_but_no_damage(root):
+    for name in ("0.xml", "LABELS.CSV", "notes.txt", "empty.txt", "README", "boxes.json"):
+        (root / "cat" / name).write_text("" if name == "empty.txt" else "no image")
+    source = load_folder(root, max_bad_share=0)
+    assert {Path(path).name for path, _ in source.problems} == {
+        *("0.xml", "LABELS.CSV", "notes.txt", "empty.txt", "README", "boxes.json")
+    }
+    assert {problem for _, problem in source.problems} == {"a side file, no image"}
+    assert len(source.labels) == 8
+
+
+def test_side_files_do_not_thin_out_the_damage(root):
+    for number in range(90):
+        (root / "cat" / f"{number}.xml").write_text("no image")
+    (root / "cat" / "cut.jpg").write_text("no image")
+    with pytest.raises(UserError, match=r"received 0.111 \(1 of 9\)"):
+        load_folder(root, max_bad_share=0.1)
+
+
+def test_an_image_under_the_name_of_a_side_file_is_an_image(root):
+    save(root / "cat" / "image.txt", 50)
+    source = load_folder(root, max_bad_share=0)
+    assert source.problems == ()
+    assert len(source.labels) == 9
+
+
+def test_a_folder_of_side_files_alone_is_told(root):
+    (root / "annotations").mkdir()
+    (root / "annotations" / "0.xml").write_text("no image")
+    with pytest.raises(
+        UserError, match=r"0 of 'annotations' .*\(move the folder elsewhere if it is no class\)"
+    ):
+        load_folder(root, max_bad_share=0)
+
+
+def save_deep(root: Path, low: int, high: int, kind: int = GREY) -> None:
+    """Put four 16-bit images, no two alike, from low to high into both classes."""
+    channels = {GREY: 1, RGB: 3, GREY_ALPHA: 2, RGB_ALPHA: 4}[kind]
+    for number in range(4):
+        samples = np.linspace(low, high, 99).astype(np.uint16).reshape(9, 11, 1).repeat(channels, axis=-1)
+        samples = np.roll(samples, number, axis=0)
+        if kind in (GREY_ALPHA, RGB_ALPHA):
+            samples[..., -1] = 65535
+        for place, name in enumerate(("cat", "dog")):
+            (root / name / f"deep{number}.png").write_bytes(png(np.roll(samples, place, axis=1), 16, kind))
+
+
+@pytest.mark.parametrize("kind", [GREY, RGB, GREY_ALPHA, RGB_ALPHA])
+@pytest.mark.parametrize(("low", "high"), [(0, 1023), (12, 4095), (0, 16383), (29_000, 31_500)])
+def test_16_bit_images_that_use_a_small_part_of_their_range_are_refused(root, low, high, kind):
+    # Eight images of 8 bits beside them change nothing.
+    save_deep(root, low, high, kind)
+    with pytest.raises(UserError) as error:
+        load_folder(root, max_bad_share=0)
+    message = str(error.value)
+    assert "must together span at least 16,384 of 0 to 65,535" in message
+    assert f"received {low:,} to {high:,} in 8 images of {str(root)!r}, as 'cat/deep0.png'" in message
+    assert f"mogrify -level {low},{high}" in message
+    assert "\n" not in message
+
+
+def test_16_bit_images_that_use_their_range_together_are_read(root):
+    save_deep(root, 0, 4095)
+    (root / "cat" / "bright.png").write_bytes(png(np.full((3, 3), 16384), 16, GREY))
+    assert len(load_folder(root, max_bad_share=0).labels) == 17
+
+
+def test_dark_images_of_8_bits_are_read(root):
+    (root / "cat" / "dark.png").write_bytes(png(np.ones((3, 3)), 8, GREY))
+    assert len(load_folder(root, max_bad_share=0).labels) == 9
 
 
 MEASURE = """

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import re
 import socket
 import threading
 import time
@@ -14,7 +15,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from pipeline.config.settings import DataConfig
 from pipeline.data import tfds as sets
+from pipeline.data.splits import describe_splits, split_source
 from pipeline.data.table import ArrayImages, EncodedImages
 from pipeline.data.tfds import UnavailableData, load_tfds
 from pipeline.errors import UserError
@@ -124,12 +127,84 @@ def test_images_beyond_the_limit_stay_encoded(data_dir, monkeypatch):
 def test_validation_stands_in_for_a_test_split_without_labels(data_dir, capsys):
     folder = tiny.prepare(tiny.TinyUnlabelledTest, data_dir)
     source = load_tfds("tiny_unlabelled_test")
-    assert "no labelled test split; its validation split" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no labelled test split; its validation split" in out
+    assert "tiny_unlabelled_test/1.0.0: not used: test (no labels)\n" in out
     expected = [label for _, label, _, _ in examples(folder, ["train", "validation"])]
     np.testing.assert_array_equal(source.labels, expected)
     np.testing.assert_array_equal(source.provided["train"], np.arange(12))
     np.testing.assert_array_equal(source.provided["test"], np.arange(12, 17))
     assert set(source.provided) == {"train", "test"}
+
+
+def test_splits_are_known_by_their_usual_names_and_what_is_unused_is_said(data_dir, capsys):
+    folder = tiny.prepare(tiny.TinyOtherNames, data_dir)
+    capsys.readouterr()  # what TFDS says
+    source = load_tfds("tiny_other_names")
+    rows = {split: (rows[0], len(rows)) for split, rows in source.provided.items()}
+    assert rows == {"train": (0, 12), "validation": (12, 6), "test": (18, 9)}
+    expected = [label for _, label, _, _ in examples(folder, ["Training", "dev", "test"])]
+    np.testing.assert_array_equal(source.labels, expected)
+    assert capsys.readouterr().out == "tiny_other_names/1.0.0: not used: extra, test_unlabelled\n"
+
+
+def test_of_two_splits_of_one_meaning_the_other_is_said(data_dir, capsys):
+    tiny.prepare(tiny.TinyBothNames, data_dir)
+    capsys.readouterr()  # what TFDS says
+    source = load_tfds("tiny_both_names")
+    assert {split: len(rows) for split, rows in source.provided.items()} == {"train": 12, "test": 5}
+    assert capsys.readouterr().out == (
+        "tiny_both_names/1.0.0 has no labelled test split; its validation split is used\n"
+        "tiny_both_names/1.0.0: not used: val\n"
+    )
+
+
+def test_a_validation_split_without_labels_is_left_out(data_dir, capsys):
+    tiny.prepare(tiny.TinyUnlabelledValidation, data_dir)
+    source = load_tfds("tiny_unlabelled_validation")
+    assert {split: len(rows) for split, rows in source.provided.items()} == {"train": 12, "test": 9}
+    assert "tiny_unlabelled_validation/1.0.0: not used: valid (no labels)" in capsys.readouterr().out
+
+
+def test_classes_without_an_image_in_train_are_no_classes(data_dir, capsys):
+    folder = tiny.prepare(tiny.TinyEmptyClasses, data_dir)
+    capsys.readouterr()  # what TFDS says
+    source = load_tfds("tiny_empty_classes")
+    assert source.class_names == ("2", "4")
+    labels = np.array([label for _, label, _, _ in examples(folder, ["train", "test"])])
+    used = np.concatenate(list(source.provided.values()))
+    np.testing.assert_array_equal(used, np.flatnonzero(labels != 5))
+    np.testing.assert_array_equal(source.labels[used], np.where(labels[used] == 2, 0, 1))
+    assert capsys.readouterr().out == (
+        "tiny_empty_classes has no image to train on of 4 of its 6 classes, which are left out: "
+        "0, 1, 3, 5 (3 images of them in other splits)\n"
+    )
+    splits = split_source(source, DataConfig(), 0)
+    assert describe_splits(source, splits)["splits"]["test"]["per_class"] == [3, 3]
+
+
+def test_a_set_of_one_class_is_refused(data_dir):
+    tiny.prepare(tiny.TinyOneClass, data_dir)
+    assert "at least 2 classes; tiny_one_class has 1" in refusal("tiny_one_class")
+
+
+def test_names_that_print_the_same_are_refused(data_dir):
+    tiny.prepare(tiny.TinySameNames, data_dir)
+    message = refusal("tiny_same_names")
+    assert r"received b'caf\xc3\xa9' and b'cafe\xcc\x81' in tiny_same_names" in message
+
+
+@pytest.mark.parametrize("builder", [tiny.TinyDeep, tiny.TinyDeepFixed])
+def test_16_bit_images_that_use_a_small_part_of_their_range_are_refused(data_dir, builder):
+    tiny.prepare(builder, data_dir)
+    message = refusal(builder.name)
+    assert "must together span at least 16,384 of 0 to 65,535" in message
+    assert re.search(rf"received \d+ to 4,095 in 49 images of {builder.name} ", message)
+
+
+def test_16_bit_images_that_use_their_range_are_read(data_dir):
+    tiny.prepare(tiny.TinyDeepBright, data_dir)
+    assert len(load_tfds("tiny_deep_bright").labels) == 49
 
 
 def test_cifar10_equals_tfds(monkeypatch):

@@ -1,9 +1,12 @@
 """Small TFDS data sets whose every pixel and label follows from a formula."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from tests.encodings import GREY, png
 
 CLASS_NAMES = ("ant", "bee", "cat")
 
@@ -40,6 +43,7 @@ class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     SIZES = {"train": 40, "test": 9}  # noqa: RUF012
     SHAPE: tuple[int | None, int | None, int] = (None, None, 3)
     UNLABELLED: tuple[str, ...] = ()
+    NAMES = CLASS_NAMES
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -48,7 +52,7 @@ class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 {
                     "name": tfds.features.Text(),
                     "image": tfds.features.Image(shape=self.SHAPE, encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=CLASS_NAMES),
+                    "label": tfds.features.ClassLabel(names=self.NAMES),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -64,10 +68,16 @@ class TinyBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 i,
                 {
                     "name": f"{split}/{i}",
-                    "image": image_of(split, i, height, width)[:, :, : self.SHAPE[2]],
-                    "label": -1 if split in self.UNLABELLED else label_of(split, i),
+                    "image": self._image(image_of(split, i, height, width)[:, :, : self.SHAPE[2]]),
+                    "label": -1 if split in self.UNLABELLED else self._label(split, i),
                 },
             )
+
+    def _image(self, pixels: np.ndarray):
+        return pixels
+
+    def _label(self, split: str, i: int) -> int:
+        return label_of(split, i)
 
 
 class TinyVariable(TinyBuilder):
@@ -106,6 +116,69 @@ class TinyUnreachable(TinyFixed):
 
     def _split_generators(self, dl_manager):
         raise OSError("connection\nlost")
+
+
+class TinyOtherNames(TinyBuilder):
+    """Splits under other names than train, validation and test, and more of them."""
+
+    SIZES = {"Training": 12, "dev": 6, "test": 9, "extra": 3, "test_unlabelled": 2}  # noqa: RUF012
+
+
+class TinyBothNames(TinyBuilder):
+    """A validation split under its own name and one under another."""
+
+    SIZES = {"train": 12, "val": 6, "validation": 5}  # noqa: RUF012
+
+
+class TinyUnlabelledValidation(TinyBuilder):
+    """A validation split without labels."""
+
+    SIZES = {"train": 12, "valid": 5, "test": 9}  # noqa: RUF012
+    UNLABELLED = ("valid",)
+
+
+class TinyEmptyClasses(TinyBuilder):
+    """Names 0 to 5 of which train has but 2 and 4, as EMNIST letters; test has 5 as well."""
+
+    NAMES = ("0", "1", "2", "3", "4", "5")
+
+    def _label(self, split: str, i: int) -> int:
+        return (2, 4, 5 if split == "test" else 4)[i % 3]
+
+
+class TinyOneClass(TinyEmptyClasses):
+    """Train has images of one class alone."""
+
+    def _label(self, split: str, i: int) -> int:
+        return 1
+
+
+class TinySameNames(TinyBuilder):
+    """Two names of classes that print the same."""
+
+    NAMES = ("caf\u00e9", "cafe\u0301", "tea")
+
+
+class TinyDeep(TinyBuilder):
+    """Images of a 12-bit camera in PNG of 16 bits, of many sizes."""
+
+    BRIGHTEST = 4095
+
+    def _image(self, pixels: np.ndarray) -> io.BytesIO:
+        deep = np.round(pixels[..., 0] / pixels[..., 0].max() * self.BRIGHTEST)
+        return io.BytesIO(png(deep, 16, GREY))
+
+
+class TinyDeepFixed(TinyDeep):
+    """The same of one size."""
+
+    SHAPE = (4, 6, 3)
+
+
+class TinyDeepBright(TinyDeepFixed):
+    """Images that use the whole range."""
+
+    BRIGHTEST = 65535
 
 
 class TinyOnlyTest(TinyBuilder):

@@ -125,6 +125,8 @@ def test_a_run_prints_its_plan_its_progress_and_its_result(finished):
     run_dir, out = finished
     for text in (
         "digits, 10 classes, 8 x 8 px",
+        # As the UCI's documentation of the test part counts them.
+        "classes  0 178, 1 182, 2 177, 3 183, 4 181, 5 182, 6 181, 7 179, 8 174, 9 180\n",
         "train 1,274, validation 153, calibration 100, test 270",
         f"resnet8, width 2, cifar stem, {resnet8_parameters(2, 10):,} parameters",
         "precision  mixed_bfloat16 (as asked)",
@@ -139,6 +141,17 @@ def test_a_run_prints_its_plan_its_progress_and_its_result(finished):
         f"python train.py --config {run_dir}/config.json --seed 1",
     ):
         assert text in out
+
+
+def test_a_set_that_is_large_enough_to_calibrate_is_not_warned_of(finished):
+    assert "int8" not in finished[1]
+
+
+def test_a_calibration_that_is_asked_small_is_told(capsys, tmp_path):
+    short = ("--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    assert train.main(["digits", *TINY, *short, "--calibration-size", "31"]) == 0
+    line = "int8  calibration has 31 of the 32 images that it needs: raise --calibration-size, or an export"
+    assert line in capsys.readouterr().out
 
 
 def test_a_run_leaves_everything_that_it_promises(finished):
@@ -210,13 +223,19 @@ def test_a_folder_of_images_is_checked_split_and_trained(capsys, tmp_path):
     shutil.copy(folder / "blue" / "3.png", folder / "blue" / "same.png")
     run_dir = tmp_path / "run"
     assert train.main([*folder_settings(folder), "--run-dir", str(run_dir)]) == 0
-    assert "2 files, listed in data_problems.csv" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 files, listed in data_problems.csv" in out
+    assert "classes  blue 12, green 12, red 12\n" in out
     with (run_dir / "data_problems.csv").open() as file:
         problems = {Path(row["path"]).name: row["problem"] for row in csv.DictReader(file)}
     assert problems.keys() == {"broken.jpg", "same.png"}
     splits = json.loads((run_dir / "splits.json").read_text())
     assert splits["class_names"] == ["blue", "green", "red"]
     assert sum(split["images"] for split in splits["splits"].values()) == 36
+    calibration = splits["splits"]["calibration"]["images"]
+    assert (
+        f"int8  calibration has {calibration} of the 32 images that it needs: add images, or an export" in out
+    )
 
     # The images are part of what a run is a function of.
     (run_dir / "metrics.json").unlink()
@@ -324,6 +343,7 @@ def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path
         (["--data", "folder:nowhere"], ["nowhere"]),
         (["digits", "--batch-size", "5000"], ["--batch-size", "at most the 1,274", "5000"]),
         (["digits", "--crop-padding", "8"], ["--crop-padding must be less", "8 pixels"]),
+        (["digits", "--cutout", "16"], ["--cutout must be less than twice", "8 pixels", "received 16"]),
         (["digits", "--stem", "imagenet"], ["at least 32 x 32", "8 x 8"]),
         (["digits", "--devices", "gpu:64"], ["--devices", "no more GPUs", "gpu:64"]),
         (["digits", "--run-dir", "a_file/run"], ["--run-dir must be writable", "a_file/run"]),

@@ -44,6 +44,12 @@ def read(path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def test_a_reason_is_never_a_formula(tmp_path):
+    path = tmp_path / "trials.csv"
+    write_trials(path, [TrialResult("0000", SEARCH, FAILED, {}, 7, reason="=cmd|' /C calc'!A0")], {}, SPACE)
+    assert read(path)[1][-1] == "'=cmd|' /C calc'!A0"
+
+
 def test_one_row_a_trial_in_their_order(tmp_path):
     path = tmp_path / "trials.csv"
     write_trials(path, RESULTS, COSTS, SPACE)

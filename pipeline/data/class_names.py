@@ -1,0 +1,64 @@
+"""Names of classes: that each can be told from the others, and how they are listed."""
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+MAX_LISTED, MAX_NAME = 10, 40
+"""Most classes in a line, and most characters of a name there."""
+
+
+def verify_class_names(names: Sequence[bytes], of: str) -> None:
+    """Hold names to being told apart by who reads them.
+
+    Raises:
+        UserError: two are the same in print (composed and decomposed letters, other spaces,
+            characters without a shape), or one shows nothing; the message has their bytes.
+    """
+    first: dict[str, bytes] = {}
+    for name in names:
+        printed = _printed(shown(name))
+        if not printed:
+            raise UserError(f"the name of a class must show something; received {name!r} in {of}")
+        if printed in first:
+            raise UserError(
+                f"names of classes must differ in print; received {first[printed]!r} and {name!r} in {of}"
+            )
+        first[printed] = name
+
+
+def _printed(name: str) -> str:
+    """What is seen of a name: its letters composed, without what has no shape, in single spaces."""
+    spaced = " ".join(name.split())
+    seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in ("Cc", "Cf"))
+    return unicodedata.normalize("NFC", seen).strip()
+
+
+def shown(path: bytes) -> str:
+    """A path as text that can always be printed and written, whatever its bytes are."""
+    return path.decode(errors="backslashreplace")
+
+
+def on_a_terminal(name: str) -> str:
+    """A name without what a terminal would obey, and cut where it is long."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return safe if len(safe) <= MAX_NAME else f"{safe[: MAX_NAME - 3]}..."
+
+
+def list_classes(names: Sequence[str], labels: np.ndarray) -> str:
+    """Write each class with its images, as in `cat 12, dog 7`; of many classes the first.
+
+    Args:
+        names: label -> name.
+        labels: int64 [images].
+    """
+    counts = np.bincount(labels, minlength=len(names))
+    listed = [f"{on_a_terminal(name)} {count:,}" for name, count in zip(names, counts, strict=True)]
+    if len(listed) <= MAX_LISTED:
+        return ", ".join(listed)
+    least, most = counts.min(), counts.max()
+    rest = f"and {len(listed) - MAX_LISTED:,} more, of {least:,} to {most:,} images each"
+    return ", ".join([*listed[:MAX_LISTED], rest])
