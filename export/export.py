@@ -73,7 +73,7 @@ def export_run(request: Request) -> None:
 
         if "saved_model" in request.formats:
             export_saved_model(network, folder / FORMATS["saved_model"].file)
-        float_files = convert(network, request.formats, calibration.images, folder)
+        float_files = convert(network, request.formats, calibration.images)
         images = calibration.images[:VERIFIED_IMAGES]
         differences = verify_scores(network, folder, float_files, images, directory.failed)
         files = {name: float_files[name] for name in request.formats if name in float_files}
@@ -130,23 +130,20 @@ def print_settings(request: Request, calibration: CalibrationImages) -> None:
     say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
 
 
-def convert(
-    network: keras.Model, formats: Sequence[str], images: np.ndarray, folder: Path
-) -> dict[str, TFLiteFile]:
+def convert(network: keras.Model, formats: Sequence[str], images: np.ndarray) -> dict[str, TFLiteFile]:
     """Convert to every TFLite format but int8; to float32 even unasked, as int8 is made from it.
 
     Args:
         network: pixels to scores.
         formats: what is asked for.
         images: of the calibration, uint8 [images, height, width, 3].
-        folder: for files that are removed again.
 
     Raises:
         ExportFailed: TFLite has no built-in operation for a layer.
     """
     if not set(formats) - {"saved_model"}:
         return {}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         write_single_image_graph(network, Path(scratch))
         converter = Converter(Path(scratch), [operation.name for operation in network.operations])
         files = {"float32": converter.float32()}
