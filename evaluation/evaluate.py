@@ -32,12 +32,21 @@ from evaluation.page.images import (
 )
 from evaluation.page.page import write_page
 from evaluation.page.summary import print_next, print_summary
-from evaluation.report_directory import MADE_BY, ReportDirectory
+from evaluation.report_directory import (
+    LABEL_ERRORS,
+    MADE_BY,
+    PAGE,
+    PREDICTIONS,
+    REPORT,
+    ReportDirectory,
+    with_checksums,
+)
 from evaluation.request import Request
-from evaluation.tables import write_label_errors, write_predictions
+from evaluation.tables import describe_predictions, list_label_errors
 from export.tflite.file import crc32
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
+from pipeline.files import to_csv
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.training.resolve import images_in_place
@@ -110,10 +119,12 @@ def evaluate_run(
                 "environment": describe_environment(),
             }
         )
-        page = write_page(report, images)
-        write_predictions(out.predictions, run.data, answers.test)
-        write_label_errors(out.label_errors, run.data, held_out)
-        out.write(report, page)
+        beside = {
+            PAGE: write_page(report, images),
+            PREDICTIONS: to_csv(describe_predictions(run.data, answers.test)),
+            LABEL_ERRORS: to_csv(list_label_errors(run.data, held_out)),
+        }
+        out.write({**beside, REPORT: with_checksums(report, beside)})
     return report
 
 
