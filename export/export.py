@@ -127,6 +127,8 @@ def print_settings(request: Request, calibration: CalibrationImages) -> None:
     images = f"{len(calibration.images):,} images of train, un-augmented"
     if calibration.left_out:
         images += f"; {calibration.left_out} left out because they are in test too"
+    if calibration.trained_on:
+        images += f"; {calibration.trained_on} of them were trained on, as the calibration split is small"
     say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
 
 

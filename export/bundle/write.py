@@ -43,8 +43,8 @@ def write_bundle(
     labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
     write_text(folder / "labels.txt", labels)
     if found.files:
-        graphs = {FORMATS[name].file: file.graph for name, file in found.files.items()}
-        write_json(folder / "preprocessing.json", describe_preprocessing(graphs, request.output))
+        files = {FORMATS[name].file: file for name, file in found.files.items()}
+        write_json(folder / "preprocessing.json", describe_preprocessing(files, request.output))
         shutil.copyfile(RUN_ON_DEVICE, folder / "run.py")
         plot_files(report, folder / "files.png")
         # Those who port a network to a board port the int8 file, where there is one.

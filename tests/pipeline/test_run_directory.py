@@ -240,7 +240,7 @@ def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(tmp_path, name):
     directory.path.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (directory.path / name).symlink_to("../elsewhere")
-    with pytest.raises(UserError, match=f"^what is written must be no link; .*/{name} leads to"):
-        with directory.open():
-            pytest.fail("opened")
+    rule = f"^what is written must be no link; .*/{name} leads to"
+    with pytest.raises(UserError, match=rule), directory.open():
+        pytest.fail("opened")
     assert list((tmp_path / "elsewhere").iterdir()) == []
