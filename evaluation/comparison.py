@@ -90,6 +90,8 @@ def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         **{setting: run[setting] for setting in ("model", "width", "epochs", "seed")},
         "accuracy": keras["accuracy"]["top1"],
         "corrupted_accuracy": robustness and robustness["mean"],
+        # Of the same images: those of the accuracy above may be more.
+        "corrupted_clean": robustness and robustness["clean"],
         "ece": calibration["before"]["ece_equal_width"],
         "ece_scaled": calibration["after"]["ece_equal_width"],
         "parameters": cost["parameters"],

@@ -86,9 +86,4 @@ def find_others(folder: Path, names: Iterable[str], listed: Listed) -> list[str]
 def shown(names: list[str]) -> str:
     """Return the first names, as they stand in a message of one line."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(ascii_name, names[:3])) + more
-
-
-def ascii_name(name: str) -> str:
-    """Return a name as it is, or escaped where a terminal would act on it."""
-    return name if name.isprintable() else ascii(name)
+    return ", ".join(names[:3]) + more
