@@ -2,12 +2,14 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from pipeline.console.tables import plain_table
 
-HEADER = ("network", "accuracy (95 %)", "corrupted (clean)", "calibration error", "temperature")
+CORRUPTED = "corrupted (clean)"
+HEADER = ("network", "accuracy (95 %)", CORRUPTED, "calibration error", "temperature")
 WORTH_FOLDING = 0.02
 """Temperatures whose ratio is nearer to 1 than this give the same to the eye."""
 
@@ -15,8 +17,10 @@ WORTH_FOLDING = 0.02
 def print_summary(report: Mapping[str, Any]) -> None:
     """Print a line for each network."""
     rows = [_row(*network) for network in report["networks"].items()]
-    print("\n" + plain_table(HEADER, rows))
     measured = [network["robustness"] for network in report["networks"].values() if network["robustness"]]
+    shown = [name != CORRUPTED or bool(measured) for name in HEADER]
+    header, *rows = (tuple(compress(row, shown)) for row in (HEADER, *rows))
+    print("\n" + plain_table(header, rows))
     if measured:
         print(f"corrupted and clean are the same {measured[0]['images']:,} images of test")
 
@@ -65,7 +69,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         "run",
         "accuracy (95 %)",
         "behind the best, points",
-        "corrupted (clean)",
+        CORRUPTED,
         "parameters",
         "multiply-adds",
         "int8 KiB",

@@ -54,8 +54,11 @@ def test_a_line_for_each_network(capsys):
 
 
 def test_nothing_is_said_of_corruptions_that_were_not_measured(capsys):
-    print_summary({"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1)}})
-    assert "images of test" not in capsys.readouterr().out
+    print_summary({"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1.0)}})
+    assert table(capsys.readouterr().out) == [
+        ["network", "accuracy (95 %)", "calibration error", "temperature"],
+        ["keras", "100.00% (100.00 to 100.00)", "0.0000, scaled 0.0000", "1.000"],
+    ]
 
 
 def next_steps(temperature: float, run: Path, capsys) -> list[str]:
