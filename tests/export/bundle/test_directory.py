@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from pipeline.errors import UserError
 from pipeline.own_files import LIST
 from tests.commands import ROOT
 from tests.export.bundle.bundle_samples import NEW, OLD, beside, export, fill, read, read_if_there
+
+EARLIER = ROOT / "tests/fixtures/earlier/run/export"
 
 
 @pytest.mark.parametrize("there", [None, {}, OLD], ids=["nothing", "empty folder", "a bundle"])
@@ -91,6 +94,22 @@ def test_what_was_added_to_a_bundle_or_changed_in_it_is_refused_and_left(directo
     with pytest.raises(UserError, match=f"received .*export, which .*: {next(iter(change))}$"):
         export(directory)
     assert read(directory.path) == NEW | change
+
+
+@pytest.mark.parametrize(
+    "mine", [None, "notes.txt", "golden/notes.json", "saved_model/assets/x", "files.json"]
+)
+def test_a_bundle_of_an_earlier_version_is_replaced_unless_it_holds_other_files(directory, mine):
+    shutil.copytree(EARLIER, directory.path)
+    if mine is None:
+        export(directory)
+        assert read(directory.path) == NEW
+        return
+    fill(directory.path, {mine: "mine"})
+    with pytest.raises(UserError, match=f"changed since: {mine}$"):
+        export(directory)
+    assert (directory.path / mine).read_text() == "mine"
+    assert (directory.path / "model_int8.tflite").exists()
 
 
 def test_what_is_added_while_an_export_runs_is_left(directory):
