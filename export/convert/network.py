@@ -71,7 +71,7 @@ def export_saved_model(network: keras.Model, path: Path) -> None:
     module.weights = [weight.value for weight in network.weights]
     module.serve = serve
     signatures = {"serve": serve, "serving_default": serve}
-    with _writable(path):
+    with _writable("--out", path):
         tf.saved_model.save(module, str(path), signatures)
 
 
@@ -89,7 +89,7 @@ def write_single_image_graph(network: keras.Model, path: Path) -> None:
     archive.track(network)
     signature = [tf.TensorSpec([1, *network.input_shape[1:]], tf.float32, name="pixels")]
     archive.add_endpoint("serve", serve, input_signature=signature)
-    with _writable(path):
+    with _writable("the folder for temporary files", path):
         archive.write_out(str(path), verbose=False)
 
 
@@ -166,9 +166,9 @@ def _call_as_depthwise(norm: keras.layers.BatchNormalization, maps: keras.KerasT
 
 
 @contextlib.contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def _writable(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
         reason = error.message.splitlines()[0]
-        raise UserError(f"--out must be writable; {path}: {reason}") from error
+        raise UserError(f"{what} must be writable; {path}: {reason}") from error
