@@ -9,12 +9,12 @@ import numpy as np
 from evaluation.metrics.quantised import describe_difference
 from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.summary import print_comparison
-from evaluation.report_directory import MADE_BY, ReportDirectory
+from evaluation.report_directory import COMPARISON, COMPARISON_PAGE, MADE_BY, ReportDirectory
 from evaluation.request import Request
 from evaluation.tables import read_predictions
 from export.verify.comparison import paired_comparison
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files import read_json, to_json
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
 
@@ -34,7 +34,7 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
     _check_same_test(request.runs)
     names = _distinct_names([run.path for run in request.runs])
     reports, answered = {}, {}
-    out = ReportDirectory(request.out)
+    out = ReportDirectory(request.out, (COMPARISON_PAGE, COMPARISON), COMPARISON)
     with out.open():
         for name, run in zip(names, request.runs, strict=True):
             print(f"{name}:", flush=True)
@@ -42,11 +42,9 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
             reports[name] = evaluate_run(run, own, request, NOT_COMPARED)
             answered[name] = read_predictions(own.predictions, reports[name]["class_names"])
         comparison = build_comparison(reports, answered)
-        page, figures = out.path / "comparison.html", out.path / "comparison.json"
-        write_text(page, write_comparison_page(comparison))
-        write_json(figures, comparison)
+        out.write({COMPARISON_PAGE: write_comparison_page(comparison), COMPARISON: to_json(comparison)})
     print_comparison(comparison)
-    print(f"\neverything lies in {out.path}: {page.name}, {figures.name}")
+    print(f"\neverything lies in {out.path}: {', '.join(out.names)}")
 
 
 def build_comparison(
@@ -92,6 +90,8 @@ def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         **{setting: run[setting] for setting in ("model", "width", "epochs", "seed")},
         "accuracy": keras["accuracy"]["top1"],
         "corrupted_accuracy": robustness and robustness["mean"],
+        # Of the same images: those of the accuracy above may be more.
+        "corrupted_clean": robustness and robustness["clean"],
         "ece": calibration["before"]["ece_equal_width"],
         "ece_scaled": calibration["after"]["ece_equal_width"],
         "parameters": cost["parameters"],

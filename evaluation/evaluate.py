@@ -4,25 +4,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from evaluation.comparison import compare_runs
-from evaluation.data_errors import (
-    HeldOut,
-    describe_balance,
-    describe_hardest,
-    describe_label_errors,
-    find_suspects,
-)
+from evaluation.data_errors import describe_balance, describe_hardest, describe_label_errors, find_suspects
 from evaluation.explain.explanation import build_explainers, explained_layer
-from evaluation.measurement import (
-    RunAnswers,
-    answer_alone,
-    answer_run,
-    describe_networks,
-    prepared_corruptions,
-)
+from evaluation.measurement import answer_alone, answer_run, describe_networks, prepared_corruptions
 from evaluation.metrics.answers import Answers
 from evaluation.metrics.cost import measure_cost
 from evaluation.networks.deployed import DeployedFile, choose, load_deployed
-from evaluation.networks.networks import deployed_network, keras_network
+from evaluation.networks.networks import Network, deployed_network, keras_network
 from evaluation.page.gallery import name_images
 from evaluation.page.images import (
     describe_confused_pairs,
@@ -32,12 +20,21 @@ from evaluation.page.images import (
 )
 from evaluation.page.page import write_page
 from evaluation.page.summary import print_next, print_summary
-from evaluation.report_directory import MADE_BY, ReportDirectory
+from evaluation.report_directory import (
+    LABEL_ERRORS,
+    MADE_BY,
+    PAGE,
+    PREDICTIONS,
+    REPORT,
+    ReportDirectory,
+    with_checksums,
+)
 from evaluation.request import Request
-from evaluation.tables import write_label_errors, write_predictions
+from evaluation.tables import describe_predictions, list_label_errors
 from export.tflite.file import crc32
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
+from pipeline.files import to_csv
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.training.resolve import images_in_place
@@ -91,9 +88,11 @@ def evaluate_run(
         networks = [keras, *map(deployed_network, measured)]
         answers = answer_run(run, networks, request.flip, request.corrupted, prepared)
         _check_accuracy(run, answers.test["keras"])
-        calibration = answer_alone(keras, run.data.examples("calibration"), "calibration images")
+        calibration = _answer_calibration(run, keras)
         figures = describe_networks(run, networks, answers)
-        held_out = _find_suspects(run, answers, calibration, figures["keras"]["calibration"]["temperature"])
+        temperature = figures["keras"]["calibration"]["temperature"]
+        splits = {"validation": answers.validation["keras"], **calibration, "test": answers.test["keras"]}
+        held_out = find_suspects(run.data, splits, temperature)
         report, images = name_images(
             {
                 "made_by": MADE_BY,
@@ -110,10 +109,12 @@ def evaluate_run(
                 "environment": describe_environment(),
             }
         )
-        page = write_page(report, images)
-        write_predictions(out.predictions, run.data, answers.test)
-        write_label_errors(out.label_errors, run.data, held_out)
-        out.write(report, page)
+        beside = {
+            PAGE: write_page(report, images),
+            PREDICTIONS: to_csv(describe_predictions(run.data, answers.test)),
+            LABEL_ERRORS: to_csv(list_label_errors(run.data, held_out)),
+        }
+        out.write({**beside, REPORT: with_checksums(report, beside)})
     return report
 
 
@@ -148,16 +149,10 @@ def _check_accuracy(run: FinishedRun, test: Answers) -> None:
         )
 
 
-def _find_suspects(
-    run: FinishedRun, answers: RunAnswers, calibration: Answers, temperature: float
-) -> HeldOut:
-    """Look for wrong labels among all that was not trained on."""
-    held_out = {
-        "validation": answers.validation["keras"],
-        "calibration": calibration,
-        "test": answers.test["keras"],
-    }
-    return find_suspects(run.data, held_out, temperature)
+def _answer_calibration(run: FinishedRun, keras: Network) -> dict[str, Answers]:
+    """Answer for the calibration split, which a small set does not have."""
+    examples = run.data.examples("calibration")
+    return {"calibration": answer_alone(keras, examples, "calibration images")} if len(examples) else {}
 
 
 def _describe_run(run: FinishedRun) -> dict[str, Any]:

@@ -2,62 +2,63 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from export.tflite.file import crc32
 from pipeline.errors import UserError
-from pipeline.files import read_json, to_json, write_json, write_text
+from pipeline.files import read_json, refuse_link, to_json, write_together
+from pipeline.own_files import LIST, find_others, is_regular, list_files, read_list, sha256, shown, write_list
 
 MADE_BY = "python -m evaluation"
+
+REPORT, PAGE, PREDICTIONS, LABEL_ERRORS = "report.json", "report.html", "predictions.csv", "label_errors.csv"
+
+COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 
 
 @dataclass(frozen=True)
 class ReportDirectory:
-    """Where a report goes.
+    """Where a report goes, or a comparison.
 
     Attributes:
         path: the directory.
+        names: of the files that are written into it, as they are told to the user.
+        figures: which of them has the figures, and in every version says who made it.
     """
 
     path: Path
+    names: tuple[str, ...] = (PAGE, REPORT, PREDICTIONS, LABEL_ERRORS)
+    figures: str = REPORT
 
     @property
     def report(self) -> Path:
-        """Every figure; written last, so that where it is the others are too."""
-        return self.path / "report.json"
-
-    @property
-    def page(self) -> Path:
-        """The page for people."""
-        return self.path / "report.html"
+        """Every figure."""
+        return self.path / REPORT
 
     @property
     def predictions(self) -> Path:
         """What each network answers for each image of test."""
-        return self.path / "predictions.csv"
-
-    @property
-    def label_errors(self) -> Path:
-        """Images whose labels are probably wrong."""
-        return self.path / "label_errors.csv"
+        return self.path / PREDICTIONS
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return (self.page, self.report, self.predictions, self.label_errors)
+        return tuple(self.path / name for name in self.names)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Create the directory; leave none where there was none and nothing was written.
 
         Raises:
-            UserError: it cannot be created, or holds another command's report.
+            UserError: it cannot be created, or holds files of these names that are not an evaluation's.
         """
-        self._check_is_ours()
         try:
+            self._check_is_ours()
             existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -70,17 +71,27 @@ class ReportDirectory:
                     self.path.rmdir()
 
     def _check_is_ours(self) -> None:
-        """Refuse to overwrite a report of the same name that something else made."""
-        report = self._read()
-        if report is not None and report.get("made_by") != MADE_BY:
+        """Refuse to overwrite what no evaluation wrote, or what was changed since."""
+        refuse_link(self.path)
+        if others := self._others():
             raise UserError(
-                f"--out must be new or hold an earlier evaluation; {self.report} is another report"
+                f"--out must be new or hold an earlier evaluation; {self.path} holds what no "
+                f"evaluation wrote, or what was changed since: {shown(others)}"
             )
+
+    def _others(self) -> list[str]:
+        listed = read_list(self.path, MADE_BY)
+        if listed is not None:
+            return find_others(self.path, self.names, listed)
+        there = [name for name in (*self.names, LIST) if os.path.lexists(self.path / name)]
+        # Earlier versions kept no list.
+        ours = (self._read() or {}).get("made_by") == MADE_BY
+        return [name for name in there if not (ours and name != LIST and is_regular(self.path / name))]
 
     def _read(self) -> dict[str, Any] | None:
         """Read the report; None where there is none, or half of one."""
         try:
-            return read_json(self.report)
+            return read_json(self.path / self.figures)
         except UserError:
             return None
 
@@ -100,24 +111,42 @@ class ReportDirectory:
         same = different <= set(ignored) and report["written"] == self._checksums()
         return report if same else None
 
-    def write(self, report: Mapping[str, Any], page: str) -> None:
-        """Write the page, then the figures, with checksums of all that lies beside them.
+    def write(self, contents: Mapping[str, str]) -> None:
+        """Write files together: where one cannot be, all are as they were.
 
         Args:
-            report: the figures.
-            page: of them.
+            contents: text of each of the `names`.
 
         Raises:
-            UserError: the disk is full, or the like.
-            ValueError: a figure is infinite or not a number; nothing was written.
+            UserError: the disk is full, or the like, or somebody has put such a file there meanwhile.
         """
-        to_json(report)
-        # A page of other settings must not stand beside it, should what follows be cut short.
-        self.report.unlink(missing_ok=True)
-        write_text(self.page, page)
-        write_json(self.report, {**report, "written": self._checksums()})
+        self._check_is_ours()
+        new = {name: text.encode() for name, text in contents.items()}
+        now = list_files(self.path, [name for name in new if (self.path / name).exists()])
+        later = {name: [sha256(content)] for name, content in new.items()}
+        # Whatever kills this, each file is one of the two that the list has of it.
+        kept = read_list(self.path, MADE_BY) or {}
+        both = {name: [*now.get(name, []), *digests] for name, digests in later.items()}
+        write_list(self.path, MADE_BY, {**kept, **both})
+        write_together(
+            {self.path / name: partial(Path.write_bytes, data=content) for name, content in new.items()}
+        )
+        write_list(self.path, MADE_BY, {**kept, **later})
 
     def _checksums(self) -> dict[str, str]:
         """CRC-32 of each file beside the report, by its name."""
         beside = [path for path in self.files if path != self.report and path.exists()]
         return {path.name: crc32(path.read_bytes()) for path in beside}
+
+
+def with_checksums(report: Mapping[str, Any], beside: Mapping[str, str]) -> str:
+    """Return a report as JSON, with the CRC-32 of each file that is written beside it.
+
+    Args:
+        report: the figures.
+        beside: name -> text.
+
+    Raises:
+        ValueError: a figure is infinite or not a number.
+    """
+    return to_json({**report, "written": {name: crc32(text.encode()) for name, text in beside.items()}})

@@ -9,15 +9,11 @@ import numpy as np
 from evaluation.data_errors import HeldOut
 from evaluation.metrics.answers import Answers
 from pipeline.data.prepare import PreparedData
-from pipeline.files import read_csv, write_csv
+from pipeline.files import read_csv
 
 
-def write_predictions(path: Path, data: PreparedData, answers: Mapping[str, Answers]) -> None:
-    """Write a row for each image of test: what it shows and what each network answers.
-
-    Raises:
-        UserError: the disk is full, or the like.
-    """
+def describe_predictions(data: PreparedData, answers: Mapping[str, Answers]) -> list[list[Any]]:
+    """Return a header and a row for each image of test: what it shows, what each network answers."""
     names = data.source.class_names
     table: list[list[Any]] = [["row", "path", "label"]]
     for name in answers:
@@ -27,20 +23,16 @@ def write_predictions(path: Path, data: PreparedData, answers: Mapping[str, Answ
         for answered in answers.values():
             cells += [names[answered.predicted[place]], f"{answered.confidence[place]:.4f}"]
         table.append(cells)
-    write_csv(path, table)
+    return table
 
 
-def write_label_errors(path: Path, data: PreparedData, held_out: HeldOut) -> None:
-    """Write a row for each suspected label, the most suspicious first.
-
-    Raises:
-        UserError: the disk is full, or the like.
-    """
+def list_label_errors(data: PreparedData, held_out: HeldOut) -> list[list[Any]]:
+    """Return a header and a row for each suspected label, the most suspicious first."""
     names, suspects = data.source.class_names, held_out.suspects
     table: list[list[Any]] = [["row", "path", "label", "suggested", "margin"]]
     for place, suggested, margin in zip(suspects.indices, suspects.suggested, suspects.margins, strict=True):
         table.append([*_image_cells(data, held_out.rows[place]), names[suggested], f"{margin:.4f}"])
-    write_csv(path, table)
+    return table
 
 
 def _image_cells(data: PreparedData, row: int) -> list[Any]:

@@ -74,7 +74,7 @@ def export_run(request: Request) -> None:
 
         if "saved_model" in request.formats:
             export_saved_model(network, folder / FORMATS["saved_model"].file)
-        float_files = convert(network, request.formats, calibration.images, folder)
+        float_files = convert(network, request.formats, calibration.images)
         images = calibration.images[:VERIFIED_IMAGES]
         device_pixels = verify_pixels(run, directory.failed)
         differences = verify_scores(network, folder, float_files, images, directory.failed)
@@ -129,26 +129,25 @@ def print_settings(request: Request, calibration: CalibrationImages) -> None:
     images = f"{len(calibration.images):,} images of train, un-augmented"
     if calibration.left_out:
         images += f"; {calibration.left_out} left out because they are in test too"
+    if calibration.trained_on:
+        images += f"; {calibration.trained_on} of them were trained on, as the calibration split is small"
     say("calibration", f"{images}, fingerprint {calibration.fingerprint[:16]}")
 
 
-def convert(
-    network: keras.Model, formats: Sequence[str], images: np.ndarray, folder: Path
-) -> dict[str, TFLiteFile]:
+def convert(network: keras.Model, formats: Sequence[str], images: np.ndarray) -> dict[str, TFLiteFile]:
     """Convert to every TFLite format but int8; to float32 even unasked, as int8 is made from it.
 
     Args:
         network: pixels to scores.
         formats: what is asked for.
         images: of the calibration, uint8 [images, height, width, 3].
-        folder: for files that are removed again.
 
     Raises:
         ExportFailed: TFLite has no built-in operation for a layer.
     """
     if not set(formats) - {"saved_model"}:
         return {}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         write_single_image_graph(network, Path(scratch))
         converter = Converter(Path(scratch), [operation.name for operation in network.operations])
         files = {"float32": converter.float32()}

@@ -29,7 +29,7 @@ def check_limits(
         raise UserError(f"--max-arena-kib needs TensorFlow Lite Micro; {micro}")
     if micro.arena_bytes > 1024 * max_arena_kib:
         raise UserError(
-            f"--max-arena-kib must be at least the {micro.arena_bytes / 1024:.1f} KiB that the "
-            f"int8 file needs; received {max_arena_kib:g} (train with a smaller --width or "
+            f"--max-arena-kib must be at least the {micro.arena_bytes / 1024} KiB that the int8 "
+            f"file's header reserves; received {max_arena_kib:g} (train with a smaller --width or "
             "--image-size)"
         )

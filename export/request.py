@@ -1,5 +1,6 @@
 """From the command line of `python -m export` to a request."""
 
+import re
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
+"""With `_int8` behind it, a C identifier that is no keyword."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,23 @@ class Request(Section):
         maximum=MAX_FILE_BYTES // 1024,
         metavar="KIB",
     )
+    name: str = option(
+        "model",
+        "of the C array: NAME_int8.h and .cc; networks of one firmware need different ones",
+        metavar="NAME",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if "all" in self.formats:
             object.__setattr__(self, "formats", tuple(FORMATS))
-        for name in ("max_bytes", "max_arena_kib", "repair", "input_type"):
-            if getattr(self, name) not in (None, False, "int8") and "int8" not in self.formats:
+        if not NAME.fullmatch(self.name):
+            raise UserError(
+                "--name must be words of lower-case letters and digits, joined by _, the first a "
+                f"letter; received {self.name!r}"
+            )
+        for name in ("max_bytes", "max_arena_kib", "repair", "input_type", "name"):
+            if getattr(self, name) not in (None, False, "int8", "model") and "int8" not in self.formats:
                 raise UserError(
                     f"{flag(name)} is about the int8 file; received --formats {','.join(self.formats)}"
                 )

@@ -10,6 +10,7 @@ __all__ = [
     "finished_run",
     "inspection",
     "models",
+    "own_files",
     "pareto",
     "run_directory",
     "training",

@@ -7,7 +7,20 @@ MAX_SHOWN = 200
 """Longest value that a message repeats in full, characters."""
 
 
-class UserError(Exception):
+def printable(text: str) -> str:
+    """Return text as it is, save for what a terminal would act on, which is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class OneLineError(Exception):
+    """Its message is one line, also where it repeats a name from a file that somebody else wrote."""
+
+    def __str__(self) -> str:
+        """Return the message without line breaks and escape codes."""
+        return printable(super().__str__())
+
+
+class UserError(OneLineError):
     """The user's input breaks a rule. The message is one line: the rule and the value received.
 
     Command lines print it without a traceback and exit with code 2.

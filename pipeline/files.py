@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,23 +41,75 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     writer. The file beside it has the same ending.
 
     Raises:
-        UserError: the file could not be written, for example on a full disk.
+        UserError: the file could not be written, for example on a full disk, or is a link.
     """
-    aside = path.with_name(f".aside-{path.name}")
+    write_together({path: write})
+
+
+def write_together(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
+    """Write several files as `write_whole` does; the first moves once all are on the disk.
+
+    Raises:
+        UserError: one could not be written, or is a link; all are as they were.
+    """
+    asides = {path: path.with_name(f".aside-{path.name}") for path in writers}
+    with contextlib.ExitStack() as leftovers:
+        for path, aside in asides.items():
+            with _writable(path):
+                refuse_link(path)
+                _create_anew(aside)
+                leftovers.callback(_remove_if_there, aside)
+                writers[path](aside)
+                with aside.open("rb+") as file:
+                    os.fsync(file.fileno())
+        for path, aside in asides.items():
+            with _writable(path):
+                aside.replace(path)
+        for folder in {path.parent for path in writers}:
+            with _writable(folder):
+                _flush_names(folder)
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
     try:
-        write(aside)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         raise UserError(f"{path} must be writable; {error.strerror or error}") from error
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a symbolic link where something of ours is written: it may lead anywhere.
+
+    Raises:
+        UserError: `path` is one.
+    """
+    if os.path.islink(path):
+        raise UserError(f"what is written must be no link; {path} leads to {os.readlink(path)}")
+
+
+def _create_anew(aside: Path) -> None:
+    """Create an empty file, in place of what a killed writer left.
+
+    Whoever made a run may have put a link there, or a second name of a file elsewhere.
+    """
+    refuse_link(aside)
+    aside.unlink(missing_ok=True)
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o666))
+
+
+def _remove_if_there(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _flush_names(folder: Path) -> None:
+    """Force the names in a folder onto the disk."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,22 +131,24 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, to_json(content))
 
 
-def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write rows, the header first; see `write_whole`.
+def to_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows, the header first, as CSV.
 
     Text that a spreadsheet would run as a formula has an apostrophe before it, which `read_csv`
     takes away again; numbers stay as they are.
     """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([_as_text(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
-    def write(aside: Path) -> None:
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([_as_text(cell) for cell in row] for row in rows)
 
-    write_whole(path, write)
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write `to_csv(rows)` in UTF-8; see `write_whole`."""
+    write_whole(path, partial(Path.write_bytes, data=to_csv(rows).encode()))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a file of `write_csv`, by the names of its header."""
+    """Read the rows of a file of `to_csv`, by the names of its header."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = (
             [cell[1:] if FORMULA.match(cell) and cell.startswith("'") else cell for cell in row]
@@ -155,9 +211,10 @@ def hold_lock(path: Path, busy: str) -> Iterator[None]:
         busy: the message where another process holds it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it is a link.
         OSError: it cannot be written.
     """
+    refuse_link(path)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

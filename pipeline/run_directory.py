@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock
+from pipeline.files import hold_lock, refuse_link
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,13 @@ class RunDirectory:
         Where the run fails before it has settings, the directory is as if it had never been.
 
         Raises:
-            UserError: it cannot be written, or another process trains in it.
+            UserError: it cannot be written, a folder in it is a link, or another process trains in it.
         """
         existed = self._has(self.path)
         busy = f"a run directory takes one process at a time; another one is using {self.path}"
         with contextlib.ExitStack() as stack:
+            for folder in (self.checkpoints, self.plots, self.tensorboard):
+                refuse_link(folder)
             try:
                 for folder in (self.path, self.checkpoints, self.plots):
                     folder.mkdir(parents=True, exist_ok=True)

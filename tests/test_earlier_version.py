@@ -64,7 +64,8 @@ def test_a_finished_run_is_exported_as_before_and_evaluated_with_its_own_bundle(
     ours, theirs = (
         json.loads((b / "report.json").read_text())["files"]["int8"] for b in (bundle, run / "export")
     )
-    assert ours["bytes"] == theirs["bytes"]
+    # The name of the output is shorter than it was, which is up to one block of 16 bytes.
+    assert theirs["bytes"] - ours["bytes"] in (0, 16)
     assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=2 / 270)
 
     outcome = run_command(evaluation.__main__.main, run, "--corrupted", 0)

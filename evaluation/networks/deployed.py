@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from export.tflite.file import TFLiteFile
+from export.tflite.formats import FORMATS, OUTPUTS
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.finished_run import FinishedRun
@@ -45,6 +46,8 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
     folder = run.directory.path / "export"
     path = folder / "report.json"
     report = read_json(path, NEEDED, "a bundle") if path.exists() else None
+    if report and not _is_whole(report):
+        raise UserError(f"a bundle must have a whole report.json; {path} is none that an export wrote")
     files = report["files"] if report else {}
     if report and report["splits"] != run.splits:
         raise UserError(f"a bundle must be of the run that it lies in; {folder} is of another")
@@ -56,6 +59,19 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
                 f"{run.directory.path} --formats {name})"
             )
     return [_load(folder, name, report) for name in formats or files] if report else []
+
+
+def _is_whole(report: dict[str, Any]) -> bool:
+    """Whether what is used of a report has the types that an export gives it."""
+    files, temperature = report["files"], report["temperature"]
+    return (
+        isinstance(files, dict)
+        and all(name in FORMATS and isinstance(file, dict) for name, file in files.items())
+        and all(isinstance(file.get(key, ""), str) for file in files.values() for key in ("file", "crc32"))
+        and report["output"] in OUTPUTS
+        and type(temperature) in (int, float)
+        and temperature > 0
+    )
 
 
 def choose(deployed: list[DeployedFile]) -> list[DeployedFile]:

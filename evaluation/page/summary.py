@@ -2,12 +2,14 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from pipeline.console.tables import plain_table
 
-HEADER = ("network", "accuracy (95 %)", "corrupted", "calibration error", "temperature")
+CORRUPTED = "corrupted (clean)"
+HEADER = ("network", "accuracy (95 %)", CORRUPTED, "calibration error", "temperature")
 WORTH_FOLDING = 0.02
 """Temperatures whose ratio is nearer to 1 than this give the same to the eye."""
 
@@ -15,7 +17,17 @@ WORTH_FOLDING = 0.02
 def print_summary(report: Mapping[str, Any]) -> None:
     """Print a line for each network."""
     rows = [_row(*network) for network in report["networks"].items()]
-    print("\n" + plain_table(HEADER, rows))
+    measured = [network["robustness"] for network in report["networks"].values() if network["robustness"]]
+    shown = [name != CORRUPTED or bool(measured) for name in HEADER]
+    header, *rows = (tuple(compress(row, shown)) for row in (HEADER, *rows))
+    print("\n" + plain_table(header, rows))
+    if measured:
+        print(f"corrupted and clean are the same {measured[0]['images']:,} images of test")
+
+
+def _corrupted(mean: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
+    """Accuracy under corruption, and that of the very same images as they are."""
+    return f"{mean['value']:.2%} ({clean['value']:.2%})"
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -25,7 +37,7 @@ def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         name,
         _percent(figures["accuracy"]["top1"]),
-        f"{robustness['mean']['value']:.2%}" if robustness else "-",
+        _corrupted(robustness["mean"], robustness["clean"]) if robustness else "-",
         f"{before:.4f}, scaled {after:.4f}",
         f"{calibration['temperature']:.3f}",
     )
@@ -57,7 +69,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         "run",
         "accuracy (95 %)",
         "behind the best, points",
-        "corrupted",
+        CORRUPTED,
         "parameters",
         "multiply-adds",
         "int8 KiB",
@@ -72,7 +84,7 @@ def _comparison_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["run"],
         _percent(row["accuracy"]),
         _points(behind) if behind else "-",
-        f"{corrupted['value']:.2%}" if corrupted else "-",
+        _corrupted(corrupted, row["corrupted_clean"]) if corrupted else "-",
         f"{row['parameters']:,}",
         f"{row['multiply_adds']:,}",
         f"{row['int8_bytes'] / 1024:,.1f}",

@@ -7,11 +7,8 @@ import numpy as np
 from export.errors import ExportFailed
 from export.tflite.file import TFLiteFile
 from export.tflite.graph import Graph, Tensor
-from export.verify.micro import ARENA_ALIGNMENT
+from export.verify.micro import ARENA_ALIGNMENT, HEADROOM
 from pipeline.files import write_text
-
-HEADROOM = 1 / 8
-"""Share that is added to the measured arena."""
 
 BYTES_PER_LINE = 16
 
@@ -67,9 +64,10 @@ inline TfLiteStatus Register{camel}Operations(
 """
 
 _MEASURED = """\
-// Measured with the reference kernels on a 64-bit machine: {measured} bytes. {headroom:.1%} are
-// added for the buffers of kernels that are made for one processor. Structures are smaller where
-// pointers have 32 bits: `interpreter.arena_used_bytes()` tells how much can be taken off.
+// The least that was enough with the reference kernels on a 64-bit machine, {headroom:.1%} more for
+// the buffers of kernels that are made for one processor, rounded up to a multiple of {alignment}.
+// Structures are smaller where pointers have 32 bits: `interpreter.arena_used_bytes()` tells how much
+// can be taken off; keep to multiples of {alignment}, a Cortex-M refuses others.
 constexpr int {constant}ArenaBytes = {arena};"""
 
 _NOT_MEASURED = """\
@@ -77,12 +75,12 @@ _NOT_MEASURED = """\
 // and take off what `interpreter.arena_used_bytes()` shows to be free."""
 
 
-def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name: str = "model_int8") -> None:
+def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name: str) -> None:
     """Write `<name>.h` and `<name>.cc`: the file as an array and what is needed to run it.
 
     Args:
         file: a network with quantised input and output.
-        arena_bytes: what it needs as measured (`MicroResult.arena_bytes`); None where it was not.
+        arena_bytes: to reserve (`MicroResult.arena_bytes`); None where it was not measured.
         folder: where to.
         name: of the files and of the array; lower-case words joined by `_`.
 
@@ -99,7 +97,11 @@ def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name
         constant=constant,
         name=name,
         size=file.size,
-        arena=_arena(constant, arena_bytes),
+        arena=_NOT_MEASURED.format(constant=constant)
+        if arena_bytes is None
+        else _MEASURED.format(
+            constant=constant, arena=arena_bytes, headroom=HEADROOM, alignment=ARENA_ALIGNMENT
+        ),
         input=_tensor(f"{constant}Input", file.graph.input),
         output=_tensor(f"{constant}Output", file.graph.output),
         count=len(methods),
@@ -121,14 +123,6 @@ def _methods(graph: Graph) -> list[str]:
             )
         methods.append(f"Add{method}")
     return list(dict.fromkeys(methods))
-
-
-def _arena(constant: str, measured: int | None) -> str:
-    if measured is None:
-        return _NOT_MEASURED.format(constant=constant)
-    blocks = -(-measured * (1 + HEADROOM) // ARENA_ALIGNMENT)
-    arena = int(blocks) * ARENA_ALIGNMENT
-    return _MEASURED.format(constant=constant, measured=measured, headroom=HEADROOM, arena=arena)
 
 
 def _tensor(constant: str, tensor: Tensor) -> str:

@@ -28,8 +28,8 @@ Numbers of several bytes are little-endian. A quantised number stands for
 `scale * (level - zero_point)`, and a pixel enters as `round(pixel / scale) + zero_point`; where
 scale and zero point are `null`, nothing is quantised.
 
-1. Compare the CRC-32 of the model file on the board with `model` in `golden.json`. It is the one of
-   zlib, gzip and PNG: of the nine bytes `123456789` it is `0xcbf43926`.
+1. Compare the CRC-32 of the model file on the board with `model` in `golden.json`, which names the
+   file in the bundle. It is the one of zlib, gzip and PNG: of the nine bytes `123456789` it is `0xcbf43926`.
 2. Put the vectors into your program, for example as C arrays: `xxd -i input_0.bin > input_0.h`.
 3. Run the network on them and compare every byte of the output:
 
@@ -47,37 +47,39 @@ scores are that close.
 """
 
 
-def write_golden(file: TFLiteFile, images: np.ndarray, folder: Path) -> None:
+def write_golden(name: str, file: TFLiteFile, images: np.ndarray, folder: Path) -> None:
     """Write test vectors for a port of a .tflite file, and how to use them.
 
     Args:
+        name: of the file in the bundle.
         file: the network that is ported.
         images: uint8 [images, height, width, 3]; a few.
         folder: for `input_N.bin`, `output_N.bin`, `input_N.png`, `golden.json` and `README.md`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {**_build_vectors(file, images), "README.md": README.encode()}
+    files = {**_build_vectors(name, file, images), "README.md": README.encode()}
     for name, data in files.items():
         write_whole(folder / name, partial(Path.write_bytes, data=data))
     for number, image in enumerate(images):
         write_whole(folder / f"input_{number}.png", Image.fromarray(image).save)
 
 
-def verify_golden(file: TFLiteFile, folder: Path) -> None:
+def verify_golden(name: str, file: TFLiteFile, folder: Path) -> None:
     """Check that the model still answers each image in `folder` with the bytes beside it.
 
     Args:
+        name: of the file in the bundle.
         file: the network that is ported.
         folder: what `write_golden` wrote.
 
     Raises:
         ExportFailed: a file is missing, or other than what image and model give.
     """
-    for name, expected in _build_vectors(file, _read_images(folder)).items():
-        received = (folder / name).read_bytes() if (folder / name).exists() else b""
+    for beside, expected in _build_vectors(name, file, _read_images(folder)).items():
+        received = (folder / beside).read_bytes() if (folder / beside).exists() else b""
         if received != expected:
             raise ExportFailed(
-                f"{folder / name} must be what image and model give, {_sums(expected)}; "
+                f"{folder / beside} must be what image and model give, {_sums(expected)}; "
                 f"received {_sums(received)}"
             )
 
@@ -95,7 +97,7 @@ def _read_images(folder: Path) -> list[np.ndarray]:
     return images
 
 
-def _build_vectors(file: TFLiteFile, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
+def _build_vectors(name: str, file: TFLiteFile, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
     """Run the network on `images` and return the files that tell of it, by name."""
     model = Interpreter(file.content, reference=True)
     files: dict[str, bytes] = {}
@@ -110,7 +112,7 @@ def _build_vectors(file: TFLiteFile, images: np.ndarray | list[np.ndarray]) -> d
             vector[side] = {"file": f"{side}_{number}.bin", **_sums(data)}
         vectors.append({**vector, "top_class": int(scores.argmax())})
     description = {
-        "model": _sums(file.content),
+        "model": {"file": name, **_sums(file.content)},
         "input": _describe(model.input),
         "output": _describe(model.output),
         "vectors": vectors,

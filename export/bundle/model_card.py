@@ -62,7 +62,7 @@ def _use(report: Mapping[str, Any]) -> list[str]:
         "more. `golden/` has inputs and the exact outputs, to check a port."
     )
     if report["c_source"] is True:
-        text += " For a microcontroller: `model_int8.h` and `model_int8.cc`."
+        text += f" For a microcontroller: `{report['c_name']}.h` and `{report['c_name']}.cc`."
     if pixels := report["device_pixels"]:
         text += (
             f" `run.py` was held to training on {pixels['files']} original files: its pixels differ by at "
@@ -77,7 +77,7 @@ def _measured(report: Mapping[str, Any]) -> str:
     return (
         f"Measured on all {images:,} test images beside the Keras network; the drop is paired, "
         "image by image, with its 95 % confidence interval. Latency is of one image on one "
-        f"thread of {processor}. The arena is what TensorFlow Lite Micro needs."
+        f"thread of {processor}. The arena is what to reserve for TensorFlow Lite Micro."
     )
 
 
@@ -108,7 +108,8 @@ def _micro(report: Mapping[str, Any]) -> str:
         return f"TensorFlow Lite Micro: {micro['skipped']}."
     return (
         f"TensorFlow Lite Micro gives the same bytes as LiteRT's reference kernels on "
-        f"{micro['images']} images, in an arena of {micro['arena_bytes'] / 1024:.1f} KiB."
+        f"{micro['images']} images. Reserve an arena of {micro['arena_bytes']:,} bytes "
+        f"({micro['arena_bytes'] / 1024:.1f} KiB)."
     )
 
 

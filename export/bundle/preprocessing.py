@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from export.tflite.graph import Graph, Tensor
+from export.tflite.file import TFLiteFile
+from export.tflite.graph import Tensor
 
 STEPS = (
     "Decode the image to 8-bit RGB: grey repeats in all three channels, of 16 bits the high "
@@ -22,25 +23,29 @@ STEPS = (
 """In words, in order; for each file the numbers beside them."""
 
 
-def describe_preprocessing(graphs: Mapping[str, Graph], output: str) -> dict[str, Any]:
+def describe_preprocessing(files: Mapping[str, TFLiteFile], output: str) -> dict[str, Any]:
     """Build the content of the bundle's `preprocessing.json`.
 
     Args:
-        graphs: name of each TFLite file of the bundle -> its graph, with one image of shape
+        files: name of each TFLite file of the bundle -> the file, with one image of shape
             [1, height, width, 3] as input.
         output: `logits` or `probabilities`, which the scores are.
 
     Returns:
-        `steps`, in words, and `models`: file name -> `input` (height, width, channels, layout,
-        dtype, scale, zero_point) and `output` (scores, dtype, scale, zero_point). Scale and zero
-        point are those of TFLite's quantisation specification, real = (value - zero_point) *
+        `steps`, in words, and `models`: file name -> `crc32` of the file, `input` (height, width,
+        channels, layout, dtype, scale, zero_point) and `output` (scores, dtype, scale, zero_point).
+        Scale and zero point are those of TFLite's quantisation specification, real = (value - zero_point) *
         scale; both are None where dtype is a float.
     """
     return {
         "steps": list(STEPS),
         "models": {
-            name: {"input": _image(graph.input), "output": {"scores": output, **_numbers(graph.output)}}
-            for name, graph in graphs.items()
+            name: {
+                "crc32": file.crc32,
+                "input": _image(file.graph.input),
+                "output": {"scores": output, **_numbers(file.graph.output)},
+            }
+            for name, file in files.items()
         },
     }
 

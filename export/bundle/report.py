@@ -100,6 +100,7 @@ def _describe_calibration(found: Findings) -> dict[str, Any]:
         "images": len(calibration.images),
         "fingerprint": calibration.fingerprint,
         "left_out_because_in_test": calibration.left_out,
+        "trained_on": calibration.trained_on,
         "halves": asdict(found.int8.halves) if found.int8 else None,
     }
 

@@ -35,34 +35,36 @@ def write_bundle(
         request: what was asked for.
         run: the finished run.
         found: the files and what is known of them.
-        report: the content of `report.json`; whether the C source is there is added to it.
+        report: the content of `report.json`; the C source's name, and whether it is there, are added.
     """
-    report["c_source"] = None
+    report["c_source"] = report["c_name"] = None
     for name, file in found.files.items():
         write_whole(folder / FORMATS[name].file, partial(Path.write_bytes, data=file.content))
     labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
     write_text(folder / "labels.txt", labels)
     if found.files:
-        graphs = {FORMATS[name].file: file.graph for name, file in found.files.items()}
-        write_json(folder / "preprocessing.json", describe_preprocessing(graphs, request.output))
+        files = {FORMATS[name].file: file for name, file in found.files.items()}
+        write_json(folder / "preprocessing.json", describe_preprocessing(files, request.output))
         shutil.copyfile(RUN_ON_DEVICE, folder / "run.py")
         plot_files(report, folder / "files.png")
         # Those who port a network to a board port the int8 file, where there is one.
-        ported = found.files.get("int8") or next(iter(found.files.values()))
-        write_golden(ported, found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
-        verify_golden(ported, folder / "golden")
+        ported = FORMATS["int8" if "int8" in found.files else next(iter(found.files))].file
+        write_golden(ported, files[ported], found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
+        verify_golden(ported, files[ported], folder / "golden")
     if found.int8:
-        report["c_source"] = _write_c_source(found.files["int8"], found.int8.micro, folder)
+        name = f"{request.name}_int8"
+        report["c_source"] = _write_c_source(found.files["int8"], found.int8.micro, folder, name)
+        report["c_name"] = name
     write_json(folder / "report.json", report)
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 
 
-def _write_c_source(int8: TFLiteFile, micro: MicroResult | str, folder: Path) -> bool | str:
+def _write_c_source(int8: TFLiteFile, micro: MicroResult | str, folder: Path, name: str) -> bool | str:
     """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
     if find_spec("tflite_micro") and not isinstance(micro, MicroResult):
         return micro
     try:
-        write_c_source(int8, micro.arena_bytes if isinstance(micro, MicroResult) else None, folder)
+        write_c_source(int8, micro.arena_bytes if isinstance(micro, MicroResult) else None, folder, name)
     except ExportFailed as error:
         return str(error)
     return True

@@ -1,7 +1,8 @@
 """The network that is exported: float32, for inference only, raw pixels in, scores out."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,30 @@ def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
 
 
 def export_saved_model(network: keras.Model, path: Path) -> None:
-    """Write a SavedModel with one signature, `serve`, as TensorFlow Serving takes it.
+    """Write a SavedModel with the signature `serve`, which is TensorFlow Serving's default too.
 
-    From `pixels`, uint8 [batch, height, width, 3], to `scores`, float32 [batch, classes].
+    From `pixels`, uint8 [batch, height, width, 3], to `scores`, float32 [batch, classes]. Images of
+    another size are refused; of no images there are no scores.
     """
+    shape = network.input_shape[1:]
 
+    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8, name="pixels")])
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"scores": network(tf.cast(pixels, tf.float32), training=False)}
+        # Global average pooling would let the network answer for images of any size.
+        pixels = tf.ensure_shape(pixels, [None, *shape])
+        count = tf.shape(pixels)[0]
+        # Some kernels of a saved graph fail on an empty batch: it gets one image for the way.
+        padding = tf.zeros([tf.cast(count == 0, tf.int32), *shape], tf.uint8)
+        some = tf.cast(tf.concat([pixels, padding], axis=0), tf.float32)
+        return {"scores": network(some, training=False)[:count]}
 
-    _write(network, serve, tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8), path)
+    # Not Keras' `ExportArchive`, which writes every weight twice.
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]
+    module.serve = serve
+    signatures = {"serve": serve, "serving_default": serve}
+    with _writable("--out", path):
+        tf.saved_model.save(module, str(path), signatures)
 
 
 def write_single_image_graph(network: keras.Model, path: Path) -> None:
@@ -66,10 +82,15 @@ def write_single_image_graph(network: keras.Model, path: Path) -> None:
     """
     network = with_convolutions_for_norms(with_convolutions_for_dense(network))
 
-    def serve(pixels: tf.Tensor) -> tf.Tensor:
-        return network(pixels, training=False)
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": network(pixels, training=False)}
 
-    _write(network, serve, tf.TensorSpec([1, *network.input_shape[1:]], tf.float32), path)
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    signature = [tf.TensorSpec([1, *network.input_shape[1:]], tf.float32, name="pixels")]
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    with _writable("the folder for temporary files", path):
+        archive.write_out(str(path), verbose=False)
 
 
 def with_convolutions_for_dense(network: keras.Model) -> keras.Model:
@@ -144,15 +165,10 @@ def _call_as_depthwise(norm: keras.layers.BatchNormalization, maps: keras.KerasT
     return result
 
 
-def _write(
-    network: keras.Model, serve: Callable[[tf.Tensor], Any], pixels: tf.TensorSpec, path: Path
-) -> None:
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    signature = [tf.TensorSpec(pixels.shape, pixels.dtype, name="pixels")]
-    archive.add_endpoint("serve", serve, input_signature=signature)
+@contextlib.contextmanager
+def _writable(what: str, path: Path) -> Iterator[None]:
     try:
-        archive.write_out(str(path), verbose=False)
+        yield
     except tf.errors.OpError as error:
         reason = error.message.splitlines()[0]
-        raise UserError(f"--out must be writable; {path}: {reason}") from error
+        raise UserError(f"{what} must be writable; {path}: {reason}") from error

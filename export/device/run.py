@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +27,8 @@ except ImportError as missing:
     sys.exit(2)
 
 FOLDER = Path(__file__).resolve().parent
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+KINDS = "a JPEG, PNG, GIF or BMP image"
 MAX_PIXELS = 178_956_970  # half a GiB of RGB: nothing larger is decoded, and training had the same limit
 Image.MAX_IMAGE_PIXELS = None
 
@@ -110,9 +112,15 @@ class Network:
     """A TFLite file and what preprocessing.json says of its input and output."""
 
     def __init__(self, path: Path, description: dict[str, Any], threads: int) -> None:
+        content = path.read_bytes()
+        if (found := f"0x{zlib.crc32(content):08x}") != description["crc32"]:
+            raise UsageError(
+                f"the model must be as it was exported, with the CRC-32 {description['crc32']!r} of "
+                f"preprocessing.json; {path} has {found}"
+            )
         try:
             with _hold_back_notices():
-                self._interpreter = Interpreter(str(path), num_threads=threads)
+                self._interpreter = Interpreter(model_content=content, num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError):
             raise UsageError(f"the model must be a readable TFLite file; received {path}") from None
@@ -170,7 +178,7 @@ def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
         models = json.loads((FOLDER / "preprocessing.json").read_text("utf-8"))["models"]
         path = _choose(asked, models)
         network = Network(path, models[path.name], threads)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__} {error}"
         raise UsageError(f"labels.txt and preprocessing.json must be whole; {found}") from None
     if len(labels) != network.classes:
@@ -187,20 +195,40 @@ def _choose(asked: str | None, models: dict[str, Any]) -> Path:
     return FOLDER / name if (FOLDER / name).is_file() else Path(name)
 
 
-def find_images(path: Path) -> list[Path]:
-    """Return the images at any depth below a folder, sorted, without hidden ones; or the file.
+def find_images(path: Path) -> tuple[list[Path], list[Path]]:
+    """Find the images at any depth below a folder, by their first bytes, without hidden files.
 
-    A folder that is unreadable or has no image stands for itself, so that it is reported.
+    Returns:
+        The images, sorted, and the files that are passed over. What is no folder counts as an
+        image; so does a folder that is unreadable or has none, so that it is reported.
     """
     if not path.is_dir():
-        return [path]
+        return [path], []
     found: list[Path] = []
+    others: list[Path] = []
     unreadable: list[OSError] = []
     for parent, folders, names in os.walk(path, onerror=unreadable.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in names if name.lower().endswith(ENDINGS)]
-        found += [Path(parent, name) for name in images if not name.startswith(".")]
-    return sorted([*found, *(Path(error.filename) for error in unreadable)]) or [path]
+        for file in (Path(parent, name) for name in names if not name.startswith(".")):
+            (found if looks_like_image(file) else others).append(file)
+    found += [Path(error.filename) for error in unreadable]
+    return sorted(found) or [path], sorted(others)
+
+
+def looks_like_image(path: Path) -> bool:
+    """Tell by its first bytes; a file that cannot be read may be one."""
+    if not path.is_file():
+        return False  # opening a pipe would wait for a writer
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith(BEGINNINGS)
+    except OSError:
+        return True
+
+
+def printable(path: Path) -> str:
+    """Return a path for stderr, escaped where a terminal would act on it."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
 
 
 def explain(error: Exception) -> str:
@@ -208,12 +236,21 @@ def explain(error: Exception) -> str:
     if isinstance(error, UnfitImage):
         return str(error)
     if isinstance(error, IsADirectoryError):
-        return "a folder must hold images with the endings " + " ".join(ENDINGS)
+        return f"a folder must hold {KINDS}"
     if isinstance(error, UnidentifiedImageError):
-        return "must be a JPEG, PNG, GIF or BMP image"
+        return f"must be {KINDS}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "damaged; " + str(error).partition("\n")[0]
+
+
+def _announce(images: list[Path], others: list[Path]) -> list[Path]:
+    """Return the images; say on stderr what else there is, without counting it as a failure."""
+    if others:
+        names = ", ".join(map(printable, others[:3])) + (", ..." if len(others) > 3 else "")
+        count = f"{len(others)} file" + "s" * (len(others) > 1)
+        print(f"passed over {count}, none of them {KINDS}: {names}", file=sys.stderr)
+    return images
 
 
 class Parser(argparse.ArgumentParser):
@@ -252,11 +289,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     failed = 0
-    for path in (path for given in options.images for path in find_images(given)):
+    for path in (path for given in options.images for path in _announce(*find_images(given))):
         try:
             image = decode(path)
         except Exception as error:  # of damaged files Pillow raises nearly every kind
-            print(f"error: {path}: {explain(error)}", file=sys.stderr)
+            print(f"error: {printable(path)}: {explain(error)}", file=sys.stderr)
             failed = 1
             continue
         chances = network.classify(image)

@@ -105,6 +105,9 @@ def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, wor
         )
     singly = [serve(pixels=tf.constant(image[None]))["scores"].numpy() for image in images]
     together = serve(pixels=tf.constant(images))["scores"].numpy()
+    none = serve(pixels=tf.constant(images[:0]))["scores"].shape
+    if none != (0, expected.shape[-1]):
+        raise ExportFailed(f"saved_model must give no scores for no images; received {none}")
     return max(
         verify_close(name, images, expected, scores, SAVED_MODEL_TOLERANCE, worst_input)
         for name, scores in {

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import math
 import os
 import re
 import signal
@@ -26,6 +27,9 @@ ARENA_ALIGNMENT = 16
 ROOMY_ARENA = 64 * 2**20
 """More bytes than a microcontroller has; memory that is not written to is never taken."""
 
+HEADROOM = 1 / 8
+"""Share that is added to the least arena, for buffers of kernels that are made for one processor."""
+
 CHUNK = 32
 """Images that go to the other process at a time."""
 
@@ -36,9 +40,9 @@ class MicroResult:
 
     Attributes:
         images: how many gave the scores of LiteRT's reference kernels, bit for bit.
-        arena_bytes: the least arena, a multiple of 16, in which the file was loaded and these
-            images ran. On a 32-bit microcontroller it is smaller, for many of the structures in
-            it consist of pointers, of 64 bits here; optimised kernels may ask for buffers more.
+        arena_bytes: what to reserve: the least arena in which the file was loaded and these images
+            ran, and `HEADROOM`, rounded up to a multiple of 16. On a 32-bit microcontroller the
+            least is smaller, for many of the structures in it consist of pointers, of 64 bits here.
         activation_bytes: part of the arena that activations and scratch buffers share. It does
             not depend on the width of pointers.
     """
@@ -73,12 +77,19 @@ def verify_on_micro(file: TFLiteFile, images: np.ndarray) -> MicroResult | str:
             arena = child.submit(_measure_arena, file.content).result()
             if isinstance(arena, str):
                 return arena
+            # In the least one, which is what is to suffice.
             _verify_equal(*_run_both(child, file.content, arena[0], images))
         except ImportError as error:
             return f"the package tflite_micro cannot be loaded: {error}"
         except BrokenProcessPool:
             raise ExportFailed("TensorFlow Lite Micro must survive the file; it ended its process") from None
-    return MicroResult(len(images), *arena)
+    least, activations = arena
+    return MicroResult(len(images), to_reserve(least), activations)
+
+
+def to_reserve(least: int) -> int:
+    """Return the bytes of arena to reserve where `least` were enough, a multiple of 16."""
+    return math.ceil(least * (1 + HEADROOM) / ARENA_ALIGNMENT) * ARENA_ALIGNMENT
 
 
 def _run_both(
@@ -123,7 +134,7 @@ def _run(content: bytes, arena_bytes: int, encoded: np.ndarray) -> np.ndarray:
 
 
 def _measure_arena(content: bytes) -> tuple[int, int] | str:
-    """Return `arena_bytes` and `activation_bytes` of a `MicroResult`, or why the file is refused.
+    """Return the least arena and the `activation_bytes` of a `MicroResult`, or why the file is refused.
 
     The allocation record tells what stays in use once the file is loaded. Loading may need more
     for a moment, to plan where activations go: the least arena is therefore found by trial.

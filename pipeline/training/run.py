@@ -213,6 +213,8 @@ def finish(run: TrainingRun) -> dict[str, Any]:
         deployed = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
         load_variables(directory.best_weights, name_variables(deployed.weights))
         deployed.compile(
+            # Without state: else whoever loads the model is warned that some is missing.
+            optimizer=keras.optimizers.SGD(),
             # Keras' own, so that the saved model loads where this package is not.
             loss=keras.losses.CategoricalCrossentropy(from_logits=True),
             weighted_metrics=build_metrics(),

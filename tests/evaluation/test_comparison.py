@@ -74,7 +74,15 @@ def test_the_front_of_each_cost():
 
 def test_a_row_holds_the_figures_of_its_run():
     comparison = build(
-        one=report(0.5, 30, 40, 2.5, width=16, robustness={"mean": estimate(0.3)}, preview=True)
+        one=report(
+            0.5,
+            30,
+            40,
+            2.5,
+            width=16,
+            robustness={"mean": estimate(0.3), "clean": estimate(0.6)},
+            preview=True,
+        )
     )
     (row,) = comparison["runs"]
     assert row == {
@@ -85,6 +93,7 @@ def test_a_row_holds_the_figures_of_its_run():
         "seed": 0,
         "accuracy": estimate(0.5),
         "corrupted_accuracy": estimate(0.3),
+        "corrupted_clean": estimate(0.6),
         "ece": estimate(0.2),
         "ece_scaled": estimate(0.1),
         "parameters": 100,
@@ -98,7 +107,7 @@ def test_a_row_holds_the_figures_of_its_run():
     assert (comparison["data"], comparison["images"]) == ("digits", 8)
     assert comparison["environment"] == ENVIRONMENT
     (plain,) = build(one=report(0.5))["runs"]
-    assert plain["corrupted_accuracy"] is None
+    assert plain["corrupted_accuracy"] is plain["corrupted_clean"] is None
 
 
 def put_run(path: Path, fingerprint: str = "f00d") -> RunDirectory:

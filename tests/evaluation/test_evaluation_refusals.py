@@ -74,6 +74,32 @@ def test_half_a_bundle_report(refused, own_run):
     assert "must have a whole report.json" in refused(own_run, *QUICK)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": []},
+        {"files": {"int8": 3}},
+        {"files": {"int9": {}}},
+        {"files": {"int8": {"file": 3, "crc32": ""}}},
+        {"output": "odds"},
+        {"temperature": "hot"},
+        {"temperature": 0},
+    ],
+    ids=str,
+)
+def test_a_bundle_report_of_other_types(refused, own_run, change):
+    put_bundle(own_run, **change)
+    assert "must have a whole report.json" in refused(own_run, *QUICK)
+
+
+def test_files_of_somebody_else(refused, own_run):
+    (own_run / "evaluation").mkdir()
+    (own_run / "evaluation/predictions.csv").write_text("mine")
+    message = refused(own_run, *QUICK)
+    assert message.startswith("--out must be new or hold an earlier evaluation; ")
+    assert message.endswith("changed since: predictions.csv")
+
+
 def test_a_place_that_is_a_file(refused, own_run):
     place = own_run.parent / "place"
     place.write_text("the only copy")

@@ -1,8 +1,11 @@
 """The files of a report: whole or not there, and read back as they were written."""
 
 import csv
+import io
 import json
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import pytest
 from evaluation.data_errors import HeldOut
 from evaluation.evaluate import FIGURES
 from evaluation.metrics.label_errors import Suspects
-from evaluation.report_directory import ReportDirectory
-from evaluation.tables import read_predictions, write_label_errors, write_predictions
+from evaluation.report_directory import ReportDirectory, with_checksums
+from evaluation.tables import describe_predictions, list_label_errors, read_predictions
 from pipeline.errors import UserError
+from pipeline.files import to_csv, write_csv
+from pipeline.own_files import LIST
 from tests.commands import ROOT
 from tests.evaluation.made_up import answers_of, build_data
 
@@ -32,6 +37,8 @@ PATHS = ['in/a, b/"0".png', "in/1.png", "in/ü/2.png", "in/3\n.png", "in/4.png",
 MADE_OF = {"model_crc32": "0x01", "measured": ["int8"], "flip": False}
 
 
+NAMES_OF_FILES = ("report.html", "report.json", "predictions.csv", "label_errors.csv")
+
 REPORT = {"made_by": "python -m evaluation", "made_of": MADE_OF, "networks": {}, "figure": 0.5}
 
 
@@ -40,14 +47,23 @@ def out(tmp_path) -> ReportDirectory:
     return ReportDirectory(tmp_path / "run" / "evaluation")
 
 
+def contents(page: str = "<p>Käfer</p>", **changes: object) -> dict[str, str]:
+    """Every file of a report: name -> text."""
+    beside = {"report.html": page, "predictions.csv": "row\n", "label_errors.csv": "row\n"}
+    return {**beside, "report.json": with_checksums({**REPORT, **changes}, beside)}
+
+
 @pytest.fixture
 def written(out) -> ReportDirectory:
     """With every file in it."""
     with out.open():
-        out.predictions.write_text("row\n")
-        out.label_errors.write_text("row\n")
-        out.write(dict(REPORT), "<p>Käfer</p>")
+        out.write(contents())
     return out
+
+
+def read_all(folder: Path) -> dict[str, str]:
+    """What lies in a folder but the list of the files."""
+    return {path.name: path.read_text() for path in folder.iterdir() if path.name != LIST}
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -56,13 +72,8 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_names(out):
-    files = (out.report, out.page, out.predictions, out.label_errors)
-    assert [path.relative_to(out.path).as_posix() for path in files] == [
-        "report.json",
-        "report.html",
-        "predictions.csv",
-        "label_errors.csv",
-    ]
+    assert out.names == ("report.html", "report.json", "predictions.csv", "label_errors.csv")
+    assert out.files == tuple(out.path / name for name in out.names)
 
 
 @pytest.mark.parametrize("error", [None, UserError("no"), KeyboardInterrupt()])
@@ -103,46 +114,68 @@ def test_a_place_that_cannot_be_a_folder(tmp_path, below):
 
 
 def test_report_and_page_are_written_as_they_are(written):
-    assert written.page.read_text(encoding="utf-8") == "<p>Käfer</p>"
+    assert (written.path / "report.html").read_text(encoding="utf-8") == "<p>Käfer</p>"
     text = written.report.read_text(encoding="utf-8")
     report = json.loads(text)
     checksums = report.pop("written")
     assert report == REPORT
-    files = (written.page, written.predictions, written.label_errors)
-    assert checksums == {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in files}
+    beside = [path for path in written.files if path != written.report]
+    assert checksums == {path.name: f"0x{zlib.crc32(path.read_bytes()):08x}" for path in beside}
     assert text.endswith("}\n")
 
 
-def test_no_report_of_other_settings_stands_beside_a_new_page(written):
-    # The page is written, and then the report cannot be.
-    written.report.unlink()
-    (written.path / ".aside-report.json").mkdir()
-    with pytest.raises(UserError, match=r"report\.json must be writable"):
-        written.write({"made_of": "other"}, "other")
-    assert written.page.read_text() == "other"
-    assert written.earlier(MADE_OF) is None
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_an_earlier_report_stays_whole_where_a_file_of_the_new_one_cannot_be_written(written, name):
+    before = read_all(written.path)
+    # As on a full disk, one file can be written and the next cannot.
+    (written.path / f".aside-{name}").mkdir()
+    with pytest.raises(UserError, match=rf"{name} must be writable"):
+        written.write(contents("<p>new</p>", figure=0.75))
+    (written.path / f".aside-{name}").rmdir()
+    assert read_all(written.path) == before
+    assert written.earlier(MADE_OF)["figure"] == 0.5
+    with written.open():
+        written.write(contents("<p>new</p>", figure=0.75))
+    assert written.earlier(MADE_OF)["figure"] == 0.75
+
+
+DIES_AT_A_RENAME = """
+import os, sys
+from pathlib import Path
+from evaluation.report_directory import ReportDirectory
+left, replace = [int(sys.argv[2])], Path.replace
+def dying_replace(path, target):
+    if not left[0]:
+        os._exit(9)
+    left[0] -= 1
+    return replace(path, target)
+Path.replace = dying_replace
+out = ReportDirectory(Path(sys.argv[1]))
+with out.open():
+    out.write({name: "new" for name in out.names})
+"""
+
+
+@pytest.mark.parametrize("renames", range(6))
+def test_a_kill_between_two_files_leaves_none_that_the_next_evaluation_takes_for_anothers(written, renames):
+    command = [sys.executable, "-c", DIES_AT_A_RENAME, str(written.path), str(renames)]
+    assert subprocess.run(command, cwd=ROOT).returncode == 9
+    with written.open():
+        written.write(contents(figure=0.75))
+    assert written.earlier(MADE_OF)["figure"] == 0.75
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
-def test_what_json_does_not_know_is_refused_before_anything_is_written(out, figure):
-    out.path.mkdir(parents=True)
+def test_what_json_does_not_know_is_refused(figure):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        out.write({"figure": figure}, "<p></p>")
-    assert list(out.path.iterdir()) == []
+        with_checksums({"figure": figure}, {})
 
 
 def test_what_cannot_be_written_is_a_user_error(out):
     # As on a full disk: the folder was taken away.
-    data = build_data(LABELS, {"test": TEST}, NAMES)
-    answers = answers_of(np.array(LABELS)[TEST], np.eye(5)[:3])
-    for write, path in (
-        (lambda: out.write({}, ""), out.page),
-        (lambda: write_predictions(out.predictions, data, {"keras": answers}), out.predictions),
-        (lambda: write_label_errors(out.label_errors, data, held_out()), out.label_errors),
-    ):
-        with pytest.raises(UserError) as raised:
-            write()
-        assert str(raised.value) == f"{path} must be writable; No such file or directory"
+    with pytest.raises(UserError) as raised:
+        out.write(contents())
+    assert str(raised.value) == f"{out.path / LIST} must be writable; No such file or directory"
 
 
 def test_a_report_of_the_version_before_is_the_products_own_and_is_replaced(out):
@@ -150,7 +183,7 @@ def test_a_report_of_the_version_before_is_the_products_own_and_is_replaced(out)
     made_of = json.loads(out.report.read_text())["made_of"]
     assert out.earlier({**made_of, "figures": FIGURES}) is None
     with out.open():
-        out.write(REPORT, "<p>new</p>")
+        out.write(contents())
     assert out.earlier(MADE_OF)["figure"] == 0.5
 
 
@@ -177,9 +210,9 @@ def test_only_what_matters_must_be_the_same(written):
     assert not written.earlier({**MADE_OF, "flip": True, "measured": []}, ["flip"])
 
 
-@pytest.mark.parametrize("name", ["page", "predictions", "label_errors"])
+@pytest.mark.parametrize("name", ["report.html", "predictions.csv", "label_errors.csv"])
 def test_a_report_beside_which_something_was_changed_does_not_hold(written, name):
-    getattr(written, name).write_text("")
+    (written.path / name).write_text("")
     assert written.earlier(MADE_OF) is None
 
 
@@ -190,27 +223,72 @@ def test_half_a_report_does_not_hold(written):
     assert written.earlier(MADE_OF) is None
 
 
-@pytest.mark.parametrize("content", ['{"made_by": "python -m export"}', "{}"])
-def test_another_report_is_not_overwritten(out, content):
+@pytest.mark.parametrize("content", ['{"made_by": "python -m export"}', "{}", '{"made_by": "python -m eval'])
+@pytest.mark.parametrize("name", [*NAMES_OF_FILES, LIST])
+def test_what_no_evaluation_wrote_is_not_overwritten(out, name, content):
     out.path.mkdir(parents=True)
-    out.report.write_text(content)
-    rule = "must be new or hold an earlier evaluation"
+    (out.path / name).write_text(content)
+    (out.path / "notes.txt").write_text("mine")
+    rule = f"^--out must be new or hold an earlier evaluation; .*evaluation holds what no .*: {name}$"
     with pytest.raises(UserError, match=rule), out.open():
         pass
-    assert out.report.read_text() == content
+    with pytest.raises(UserError, match=rule):
+        out.write(contents())
+    assert {path.name: path.read_text() for path in out.path.iterdir()} == {
+        name: content,
+        "notes.txt": "mine",
+    }
 
 
-def test_an_earlier_report_and_half_of_one_are_overwritten(written):
-    for earlier in (written.report.read_text(), '{"made'):
-        written.report.write_text(earlier)
-        with written.open():
-            written.write({**REPORT, "figure": 0.75}, "<p>new</p>")
-        assert written.earlier(MADE_OF)["figure"] == 0.75
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_what_was_changed_since_is_not_overwritten(written, name):
+    (written.path / name).write_text("annotated")
+    with pytest.raises(UserError, match=f"changed since: {name}$"), written.open():
+        pass
+    assert (written.path / name).read_text() == "annotated"
 
 
-@pytest.mark.parametrize("name", ["report", "page", "predictions", "label_errors"])
+def test_comparisons_and_reports_are_held_to_their_own_files(written):
+    comparison = ReportDirectory(written.path, ("comparison.html", "comparison.json"), "comparison.json")
+    with comparison.open():
+        comparison.write({name: "{}" for name in comparison.names})
+    for directory in (written, comparison):
+        with directory.open():
+            pass
+    (written.path / "comparison.html").write_text("annotated")
+    with written.open():
+        pass
+    with pytest.raises(UserError, match=r"changed since: comparison\.html$"), comparison.open():
+        pass
+
+
+@pytest.mark.parametrize("name", [*NAMES_OF_FILES, LIST, ".aside-report.html"])
+def test_a_link_is_not_followed(written, name, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (written.path / name).unlink(missing_ok=True)
+    (written.path / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match=name):
+        written.write(contents())
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_link_to_another_folder_is_refused(written, tmp_path):
+    written.path.rename(tmp_path / "elsewhere")
+    written.path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"^what is written must be no link; .*/evaluation leads to"):
+        written.write(contents())
+
+
+def test_an_earlier_report_is_replaced(written):
+    with written.open():
+        written.write(contents("<p>new</p>", figure=0.75))
+    assert written.earlier(MADE_OF)["figure"] == 0.75
+    assert not list(written.path.glob(".aside*"))
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
 def test_a_report_that_is_not_whole_does_not_hold(written, name):
-    getattr(written, name).unlink()
+    (written.path / name).unlink()
     assert written.earlier(MADE_OF) is None
 
 
@@ -225,14 +303,13 @@ def test_nothing_holds_where_there_is_nothing(out):
 
 
 @pytest.mark.parametrize("paths", [PATHS, ()], ids=["files", "no files"])
-def test_predictions_have_a_row_for_each_image_of_test(out, paths):
+def test_predictions_have_a_row_for_each_image_of_test(tmp_path, paths):
     data = build_data(LABELS, {"test": TEST}, NAMES, paths)
     labels = np.array(LABELS)[TEST]
     keras = answers_of(labels, [[0, 1, 0, 0, 0], [0, 0, 0.4, 0.6, 0], [0.25, 0.75, 0, 0, 0]])
     int8 = answers_of(labels, [[0, 0, 0, 0, 1], [0, 0, 1, 0, 0], [1 / 3, 0, 2 / 3, 0, 0]])
-    with out.open():
-        write_predictions(out.predictions, data, {"keras": keras, "int8": int8})
-    rows = read(out.predictions)
+    write_csv(tmp_path / "predictions.csv", describe_predictions(data, {"keras": keras, "int8": int8}))
+    rows = read(tmp_path / "predictions.csv")
     assert list(rows[0]) == [
         "row",
         "path",
@@ -248,7 +325,7 @@ def test_predictions_have_a_row_for_each_image_of_test(out, paths):
         ["3", files[1], WRITTEN[2], WRITTEN[3], "0.6000", WRITTEN[2], "1.0000"],
         ["0", files[2], WRITTEN[3], WRITTEN[1], "0.7500", WRITTEN[2], "0.6667"],
     ]
-    labels_again, predicted = read_predictions(out.predictions, NAMES)
+    labels_again, predicted = read_predictions(tmp_path / "predictions.csv", NAMES)
     np.testing.assert_array_equal(labels_again, labels)
     np.testing.assert_array_equal(predicted, [1, 3, 1])
     assert labels_again.dtype == predicted.dtype == np.int64
@@ -262,10 +339,9 @@ def held_out() -> HeldOut:
 
 
 @pytest.mark.parametrize("paths", [PATHS, ()], ids=["files", "no files"])
-def test_label_errors_have_a_row_for_each_suspect(out, paths):
-    with out.open():
-        write_label_errors(out.label_errors, build_data(LABELS, {"test": TEST}, NAMES, paths), held_out())
-    rows = read(out.label_errors)
+def test_label_errors_have_a_row_for_each_suspect(paths):
+    table = to_csv(list_label_errors(build_data(LABELS, {"test": TEST}, NAMES, paths), held_out()))
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
     assert list(rows[0]) == ["row", "path", "label", "suggested", "margin"]
     files = [paths[row] if paths else "" for row in (2, 4)]
     assert [list(row.values()) for row in rows] == [

@@ -121,6 +121,7 @@ def test_every_file_is_there_and_nothing_else(bundle):
         "golden",
         "run.py",
         "files.png",
+        "files.json",
     }
     assert {path.name for path in bundle.parent.iterdir()} == {"bundle", ".bundle.lock"}
 
@@ -201,12 +202,34 @@ def test_what_lies_beside_the_files_is_of_them(bundle):
     array = source[source.index("{") : source.rindex("};")]
     assert bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", array)) == content
     golden = json.loads((bundle / "golden/golden.json").read_text())
+    assert golden["model"]["file"] == TFLITE["int8"]
     assert golden["model"]["crc32"] == f"0x{zlib.crc32(content):08x}"
     assert (bundle / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
     models = json.loads((bundle / "preprocessing.json").read_text())["models"]
     assert set(models) == set(TFLITE.values())
     with Image.open(bundle / "files.png") as image:
         image.verify()
+
+
+def test_the_arena_is_one_number_everywhere(exported, bundle, report):
+    if "skipped" in report["tensorflow_lite_micro"]:
+        pytest.skip("the package tflite_micro is not installed")
+    reserved = report["tensorflow_lite_micro"]["arena_bytes"]
+    assert reserved % 16 == 0
+    assert f"constexpr int kModelInt8ArenaBytes = {reserved};" in (bundle / "model_int8.h").read_text()
+    card = (bundle / "model_card.md").read_text()
+    assert f"Reserve an arena of {reserved:,} bytes" in card
+    shown = f"{reserved / 1024:.1f}"
+    assert f"arena {shown} KiB\n" in exported[1].printed
+    for text in (exported[1].printed, card):
+        (row,) = re.findall(r"^(?:\| )?model_int8\.tflite .*%.*$", text, re.MULTILINE)
+        assert row.strip(" |").endswith(shown)
+
+
+def test_the_scores_have_one_name_in_every_file(bundle):
+    for file in TFLITE.values():
+        (signature,) = Interpreter(str(bundle / file)).get_signature_list().values()
+        assert signature == {"inputs": ["pixels"], "outputs": ["scores"]}
 
 
 def test_benchmark_measures_one_thread_and_all(report):

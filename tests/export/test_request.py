@@ -23,6 +23,7 @@ DEFAULTS = Request(
     benchmark=False,
     max_bytes=None,
     max_arena_kib=None,
+    name="model",
 )
 """What `python -m export runs/one` asks for."""
 
@@ -56,6 +57,8 @@ def test_nothing_asked_is_the_default():
         ("--max-bytes", "262144", 262144),
         ("--max-arena-kib", "1", 1.0),
         ("--max-arena-kib", "83.5", 83.5),
+        ("--name", "front_door2", "front_door2"),
+        ("--name", "int", "int"),
     ],
 )
 def test_each_flag_reaches_its_field_and_no_other(flag, text, value):
@@ -84,6 +87,10 @@ def test_switches(flag):
         ("--max-bytes 1e5", "--max-bytes must be a whole number; received '1e5'"),
         ("--max-arena-kib -1", "--max-arena-kib must be at least 1 and at most 2097151; received -1.0"),
         ("--max-arena-kib inf", "--max-arena-kib must be finite; received inf"),
+        *(
+            (f"--name={name}", f"--name must be words of lower-case letters and digits, .*received {name!r}")
+            for name in ("", "Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
+        ),
         ("--out=", "--out must be a path; received ''"),
         ("--formats int9", "unknown --formats 'int9'; did you mean 'int8'? known: all, dynamic, float16,"),
         ("--formats int8,", "unknown --formats ''; known: all, dynamic"),
@@ -100,7 +107,9 @@ def test_switches(flag):
 def test_input_that_cannot_be_understood(arguments, message):
     with pytest.raises(UserError) as raised:
         parse(*arguments.split())
-    assert message in str(raised.value)
+    rule, _, received = message.partition(".*")
+    assert rule in str(raised.value)
+    assert str(raised.value).endswith(received) or not received
     assert "\n" not in str(raised.value)
 
 
@@ -118,6 +127,7 @@ def test_a_run_must_be_named():
         (["--max-bytes", "1000"], "--max-bytes"),
         (["--max-arena-kib", "1"], "--max-arena-kib"),
         (["--input-type", "uint8"], "--input-type"),
+        (["--name", "door"], "--name"),
     ],
 )
 def test_what_concerns_the_int8_file_needs_one(arguments, flag):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_csv, read_json, write_csv, write_json, write_whole
+from pipeline.files import hold_lock, read_csv, read_json, write_csv, write_json, write_together, write_whole
 from tests.commands import ROOT
 
 
@@ -178,3 +178,38 @@ def test_a_lock_has_one_holder(path):
         pytest.fail("two holders")
     with hold_lock(lock, "taken"):
         pass
+
+
+@pytest.mark.parametrize("name", ["file.txt", ".aside-file.txt"])
+def test_a_link_is_refused_and_what_it_leads_to_stays(path, name):
+    (path.parent / "elsewhere").write_text("precious")
+    (path.parent / name).unlink(missing_ok=True)
+    (path.parent / name).symlink_to("elsewhere")
+    with pytest.raises(UserError, match=rf"^what is written must be no link; .*/{name} leads to elsewhere$"):
+        write_whole(path, lambda aside: aside.write_text("new"))
+    assert (path.parent / "elsewhere").read_text() == "precious"
+
+
+def test_a_second_name_of_another_file_is_not_written_through(path):
+    (path.parent / "elsewhere").write_text("precious")
+    os.link(path.parent / "elsewhere", path.with_name(".aside-file.txt"))
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert (path.read_text(), (path.parent / "elsewhere").read_text()) == ("new", "precious")
+
+
+def test_a_lock_that_is_a_link_leaves_what_it_leads_to(path):
+    path.with_name("lock").symlink_to("file.txt")
+    with pytest.raises(UserError, match="must be no link"), hold_lock(path.with_name("lock"), "taken"):
+        pytest.fail("held")
+    assert path.read_text() == "old"
+
+
+def test_of_files_that_are_written_together_none_moves_before_all_are_there(path):
+    def fail(aside: Path) -> None:
+        assert path.read_text() == "old"
+        fill_disk(aside)
+
+    with pytest.raises(UserError, match=r"other\.txt must be writable; No space left"):
+        write_together({path: lambda aside: aside.write_text("new"), path.with_name("other.txt"): fail})
+    assert path.read_text() == "old"
+    assert names(path.parent) == ["file.txt"]

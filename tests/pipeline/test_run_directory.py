@@ -232,3 +232,15 @@ def test_settings_that_are_no_json_are_a_user_error(finished):
     finished.config.write_text('{"model": ')
     with pytest.raises(UserError, match=r"config\.json"):
         finished.load_finished()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "plots", "tensorboard", ".lock"])
+def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(tmp_path, name):
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (directory.path / name).symlink_to("../elsewhere")
+    rule = f"^what is written must be no link; .*/{name} leads to"
+    with pytest.raises(UserError, match=rule), directory.open():
+        pytest.fail("opened")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

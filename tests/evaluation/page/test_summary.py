@@ -16,7 +16,8 @@ def estimate(value: float, low: float, high: float) -> dict:
 def figures(accuracy: dict, robustness: dict | None, ece: float, scaled: float, t: float) -> dict:
     return {
         "accuracy": {"top1": accuracy},
-        "robustness": robustness and {"mean": robustness},
+        "robustness": robustness
+        and {"mean": robustness, "clean": estimate(0.925, 0.9, 0.95), "images": 1000},
         "calibration": {
             "temperature": t,
             "temperature_at_limit": t == LIMIT,
@@ -45,9 +46,18 @@ def table(printed: str) -> list[list[str]]:
 def test_a_line_for_each_network(capsys):
     print_summary(REPORT)
     assert table(capsys.readouterr().out) == [
-        ["network", "accuracy (95 %)", "corrupted", "calibration error", "temperature"],
-        ["keras", "95.12% (94.00 to 96.17)", "70.00%", "0.0250, scaled 0.0041", "1.375"],
+        ["network", "accuracy (95 %)", "corrupted (clean)", "calibration error", "temperature"],
+        ["keras", "95.12% (94.00 to 96.17)", "70.00% (92.50%)", "0.0250, scaled 0.0041", "1.375"],
         ["int8", "100.00% (98.77 to 100.00)", "-", "0.1000, scaled 0.0500", "0.900"],
+        ["corrupted and clean are the same 1,000 images of test"],
+    ]
+
+
+def test_nothing_is_said_of_corruptions_that_were_not_measured(capsys):
+    print_summary({"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1.0)}})
+    assert table(capsys.readouterr().out) == [
+        ["network", "accuracy (95 %)", "calibration error", "temperature"],
+        ["keras", "100.00% (100.00 to 100.00)", "0.0000, scaled 0.0000", "1.000"],
     ]
 
 
@@ -103,6 +113,7 @@ def test_a_line_for_each_run(capsys):
                     "accuracy": estimate(0.9, 0.88, 0.92),
                     "behind_best": None,
                     "corrupted_accuracy": estimate(0.75, 0.7, 0.8),
+                    "corrupted_clean": estimate(0.91, 0.9, 0.92),
                     **cost,
                 },
                 {
@@ -110,6 +121,7 @@ def test_a_line_for_each_run(capsys):
                     "accuracy": estimate(0.8877, 0.87, 0.9),
                     "behind_best": behind,
                     "corrupted_accuracy": None,
+                    "corrupted_clean": None,
                     **cost,
                     "int8_bytes": 512,
                 },
@@ -121,13 +133,22 @@ def test_a_line_for_each_run(capsys):
             "run",
             "accuracy (95 %)",
             "behind the best, points",
-            "corrupted",
+            "corrupted (clean)",
             "parameters",
             "multiply-adds",
             "int8 KiB",
             "int8 ms",
         ],
-        ["large", "90.00% (88.00 to 92.00)", "-", "75.00%", "1,234,567", "9,876,543,210", "1,500.0", "0.988"],
+        [
+            "large",
+            "90.00% (88.00 to 92.00)",
+            "-",
+            "75.00% (91.00%)",
+            "1,234,567",
+            "9,876,543,210",
+            "1,500.0",
+            "0.988",
+        ],
         [
             "small",
             "88.77% (87.00 to 90.00)",

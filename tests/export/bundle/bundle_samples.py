@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from export.bundle.directory import BundleDirectory
+from pipeline.own_files import LIST
 
-NEW = {"report.json": '{"made_by": "new"}', "golden/scores.npy": "new"}
+NEW = {"report.json": '{"made_by": "new"}', "golden/input_0.bin": "new"}
 OLD = {"report.json": '{"made_by": "old"}', "model_card.md": "old"}
 
 
@@ -15,7 +16,9 @@ def fill(folder: Path, files: dict[str, str]) -> None:
 
 
 def read(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    """Path -> text of every file but the list of them."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_text() for name, path in files.items() if name != LIST}
 
 
 def beside(directory: BundleDirectory) -> set[str]:

@@ -78,7 +78,7 @@ def found(float32) -> Findings:
 @pytest.fixture
 def report(run, found) -> dict:
     request = parse_export_request(["runs/digits-1", "--output", "probabilities"])
-    return {**build_report(request, run, found), "c_source": None}
+    return {**build_report(request, run, found), "c_source": None, "c_name": None}
 
 
 @pytest.fixture

@@ -51,19 +51,6 @@ def test_the_folder_one_stands_in_is_a_place(directory, monkeypatch):
     assert beside(directory) == set()
 
 
-def test_a_place_that_is_a_link_takes_one_export_after_the_other(directory):
-    parent = directory.path.parent
-    (parent / "elsewhere").mkdir(parents=True)
-    directory.path.symlink_to("elsewhere")
-    for files in (OLD, NEW):
-        with BundleDirectory(directory.path).open() as folder:
-            fill(folder, files)
-        assert directory.path.readlink() == Path("elsewhere")
-        assert read(parent / "elsewhere") == files
-        names = {path.name for path in parent.iterdir()}
-        assert names == {"export", "elsewhere", ".elsewhere.lock"}
-
-
 @pytest.mark.parametrize("method", ["mkdir", "rename"])
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
 def test_an_unwritable_place_is_a_user_error(directory, monkeypatch, method, code):

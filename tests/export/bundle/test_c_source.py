@@ -75,12 +75,8 @@ def file_of(*names: str, custom=False):
     return SimpleNamespace(content=CONTENT, size=len(CONTENT), graph=Graph(tuple(operations), pixels, scores))
 
 
-def run(folder):
-    """Compile and run MAIN; what the array holds, and the lines about everything else."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile the source with")
-    # Stands in for TensorFlow Lite Micro: says what is registered, and how many may be.
+def put_stand_in(folder):
+    """Let it stand in for TensorFlow Lite Micro: it says what is registered, and how many may be."""
     stand_in = folder / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
     stand_in.parent.mkdir(parents=True)
     methods = "".join(
@@ -93,6 +89,14 @@ def run(folder):
         "while (0)\nnamespace tflite {\ntemplate <unsigned int N>\n"
         f"struct MicroMutableOpResolver {{\n{methods}}};\n}}\n"
     )
+
+
+def run(folder):
+    """Compile and run MAIN; what the array holds, and the lines about everything else."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the source with")
+    put_stand_in(folder)
     (folder / "main.cc").write_text(MAIN)
     sources = [folder / "main.cc", folder / "model_int8.cc"]
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", folder]
@@ -103,7 +107,7 @@ def run(folder):
 
 def test_the_compiled_source_holds_the_file_its_constants_and_its_operations(tmp_path):
     names = ["CONV_2D", "PAD", "CONV_2D", "ADD", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"]
-    write_c_source(file_of(*names), 1600, tmp_path)
+    write_c_source(file_of(*names), 1808, tmp_path, "model_int8")
     content, lines = run(tmp_path)
     assert content == CONTENT
     *registered, alignment, pixels, scores = lines
@@ -112,7 +116,6 @@ def test_the_compiled_source_holds_the_file_its_constants_and_its_operations(tmp
         f"{METHODS[name]} of 5" for name in ("CONV_2D", "PAD", "ADD", "MEAN", "FULLY_CONNECTED")
     ]
     assert alignment == "misaligned=0"
-    # An eighth of headroom: 1600 + 200 is not a multiple of 16, 1808 is the next.
     assert pixels == "arena=1808 shape=1,8,6,3 scale=0x1p+0 zero=-128"
     # Printed in hexadecimal, so that the last bit of the float32 counts.
     printed = re.fullmatch(r"classes=10 scale=(\S+) zero=7", scores)
@@ -121,21 +124,37 @@ def test_the_compiled_source_holds_the_file_its_constants_and_its_operations(tmp
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_operation_is_registered_by_its_own_method(tmp_path, name):
-    write_c_source(file_of(name), None, tmp_path)
+    write_c_source(file_of(name), None, tmp_path, "model_int8")
     header = (tmp_path / "model_int8.h").read_text()
     assert re.findall(r"resolver\.(\w+)\(\)", header) == [METHODS[name]]
 
 
 def test_the_array_is_aligned_by_declaration_and_not_by_luck(tmp_path):
-    write_c_source(file_of("ADD"), None, tmp_path)
+    write_c_source(file_of("ADD"), None, tmp_path, "model_int8")
     assert "alignas(16) const unsigned char model_int8[" in (tmp_path / "model_int8.cc").read_text()
 
 
 def test_an_arena_that_was_not_measured_is_no_constant(tmp_path):
-    write_c_source(file_of("ADD"), None, tmp_path)
+    write_c_source(file_of("ADD"), None, tmp_path, "model_int8")
     header = (tmp_path / "model_int8.h").read_text()
     assert "constexpr int kModelInt8ArenaBytes" not in header
     assert "not measured" in header
+
+
+def test_two_networks_fit_in_one_program(tmp_path):
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the source with")
+    put_stand_in(tmp_path)
+    for name in ("door_int8", "window_int8"):
+        write_c_source(file_of("ADD"), 1600, tmp_path, name)
+    (tmp_path / "main.cc").write_text(
+        '#include "door_int8.h"\n#include "window_int8.h"\n'
+        "int main() { return door_int8 == window_int8 || kDoorInt8Bytes != kWindowInt8Bytes; }\n"
+    )
+    sources = [tmp_path / name for name in ("main.cc", "door_int8.cc", "window_int8.cc")]
+    subprocess.run([compiler, "-std=c++17", "-I", tmp_path, *sources, "-o", tmp_path / "main"], check=True)
+    subprocess.run([tmp_path / "main"], check=True)
 
 
 def test_another_name_names_files_array_and_constants(tmp_path):
@@ -148,5 +167,5 @@ def test_another_name_names_files_array_and_constants(tmp_path):
 @pytest.mark.parametrize(("name", "custom"), [("TOPK_V2", False), ("CONV_2D", True)])
 def test_an_operation_that_micro_lacks_is_refused_and_nothing_written(tmp_path, name, custom):
     with pytest.raises(ExportFailed, match=f"every operation.*'head' needs {name}"):
-        write_c_source(file_of(name, custom=custom), 1600, tmp_path)
+        write_c_source(file_of(name, custom=custom), 1600, tmp_path, "model_int8")
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,10 @@
 """A bundle's folder: whole or not there, whatever fails; nobody else's files; one at a time."""
 
 import errno
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from export.bundle.directory import BundleDirectory
+from export.errors import ExportFailed
 from pipeline.errors import UserError
+from pipeline.own_files import LIST
 from tests.commands import ROOT
 from tests.export.bundle.bundle_samples import NEW, OLD, beside, export, fill, read, read_if_there
+
+EARLIER = ROOT / "tests/fixtures/earlier/run/export"
 
 
 @pytest.mark.parametrize("there", [None, {}, OLD], ids=["nothing", "empty folder", "a bundle"])
@@ -28,17 +35,120 @@ def test_a_bundle_appears_whole_in_place_of_an_earlier_one(directory, there):
     assert beside(directory) == set()
 
 
-def test_a_success_removes_the_reasons_of_an_earlier_failure(directory):
+def fail(directory: BundleDirectory) -> None:
+    """An export that leaves a reason beside the bundle's place."""
+
+    def export_and_fail() -> None:
+        with directory.open():
+            fill(directory.failed, {"report.md": "why"})
+            raise ExportFailed
+
+    with pytest.raises(ExportFailed):
+        export_and_fail()
+
+
+@pytest.mark.parametrize("kept", [{}, {"thesis.txt": "mine"}], ids=["nothing", "another file"])
+def test_a_success_removes_the_reasons_of_an_earlier_failure_and_nothing_else(directory, kept):
     assert directory.failed == directory.path.parent / "export-failed"
-    fill(directory.failed, {"report.md": "why"})
+    fail(directory)
+    fill(directory.failed, kept)
+    export(directory)
+    assert read(directory.failed) == kept
+    assert directory.failed.exists() == bool(kept)
+
+
+def test_the_reasons_that_an_earlier_version_left_are_removed(directory):
+    fill(directory.failed, {"report.md": "why", "report.json": '{"int8_tried": []}'})
     export(directory)
     assert not directory.failed.exists()
 
 
-def test_what_somebody_else_keeps_beside_the_bundle_stays(directory):
-    fill(directory.failed, {"report.md": "why", "thesis.txt": "mine"})
+def test_a_list_names_every_file_with_its_sum(directory):
     export(directory)
-    assert read(directory.failed) == {"thesis.txt": "mine"}
+    listed = json.loads((directory.path / LIST).read_text())
+    sums = {name: [hashlib.sha256(text.encode()).hexdigest()] for name, text in NEW.items()}
+    assert listed == {"made_by": "python -m export", "files": sums}
+
+
+PLACES = ("export", "export-failed", ".old-export", ".aside-export")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "mine",
+    [{"report.md": "mine"}, {"report.json": '{"made_by": "me"}', "notes.txt": "mine"}, {"report.json": "{}"}],
+    ids=["a report", "a bundle and notes", "another report"],
+)
+def test_what_no_export_wrote_is_refused_and_left(directory, place, mine):
+    fill(directory.path.with_name(place), mine)
+    with pytest.raises(UserError, match=f"^--out .*{place}, which holds what no export wrote, .*: [nr]"):
+        export(directory)
+    assert read(directory.path.with_name(place)) == mine
+    assert beside(directory) == {place} - {"export"}
+
+
+@pytest.mark.parametrize("change", [{"notes.txt": "mine"}, {"report.json": "changed"}, {"golden/x": "mine"}])
+def test_what_was_added_to_a_bundle_or_changed_in_it_is_refused_and_left(directory, change):
+    export(directory)
+    fill(directory.path, change)
+    with pytest.raises(UserError, match=f"received .*export, which .*: {next(iter(change))}$"):
+        export(directory)
+    assert read(directory.path) == NEW | change
+
+
+@pytest.mark.parametrize(
+    "mine", [None, "notes.txt", "golden/notes.json", "saved_model/assets/x", "files.json"]
+)
+def test_a_bundle_of_an_earlier_version_is_replaced_unless_it_holds_other_files(directory, mine):
+    shutil.copytree(EARLIER, directory.path)
+    if mine is None:
+        export(directory)
+        assert read(directory.path) == NEW
+        return
+    fill(directory.path, {mine: "mine"})
+    with pytest.raises(UserError, match=f"changed since: {mine}$"):
+        export(directory)
+    assert (directory.path / mine).read_text() == "mine"
+    assert (directory.path / "model_int8.tflite").exists()
+
+
+def test_what_is_added_while_an_export_runs_is_left(directory):
+    export(directory)
+
+    def export_slowly() -> None:
+        with directory.open():
+            fill(directory.path, {"notes.txt": "mine"})
+
+    with pytest.raises(UserError, match=r"notes\.txt$"):
+        export_slowly()
+    assert read(directory.path) == {**NEW, "notes.txt": "mine"}
+    assert beside(directory) == set()
+
+
+def test_reasons_that_were_changed_are_refused_and_left(directory):
+    fail(directory)
+    fill(directory.failed, {"report.md": "annotated"})
+    with pytest.raises(UserError, match=r"export-failed, which holds .*: report\.md \(move"):
+        export(directory)
+    assert read(directory.failed) == {"report.md": "annotated"}
+
+
+@pytest.mark.parametrize("place", [*PLACES, ".export.lock"])
+def test_a_link_is_refused_and_what_it_leads_to_left(directory, place):
+    elsewhere = directory.path.parent / "elsewhere"
+    fill(elsewhere, NEW)
+    directory.path.with_name(place).symlink_to("elsewhere")
+    with pytest.raises(UserError, match=f"^what is written must be no link; .*/{place} leads to elsewhere$"):
+        export(directory)
+    assert read(elsewhere) == NEW
+
+
+def test_a_link_inside_a_bundle_is_refused(directory):
+    export(directory)
+    (directory.path / "golden/input_0.bin").unlink()
+    (directory.path / "golden/input_0.bin").symlink_to("../report.json")
+    with pytest.raises(UserError, match=r"golden/input_0\.bin$"):
+        export(directory)
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), UserError("no"), KeyboardInterrupt()])
@@ -85,7 +195,11 @@ def test_the_old_bundle_outlives_a_kill_at_a_rename(directory, renames):
 def test_leftovers_of_a_kill_after_the_renames_are_removed_and_not_restored(directory):
     fill(directory.path, NEW)
     fill(directory.path.with_name(".old-export"), OLD)
-    fill(directory.path.with_name(".aside-export"), {"model_int8.tflite": "half"})
+    names = ("model_int8.tflite", ".aside-labels.txt", "golden/.aside-input_0.bin")
+    # What TensorFlow calls its files while it writes them.
+    names += ("saved_model/saved_model.pb.tmp6a96a2", "saved_model/variables/variables_temp/part-0.index")
+    unfinished = {LIST: '{"made_by": "python -m export", "files": {}}', **dict.fromkeys(names, "half")}
+    fill(directory.path.with_name(".aside-export"), unfinished)
     with pytest.raises(KeyError):
         export(directory, KeyError())
     assert read(directory.path) == NEW

@@ -16,6 +16,7 @@ from export.errors import ExportFailed
 # Each of another colour, so that the network's answers differ.
 COLOURS = np.random.default_rng(0).integers(0, 192, (12, 1, 1, 3))
 IMAGES = (COLOURS + np.random.default_rng(1).integers(0, 64, (12, 6, 5, 3))).astype(np.uint8)
+NAME = "model_of_a_test.tflite"
 FORMATS = ("float32", "int8", "uint8", "int16")
 
 
@@ -61,7 +62,7 @@ def files(converter_of):
 def golden(request, files, tmp_path_factory):
     """The format's name, the file, and the folder of its vectors."""
     folder = tmp_path_factory.mktemp(request.param) / "golden"
-    write_golden(files[request.param], IMAGES, folder)
+    write_golden(NAME, files[request.param], IMAGES, folder)
     return request.param, files[request.param], folder
 
 
@@ -72,7 +73,7 @@ def _read(folder) -> dict:
 def test_every_sum_is_the_crc_32_of_its_file(golden):
     _, file, folder = golden
     description = _read(folder)
-    assert description["model"] == {"bytes": file.size, "crc32": _crc32(file.content)}
+    assert description["model"] == {"file": NAME, "bytes": file.size, "crc32": _crc32(file.content)}
     assert len(description["vectors"]) == len(IMAGES)
     for number, vector in enumerate(description["vectors"]):
         for side in ("input", "output"):
@@ -146,13 +147,13 @@ def test_the_folder_says_how_to_use_it(golden):
 
 def test_what_was_written_passes(golden):
     _, file, folder = golden
-    verify_golden(file, folder)
+    verify_golden(NAME, file, folder)
 
 
 @pytest.fixture
 def few(files, tmp_path):
     """Two vectors of the int8 file, to be spoilt."""
-    write_golden(files["int8"], IMAGES[:2], tmp_path / "golden")
+    write_golden(NAME, files["int8"], IMAGES[:2], tmp_path / "golden")
     return files["int8"], tmp_path / "golden"
 
 
@@ -166,7 +167,7 @@ def test_one_wrong_byte_is_noticed(name, few):
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(ExportFailed, match=name if name != "input_1.png" else "input_1"):
-        verify_golden(file, folder)
+        verify_golden(NAME, file, folder)
 
 
 @pytest.mark.parametrize(("place", "change"), [(8, 1), (11, -1), (36, -20)])
@@ -177,7 +178,7 @@ def test_a_wrong_length_inside_an_image_is_noticed(place, change, few):
     data[place] += change
     (folder / "input_1.png").write_bytes(data)
     with pytest.raises(ExportFailed, match=r"input_1\.png must be a whole PNG file"):
-        verify_golden(file, folder)
+        verify_golden(NAME, file, folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -187,10 +188,10 @@ def test_a_missing_or_short_file_is_noticed(name, few):
     for left in (half, b""):
         (folder / name).write_bytes(left)
         with pytest.raises(ExportFailed):
-            verify_golden(file, folder)
+            verify_golden(NAME, file, folder)
     (folder / name).unlink()
     with pytest.raises(ExportFailed):
-        verify_golden(file, folder)
+        verify_golden(NAME, file, folder)
 
 
 def test_a_wrong_sum_is_noticed(few):
@@ -199,17 +200,17 @@ def test_a_wrong_sum_is_noticed(few):
     crc = _read(folder)["vectors"][1]["output"]["crc32"]
     path.write_text(path.read_text().replace(crc, "0x00000000"))
     with pytest.raises(ExportFailed, match=r"golden\.json must be"):
-        verify_golden(file, folder)
+        verify_golden(NAME, file, folder)
 
 
 def test_vectors_of_another_file_are_noticed(few, files):
     _, folder = few
     with pytest.raises(ExportFailed):
-        verify_golden(files["uint8"], folder)
+        verify_golden(NAME, files["uint8"], folder)
 
 
 def test_another_image_is_noticed(few):
     file, folder = few
     Image.fromarray(IMAGES[5]).save(folder / "input_0.png")
     with pytest.raises(ExportFailed, match=r"input_0\.bin must be .*0x[0-9a-f]{8}.*; received"):
-        verify_golden(file, folder)
+        verify_golden(NAME, file, folder)

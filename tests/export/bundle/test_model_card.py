@@ -17,7 +17,7 @@ def test_figures_of_the_report_stand_in_the_card(report):
         "`ffffffffffffffff`",
         "differ by 1.2% in the median and by 4.6% at most (`conv1`)",
         "agree on 87.50% of the test images, accuracies are 80.00% and 70.00%",
-        "reference kernels on 40 images, in an arena of 10.0 KiB",
+        "reference kernels on 40 images. Reserve an arena of 10,240 bytes (10.0 KiB)",
     ):
         assert text in card
     for row in (*file_rows(report), *map(tried_row, report["int8_tried"])):
@@ -33,7 +33,7 @@ def test_the_card_tells_whether_probabilities_are_calibrated(report):
 
 def test_the_card_tells_of_c_source_where_there_is_some(report):
     assert "model_int8.h" not in write_card(report, NAMES)
-    assert "model_int8.h" in write_card({**report, "c_source": True}, NAMES)
+    assert "`door_int8.h`" in write_card({**report, "c_source": True, "c_name": "door_int8"}, NAMES)
 
 
 def test_the_card_lists_the_classes_of_the_int8_file_worst_first(report):

@@ -74,6 +74,7 @@ def test_report_tells_of_calibration_and_its_halves(report, found):
         "images": 40,
         "fingerprint": "f" * 64,
         "left_out_because_in_test": 2,
+        "trained_on": 0,
         "halves": dataclasses.asdict(found.int8.halves),
     }
 

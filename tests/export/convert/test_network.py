@@ -33,7 +33,8 @@ serve = loaded.signatures["serve"]
 images = np.load(images)
 five = serve(pixels=tf.constant(images))["scores"]
 one = serve(pixels=tf.constant(images[:1]))["scores"]
-np.savez(scores, five=five, one=one)
+none = serve(pixels=tf.constant(images[:0]))["scores"]
+np.savez(scores, five=five, one=one, none=none)
 describe = lambda specs: {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in specs}
 inputs = describe(serve.structured_input_signature[1].items())
 outputs = describe(serve.structured_outputs.items())
@@ -93,23 +94,45 @@ def served(trained, logits, tmp_path_factory) -> tuple[dict, dict[str, np.ndarra
 
 def test_saved_model_has_the_signature_of_the_documentation(served):
     found, _ = served
-    # Keras' archive adds TensorFlow Serving's default name for the same signature.
-    assert set(found["names"]) <= {"serve", "serving_default"}
+    # The second is TensorFlow Serving's default.
+    assert set(found["names"]) == {"serve", "serving_default"}
     assert found["inputs"] == {"pixels": ["uint8", [None, 6, 9, 3]]}
     assert found["outputs"] == {"scores": ["float32", [None, 4]]}
 
 
-@pytest.mark.parametrize(("batch", "size"), [("one", 1), ("five", 5)])
+@pytest.mark.parametrize(("batch", "size"), [("one", 1), ("five", 5), ("none", 0)])
 def test_saved_model_gives_keras_scores_without_keras(served, logits, batch, size):
     _, scores = served
     # Sums of up to 27 products may be added in another order; scores are of the order of 1.
     np.testing.assert_allclose(scores[batch], logits[:size], atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(3, 9), (12, 18), (9, 6)])
+def test_saved_model_refuses_images_of_another_size(trained, tmp_path, size):
+    # Global average pooling takes maps of any size.
+    export_saved_model(trained, tmp_path)
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serve"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        serve(pixels=tf.zeros([2, *size, 3], tf.uint8))
+
+
+def test_saved_model_holds_every_weight_once(tmp_path):
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = layers.Conv2D(300, 3, name="conv")(pixels)
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(300, 3, name="conv2")(x))
+    network = keras.Model(pixels, layers.GlobalAveragePooling2D(name="pool")(x), name="net")
+    export_saved_model(network, tmp_path)
+    (weights,) = tmp_path.glob("variables/*.data*")
+    size = sum(4 * np.prod(weight.shape) for weight in network.weights)
+    # Beside 3.3 MB of weights lies the tree of what was saved, some kilobytes.
+    assert size <= weights.stat().st_size < 1.02 * size
+
+
 def test_single_image_graph_infers_from_float_pixels(trained, logits, tmp_path):
     write_single_image_graph(build_inference_network(trained, "logits"), tmp_path)
     serve = tf.saved_model.load(str(tmp_path)).signatures["serve"]
     (pixels,) = serve.structured_input_signature[1].values()
+    assert list(serve.structured_outputs) == ["scores"]  # as in the SavedModel
     assert (pixels.name, pixels.dtype, pixels.shape) == ("pixels", tf.float32, (1, 6, 9, 3))
     for image, expected in zip(IMAGES, logits, strict=True):
         (scores,) = serve(pixels=tf.constant(image[None], tf.float32)).values()

@@ -25,8 +25,7 @@ def write_bundle(folder: Path, models: dict[str, TFLiteFile], output: str) -> Pa
     folder.mkdir()
     for name, file in models.items():
         (folder / name).write_bytes(file.content)
-    graphs = {name: file.graph for name, file in models.items()}
-    description = describe_preprocessing(graphs, output)
+    description = describe_preprocessing(models, output)
     (folder / "preprocessing.json").write_text(json.dumps(description))
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), "utf-8")
     shutil.copy(run.__file__, folder / "run.py")

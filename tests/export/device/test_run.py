@@ -95,7 +95,7 @@ def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, capsys)
 def test_description_equals_what_litert_reads(kind, files):
     name = f"model_{kind}.tflite"
     model = Interpreter(files["logits"][name].content)
-    description = describe_preprocessing({name: files["logits"][name].graph}, "logits")
+    description = describe_preprocessing({name: files["logits"][name]}, "logits")
     described = json.loads(json.dumps(description))["models"][name]
 
     def numbers(tensor: dict) -> dict:
@@ -113,17 +113,24 @@ def test_description_equals_what_litert_reads(kind, files):
 
 def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, capsys):
     root = tmp_path / "photos"
-    seen = ["a.PNG", "b/10.jpeg", "b/9.bmp", "b/c/x.gif", "c.jpg"]
-    unseen = ["._a.png", ".cache/x.png", "b/notes.txt", "labels.csv"]
-    for name in seen + unseen:
+    kinds = {"a.PNG": "png", "b/10.jfif": "jpeg", "b/9": "bmp", "b/c/x.txt": "gif", "c.jpg": "png"}
+    unseen = {"._a.png": "png", ".cache/x.png": "png"}
+    for name, kind in (kinds | unseen).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(save(IMAGES[0], "png"))  # the ending is no rule
+        (root / name).write_bytes(save(IMAGES[0], kind))  # the ending is no rule
+    for name, content in {"b/notes.png": b"notes", "labels.csv": b"", "photo.heic": b"....ftypheic"}.items():
+        (root / name).write_bytes(content)
     (root / "folder.png").mkdir()
     (root / "back").symlink_to(root)  # followed, it would never end
-    single = root / "b/notes.txt"  # named by the user, so it is tried whatever its ending
+    os.mkfifo(root / "pipe.png")  # opened, it would wait
+    single = root / "b/c/x.txt"  # named by the user, so it is tried whatever its ending
     assert main_of(bundle)([str(single), str(root)]) == 0
-    paths, _, _ = parse(capsys.readouterr().out)
-    assert paths == [str(single), *(str(root / name) for name in seen)]
+    printed, said = capsys.readouterr()
+    paths, _, _ = parse(printed)
+    assert paths == [str(single), *(str(root / name) for name in kinds)]
+    passed_over = f"{root / 'b/notes.png'}, {root / 'labels.csv'}, {root / 'photo.heic'}, ..."
+    rule = "none of them a JPEG, PNG, GIF or BMP image"
+    assert said == f"passed over 4 files, {rule}: {passed_over}\n"
 
 
 def test_a_model_may_be_given_by_its_path(bundle, images, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.export.device.samples import IMAGES, assert_one_complaint, classify, main_of, parse, save
@@ -35,7 +36,19 @@ def test_goes_on_past_images_that_cannot_be_read(bundle, images, tmp_path):
     for complaint, path in zip(complaints, bad, strict=True):
         assert complaint.startswith(f"error: {path}: ")
     assert "No such file" in complaints[-2]
-    assert "a folder must hold images" in complaints[-1]
+    assert "a folder must hold a JPEG, PNG, GIF or BMP image" in complaints[-1]
+
+
+def test_a_name_with_an_escape_code_reaches_no_terminal_raw(bundle, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "\x1b[31m.png").write_bytes(save(IMAGES[0], "png")[:60])
+    (folder / "\x1b[2J.txt").write_text("notes")
+    result = classify(bundle, folder)
+    assert result.returncode == 1
+    assert r"\x1b[31m.png" in result.stderr
+    assert r"\x1b[2J.txt" in result.stderr
+    assert "\x1b" not in result.stderr
 
 
 def rewrite(change: Callable[[dict], object]) -> Callable[[Path], None]:
@@ -49,6 +62,20 @@ def rewrite(change: Callable[[dict], object]) -> Callable[[Path], None]:
 
 def int8(description: dict) -> dict:
     return description["models"]["model_int8.tflite"]
+
+
+def put(folder: Path, name: str, value: object) -> None:
+    """Let a part of the description be of another type."""
+
+    def change(description: dict) -> None:
+        if name == "models":
+            description["models"] = value
+        elif name == "model":
+            description["models"]["model_int8.tflite"] = value
+        else:
+            int8(description)[name] = value
+
+    rewrite(change)(folder)
 
 
 SPOILED = {
@@ -68,8 +95,25 @@ SPOILED = {
     "a model cut short": (lambda folder: os.truncate(folder / "model_int8.tflite", 999), "model_int8.tflite"),
     "another model": (
         lambda folder: shutil.copy(folder / "model_int16.tflite", folder / "model_int8.tflite"),
-        "does not fit",
+        "the model must be as it was exported, with the CRC-32 '0x",
     ),
+    "no CRC-32": (rewrite(lambda description: int8(description).pop("crc32")), "KeyError 'crc32'"),
+    "JSON 100,000 deep": (
+        lambda folder: (folder / "preprocessing.json").write_text("[" * 100_000),
+        "RecursionError",
+    ),
+    **{
+        f"{name} is {value!r}": (lambda folder, n=name, v=value: put(folder, n, v), "json must")
+        for name in ("models", "model", "input", "output")
+        for value in (None, 3, "text", ["input", "output"], {})
+    },
+    **{
+        f"labels are {content!r}": (
+            lambda folder, c=content: (folder / "labels.txt").write_bytes(c),
+            "labels.txt must",
+        )
+        for content in (b"", b"\0\n")
+    },
     **{
         f"another {side} {key}": (
             rewrite(lambda whole, s=side, k=key, v=value: int8(whole)[s].update({k: v})),
@@ -97,6 +141,17 @@ def test_spoiled_bundles_take_one_line(spoiled, bundle, images, capfd):
     spoil(bundle)
     code = main_of(bundle)([str(images[0])])
     assert_one_complaint(code, *capfd.readouterr(), about)
+
+
+@pytest.mark.parametrize("name", ["model_int8.tflite", "model_float32.tflite"])
+def test_a_model_with_a_wrong_byte_is_refused_wherever_it_is(name, bundle, images, capfd):
+    content = (bundle / name).read_bytes()
+    for place in np.linspace(0, len(content) - 1, 15).astype(int):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        (bundle / name).write_bytes(altered)
+        code = main_of(bundle)(["--model", name, str(images[0])])
+        assert_one_complaint(code, *capfd.readouterr(), "the model must be as it was exported")
 
 
 @pytest.mark.parametrize(

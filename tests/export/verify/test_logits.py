@@ -187,6 +187,17 @@ def test_a_saved_model_is_tried_with_one_image_and_with_all(images, message, tmp
         verify_saved_model(tmp_path / "saved_model", IMAGES, expected, tmp_path / "worst.npz")
 
 
+def test_a_saved_model_that_answers_for_no_image_is_refused(tmp_path):
+    def serve(pixels):
+        too_many = 1 - tf.minimum(tf.shape(pixels)[0], 1)
+        return {"scores": tf.concat([_means(pixels), tf.zeros([too_many, 3])], 0)}
+
+    _save(tmp_path / "saved_model", serve)
+    expected = (IMAGES.mean((1, 2)) / 255).astype(np.float32)
+    with pytest.raises(ExportFailed, match=r"no scores for no images; received \(1, 3\)"):
+        verify_saved_model(tmp_path / "saved_model", IMAGES, expected, tmp_path / "worst.npz")
+
+
 def test_the_largest_difference_of_a_saved_model_is_that_of_either_batch_size(tmp_path):
     def serve(pixels):
         off = tf.where(tf.shape(pixels)[0] == 1, 8e-6, 0.0)

@@ -200,7 +200,9 @@ measured = model.evaluate(pixels, np.eye(10)[digits.target], return_dict=True, v
 assert abs(measured["accuracy"] - accuracy) < 1e-6
 print("pipeline" in sys.modules)
 """
-    result = subprocess.run([sys.executable, "-c", program, run_dir], cwd="/", capture_output=True, text=True)
+    # A warning, such as of an optimizer's variables that are not there, is an error.
+    command = [sys.executable, "-W", "error::UserWarning", "-c", program, run_dir]
+    result = subprocess.run(command, cwd="/", capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     accuracy, imported = result.stdout.split()
     assert imported == "False"
