@@ -10,6 +10,16 @@ from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
 from pipeline.files import hold_lock
 
+METRICS = {
+    "test.accuracy": float,
+    "test.images": int,
+    "validation.accuracy": float,
+    "validation.best_epoch": int,
+    "parameters": int,
+    "multiply_adds": int,
+}
+"""What the metrics of a finished run tell others, and its type."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:

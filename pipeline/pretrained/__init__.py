@@ -31,6 +31,11 @@ def read_pretrained(source: str) -> Pretrained:
     for name, arrays in pretrained.layers.items():
         if not all(np.isfinite(array).all() for array in arrays):
             raise UserError(f"--weights must be finite numbers; {name} of {pretrained.origin} is not")
+    if not (np.isfinite([*pretrained.mean, *pretrained.std]).all() and min(pretrained.std) > 0):
+        raise UserError(
+            "--weights must be normalised by finite means and deviations above 0; "
+            f"{pretrained.origin} has {pretrained.mean} and {pretrained.std}"
+        )
     return pretrained
 
 
@@ -40,6 +45,8 @@ def _read(source: str) -> Pretrained:
         # KerasHub writes metadata.json into every preset, a run has none.
         return read_preset(source) if (path / "metadata.json").is_file() else read_run(path)
     endings = (".keras", *TENSOR_ENDINGS)
+    if os.path.exists(source) and not path.is_file():
+        raise UserError(f"--weights must be a regular file, a directory or a preset; received {source}")
     if not os.path.exists(source):
         if path.suffix in endings or ("/" in source and "://" not in source):
             raise UserError(f"--weights must exist; received {source}")

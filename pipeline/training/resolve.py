@@ -137,5 +137,5 @@ def verify_start(resolved: Resolved) -> None:
     """
     if resolved.ground.pretrained:
         network = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
-        assign_pretrained(resolved.ground.pretrained, network)
+        assign_pretrained(resolved.ground.pretrained, network, resolved.ground.data.source.class_names)
         freeze(network, resolved.config.transfer.freeze)

@@ -156,7 +156,8 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         model = build_training_network(config, resolved.classes, ground.statistics, resolved.replicas)
         metrics = compile_for_training(model, config, schedule, _class_weights(resolved))
         parameters = count_parameters(model)
-        fresh = assign_pretrained(ground.pretrained, model) if ground.pretrained else []
+        names = ground.data.source.class_names
+        fresh = assign_pretrained(ground.pretrained, model, names) if ground.pretrained else []
         average = MovingAverage(model.weights, config.fit.ema_decay) if config.fit.ema_decay else None
         variables = [*model.variables, *model.optimizer.variables]
         variables += [variable for metric in metrics for variable in metric.variables]

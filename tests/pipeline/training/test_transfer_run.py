@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 import train
 from pipeline.console.training_request import parse_training_request
 from pipeline.run_directory import RunDirectory
+from pipeline.training.messages import print_plan
 from pipeline.training.resolve import prepare_ground, resolve
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
@@ -132,7 +133,8 @@ def test_fine_tuning_thaws_what_was_frozen(base, tmp_path):
     run = few_run(base, tmp_path, *PHASES, "--stage-rate-decay", "0.5")
     start = arrays(run.model)
     trained = arrays(keras.saving.load_model(base / "model.keras", compile=False))
-    assert changed(trained, start) == set()
+    # The base's five classes are others, so that its head would answer for them.
+    assert changed(trained, start) == {"head"}
     run.fit([], last_epoch=2)
     now = arrays(run.model)
     assert {name.partition("_")[0] for name in changed(start, now)} == {"stage3", "head"}
@@ -141,6 +143,20 @@ def test_fine_tuning_thaws_what_was_frozen(base, tmp_path):
     assert changed(start, arrays(run.model)) == start.keys()
     rates = [row["learning_rate"] for row in run.progression.history]
     assert max(rates[2:]) <= 0.1 * 0.02 < max(rates[:2])
+
+
+def test_the_plan_says_whose_head_it_is_and_how_pixels_are_normalised(base, tmp_path, capsys):
+    run = few_run(base, tmp_path / "few")
+    capsys.readouterr()
+    print_plan(run.resolved, run.model, run.parameters, run.fresh)
+    plan = capsys.readouterr().out
+    assert "      head  fresh, as theirs is for other classes: 0, 1, 2, 3, 4\n" in plan
+    mean = run.resolved.ground.pretrained.mean
+    assert f"normalised  as they want it: mean {mean[0]:.1f}, {mean[1]:.1f}, {mean[2]:.1f}, dev" in plan
+    again = few_run(base, tmp_path / "many", "--data", f"folder:{base.parent / 'many'}")
+    assert changed(arrays(keras.saving.load_model(base / "model.keras")), arrays(again.model)) == set()
+    print_plan(again.resolved, again.model, again.parameters, again.fresh)
+    assert "      head  theirs, for the same classes\n" in capsys.readouterr().out
 
 
 class StopAt(keras.callbacks.Callback):
