@@ -149,6 +149,19 @@ def read_json(
         raise UserError(f"{rule}; {path}: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{rule}; {path} holds no object")
+    verify_fields(content, needed, path, of)
+    return content
+
+
+def verify_fields(
+    content: dict[str, Any], needed: Collection[str] | Mapping[str, type], path: Path, of: str = "a run"
+) -> None:
+    """Hold what was read from `path` to the names and types of `read_json`.
+
+    Raises:
+        UserError: a name is missing, or its value of another type.
+    """
+    rule = f"{of} must have a whole {path.name}"
     if missing := [name for name in needed if _look_up(content, name) is _MISSING]:
         raise UserError(f"{rule}; {path} lacks {', '.join(missing)}")
     if isinstance(needed, Mapping):
@@ -156,7 +169,6 @@ def read_json(
             if not _is_a(value := _look_up(content, name), kind):
                 shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
                 raise UserError(f"{rule}; {name} in {path} must be {JSON_KINDS[kind]}, not {shown}")
-    return content
 
 
 _MISSING = object()

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_json, write_json
+from pipeline.files import hold_lock, read_json, verify_fields, write_json
 from pipeline.run_directory import RunDirectory
 from tuning.space.limits import Limits
 
@@ -134,6 +134,7 @@ class SearchDirectory:
             UserError: they differ, or what is known of it is damaged.
         """
         known = read_json(self.search, of="a search")
+        verify_fields(known, {n: dict for n in ("config", "limits") if n in known}, self.search, "a search")
         # An earlier version may lack settings and limits, which then were at their defaults.
         config = Config().with_values(flat_values(known.get("config", {}), self.search))
         limits = {**dataclasses.asdict(Limits()), **known.get("limits", {})}
