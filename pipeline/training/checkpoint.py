@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.console.run_command import stopping_signals
 from pipeline.errors import UserError
 from pipeline.files import open_regular, write_whole
 from pipeline.run_directory import RunDirectory
@@ -317,8 +318,11 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into a request to save and stop; a second one stops at once."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        """Turn SIGINT, SIGTERM and SIGHUP into a request to save and stop; a second one stops at once.
+
+        A terminal that closes sends SIGHUP more than once, so that it is never the second.
+        """
+        numbers = (signal.SIGINT, *stopping_signals())
         before = [signal.signal(number, self._request_stop) for number in numbers]
         try:
             yield
@@ -327,6 +331,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
                 signal.signal(number, handler)
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGHUP:
+            return
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number

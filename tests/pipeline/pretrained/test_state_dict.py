@@ -236,7 +236,7 @@ def test_where_averaged_weights_lie_beside_the_raw_ones_it_is_said_which_are_tak
 def test_quantised_weights_are_refused(saved, name, kind):
     state = build_network((1, 1, 1)).state_dict()
     state["fc.weight"] = state["fc.weight"].to(getattr(torch, kind))
-    with pytest.raises(UserError, match="not quantised; fc.weight of") as error:
+    with pytest.raises(UserError, match=r"not quantised; fc\.weight of") as error:
         read_pretrained(saved(state, name))
     one_line(error)
 

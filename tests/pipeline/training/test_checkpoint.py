@@ -414,7 +414,7 @@ def test_when_a_state_is_saved(monkeypatch, settings, expected):
     assert saver.progression.step == settings.get("step", 0) + 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("before", "saved_at"), [(3, 4), (9, 10)])  # the last step: with its epoch
 def test_a_signal_saves_and_stops(monkeypatch, capsys, number, before, saved_at):
     saver = Saver(monkeypatch)
@@ -429,7 +429,7 @@ def test_a_signal_saves_and_stops(monkeypatch, capsys, number, before, saved_at)
 
 
 def test_a_second_signal_stops_at_once_and_the_handlers_come_back(monkeypatch):
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     saver = Saver(monkeypatch)
     with saver.callback.listening():
@@ -438,6 +438,16 @@ def test_a_second_signal_stops_at_once_and_the_handlers_come_back(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
     assert saver.saves == []
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_terminal_that_closes_and_hangs_up_twice_does_not_stop_at_once(monkeypatch):
+    saver = Saver(monkeypatch)
+    with saver.callback.listening():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Interrupted):
+            saver.run(1)
+    assert saver.saves == [1]
 
 
 def test_the_metrics_of_half_an_epoch_come_back_once():
