@@ -101,9 +101,10 @@ def check_regular(path: Path) -> None:
         OSError: it is missing or no regular file.
     """
     mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(code, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def open_regular(path: Path) -> BinaryIO:

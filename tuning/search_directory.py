@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -99,8 +100,7 @@ class SearchDirectory:
         with contextlib.ExitStack() as lock:
             with _writable(self.path):
                 existed, begun = self.path.exists(), self.search.exists()
-                if existed and not begun and self._holds_something():
-                    raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
+                self.check_place(identity)
                 self.path.mkdir(parents=True, exist_ok=True)
                 busy = f"a search takes one command at a time; another one is using {self.path}"
                 lock.enter_context(hold_lock(self.path / ".lock", busy))
@@ -115,6 +115,27 @@ class SearchDirectory:
                 if not begun and not any(self.trials.glob("*")):
                     self._empty(keep_root=existed)
                 raise
+
+    def check_place(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a directory that cannot be the search's, writing nothing.
+
+        Args:
+            identity: as of `open`.
+
+        Raises:
+            UserError: it cannot be made, or holds something else.
+        """
+        with _writable(self.path):
+            nearest = next(path for path in (self.path, *self.path.parents, Path()) if path.exists())
+            if not nearest.is_dir():
+                raise UserError(f"--out must be writable; {self.path}: {nearest} is no directory")
+            if not os.access(nearest, os.W_OK | os.X_OK):
+                raise UserError(f"--out must be writable; {self.path}: {nearest} is not")
+            begun = self.search.exists()
+            if self.path.exists() and not begun and self._holds_something():
+                raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
+        if begun:
+            self.check_identity(identity)
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():

@@ -1,15 +1,14 @@
 """Weights that somebody trained already: read, and assigned to a network by layer name."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.console.places import check_weights, is_preset
 from pipeline.errors import UserError
 from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
-from pipeline.pretrained.tensor_file import TENSOR_ENDINGS
 from pipeline.pretrained.weights import Pretrained, assign_pretrained
 
 __all__ = ["Pretrained", "assign_pretrained", "keras_file", "read_pretrained"]
@@ -40,17 +39,10 @@ def read_pretrained(source: str) -> Pretrained:
 
 
 def _read(source: str) -> Pretrained:
+    check_weights(source)
     path = Path(source)
-    if os.path.isdir(source):
-        # KerasHub writes metadata.json into every preset, a run has none.
-        return read_preset(source) if (path / "metadata.json").is_file() else read_run(path)
-    endings = (".keras", *TENSOR_ENDINGS)
-    if os.path.exists(source) and not path.is_file():
-        raise UserError(f"--weights must be a regular file, a directory or a preset; received {source}")
-    if not os.path.exists(source):
-        if path.suffix in endings or ("/" in source and "://" not in source):
-            raise UserError(f"--weights must exist; received {source}")
+    if path.is_dir() and not is_preset(path):
+        return read_run(path)
+    if not path.is_file():
         return read_preset(source)
-    if path.suffix not in endings:
-        raise UserError(f"--weights must be a file of {', '.join(endings)}; received {source}")
     return read_keras_file(path) if path.suffix == ".keras" else read_state_dict(path)

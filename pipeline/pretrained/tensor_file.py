@@ -11,8 +11,6 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.pretrained.keras_file import check_archive
 
-TENSOR_ENDINGS = (".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
-"""How the names of such files end; all but the last are PyTorch's."""
 WRAPPERS = ("state_dict", "model", "net", "state_dict_ema", "model_ema", "ema")
 """Where checkpoints keep the state dict, beside the epoch and the like, the first of them taken."""
 COUNTERS = ("num_batches_tracked", "n_averaged")
