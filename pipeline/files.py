@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import sys
-import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,6 +28,9 @@ EARLIER_NAMES = {
 
 JSON_KINDS = {int: "a whole number", float: "a number", str: "text", dict: "an object", list: "a list"}
 """How the types of JSON are called."""
+
+SHOWN = 60
+"""Characters that a message shows of a value."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -168,7 +170,7 @@ def verify_fields(
     if isinstance(needed, Mapping):
         for name, kind in needed.items():
             if not _is_a(value := _look_up(content, name), kind):
-                shown = textwrap.shorten(repr(value), 60, placeholder=" ...")
+                shown = repr(value) if len(repr(value)) <= SHOWN else repr(value)[:SHOWN] + "..."
                 raise UserError(f"{rule}; {name} in {path} must be {JSON_KINDS[kind]}, not {shown}")
 
 

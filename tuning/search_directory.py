@@ -100,7 +100,7 @@ class SearchDirectory:
         with contextlib.ExitStack() as lock:
             with _writable(self.path):
                 existed, begun = self.path.exists(), self.search.exists()
-                self.check_place(identity)
+                self._check_place()
                 self.path.mkdir(parents=True, exist_ok=True)
                 busy = f"a search takes one command at a time; another one is using {self.path}"
                 lock.enter_context(hold_lock(self.path / ".lock", busy))
@@ -126,16 +126,19 @@ class SearchDirectory:
             UserError: it cannot be made, or holds something else.
         """
         with _writable(self.path):
-            nearest = next(path for path in (self.path, *self.path.parents, Path()) if path.exists())
-            if not nearest.is_dir():
-                raise UserError(f"--out must be writable; {self.path}: {nearest} is no directory")
-            if not os.access(nearest, os.W_OK | os.X_OK):
-                raise UserError(f"--out must be writable; {self.path}: {nearest} is not")
+            self._check_place()
             begun = self.search.exists()
-            if self.path.exists() and not begun and self._holds_something():
-                raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
         if begun:
             self.check_identity(identity)
+
+    def _check_place(self) -> None:
+        nearest = next(path for path in (self.path, *self.path.parents, Path()) if path.exists())
+        if not nearest.is_dir():
+            raise UserError(f"--out must be writable; {self.path}: {nearest} is no directory")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(f"--out must be writable; {self.path}: {nearest} is not")
+        if self.path.exists() and not self.search.exists() and self._holds_something():
+            raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():

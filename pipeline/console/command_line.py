@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.config.option import KINDS, Section, flag, kind_of, options

@@ -65,7 +65,7 @@ def streams_that_may_close() -> Iterator[None]:
 
 def _forgiving(stream: TextIO | None) -> TextIO:
     # None is what Python has for a stream that was closed.
-    return cast(TextIO, ForgivingStream(stream or open(os.devnull, "w")))  # noqa: SIM115
+    return cast(TextIO, ForgivingStream(stream or open(os.devnull, "w")))
 
 
 class ForgivingStream:

@@ -45,7 +45,8 @@ def disk_fault(error: tf.errors.ResourceExhaustedError | OSError) -> str | None:
     One class of TensorFlow's errors stands for a full disk, a quota and the memory.
     """
     reasons = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
-    text = str(error)
+    # TensorFlow's begins with the name of an operation, in braces.
+    text = str(error).rpartition("}} ")[2]
     return text.partition("\n")[0] if any(reason in text for reason in reasons) else None
 
 
