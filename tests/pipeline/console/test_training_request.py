@@ -227,7 +227,7 @@ def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, cap
 
 
 def test_an_empty_word_is_no_preset():
-    with pytest.raises(UserError, match="^unknown preset ''; known: "):
+    with pytest.raises(UserError, match=r"^unknown preset ''; known: "):
         parse_training_request(["", "--epochs", "1"])
 
 
