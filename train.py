@@ -32,7 +32,7 @@ def _train(arguments: list[str]) -> int:
         config = chosen.build_config()
         if not (request.summary or request.diagram):
             RunDirectory(run_dir).check_is_new()
-    if not (request.summary or request.diagram):
+    if not (request.summary or request.diagram or RunDirectory(run_dir).metrics.exists()):
         check_places(config)
 
     # Not before the command line is understood: TensorFlow takes seconds to load.

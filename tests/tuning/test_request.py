@@ -177,6 +177,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         (["digits", "--list-space"], 0),
         (["--space", "width=16..x"], 2),
         (["--max-latency-ms", "nan"], 2),
+        (["digits", "--out", "/dev/null"], 2),
+        (["digits", "--out", "/dev/null", "--workers", "2"], 2),
+        (["--data", "folder:missing"], 2),
+        (["digits", "--weights", "missing.keras"], 2),
     ],
 )
 def test_an_answer_needs_no_tensorflow_and_writes_nothing(arguments, code, tmp_path):
