@@ -20,6 +20,9 @@ def check_places(config: Config) -> None:
     kind, _, path = config.data.data.partition(":")
     if kind == "folder" and path and not os.path.isdir(os.path.expanduser(path)):
         raise UserError(f"--data folder:PATH must name a folder; received {config.data.data}")
+    if config.data.data.startswith(("/", ".", "~")):
+        # No set of TFDS is called so.
+        raise UserError(f"--data must be folder:PATH where it is a folder; received {config.data.data}")
     if config.transfer.weights:
         check_weights(config.transfer.weights)
 

@@ -27,7 +27,9 @@ def hold_back_notices() -> Iterator[None]:
             yield
         except BaseException:
             notices.seek(0)
-            os.write(terminal, notices.read())
+            with contextlib.suppress(OSError):
+                # Where nobody can read them, the exception still tells.
+                os.write(terminal, notices.read())
             raise
         finally:
             os.dup2(terminal, 2)

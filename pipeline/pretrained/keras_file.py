@@ -95,7 +95,8 @@ def read_keras_file(path: Path) -> Pretrained:
 
 def _class_names(path: Path, classes: int) -> tuple[str, ...] | None:
     directory = RunDirectory(path.parent)
-    if path.name != directory.model.name or not directory.splits.exists():
+    is_runs_own = path.name == directory.model.name and directory.config.exists()
+    if not (is_runs_own and directory.splits.exists()):
         return None
     names = read_json(directory.splits, {"class_names": list})["class_names"]
     if len(names) != classes:

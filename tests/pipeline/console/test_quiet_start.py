@@ -42,6 +42,22 @@ def test_notices_are_shown_when_an_exception_passes(capfd, error):
     assert capfd.readouterr().err == NOTICE.decode() + "what follows"
 
 
+def test_an_exception_passes_where_nobody_can_read_the_notices():
+    code = (
+        "import os; from pipeline.console.quiet_start import hold_back_notices\n"
+        "try:\n"
+        "    with hold_back_notices():\n"
+        "        os.write(2, b'notice'); raise KeyError('a bug')\n"
+        "except KeyError:\n"
+        "    print('passed')\n"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=full, text=True
+        )
+    assert done.stdout == "passed\n"
+
+
 @pytest.mark.parametrize("level", ["0", "1", "", "x"])
 def test_all_is_shown_at_once_where_a_log_level_is_set(capfd, monkeypatch, level):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)

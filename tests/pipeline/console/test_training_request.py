@@ -190,6 +190,8 @@ BAD_INPUTS = [
     ("--run-dir file/deeper/run", "--run-dir must be writable; file/deeper/run: "),
     ("--data folder:missing", "--data folder:PATH must name a folder; received folder:missing"),
     ("--data folder:file", "--data folder:PATH must name a folder; received folder:file"),
+    ("--data ./images", "--data must be folder:PATH where it is a folder; received ./images"),
+    ("--data /images", "--data must be folder:PATH where it is a folder; received /images"),
     ("digits --weights missing.pth", "--weights must exist; received missing.pth"),
     ("digits --weights some/run", "--weights must exist; received some/run"),
     ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
