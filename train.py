@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.console.places import check_places
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
 from pipeline.console.training_request import parse_training_request
@@ -31,6 +32,8 @@ def _train(arguments: list[str]) -> int:
         config = chosen.build_config()
         if not (request.summary or request.diagram):
             RunDirectory(run_dir).check_is_new()
+    if not (request.summary or request.diagram or RunDirectory(run_dir).metrics.exists()):
+        check_places(config)
 
     # Not before the command line is understood: TensorFlow takes seconds to load.
     load_tensorflow_quietly()

@@ -2,14 +2,17 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import re
+import stat
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +28,12 @@ EARLIER_NAMES = {
     "validation_pictures": "validation_images",
 }
 """What earlier versions called an entry of their JSON files -> what it is called now."""
+
+JSON_KINDS = {int: "a whole number", float: "a number", str: "text", dict: "an object", list: "a list"}
+"""How the types of JSON are called."""
+
+SHOWN = 60
+"""Characters that a message shows of a value."""
 
 
 FORMULA = re.compile("'*[=+@\\t\\r\\n\uff1d\uff0b\uff0d\uff20-]")
@@ -171,28 +180,101 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, lambda aside: figure.savefig(aside, format="png", dpi=120))
 
 
-def read_json(path: Path, needed: Collection[str] = (), of: str = "a run") -> dict[str, Any]:
+def check_regular(path: Path) -> None:
+    """Refuse what is not a file before it is opened: a FIFO or a device may never begin, or never end.
+
+    Raises:
+        OSError: it is missing or no regular file.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; see `check_regular`."""
+    check_regular(path)
+    return path.open("rb")
+
+
+def parse_json(path: Path) -> Any:
+    """Read any JSON from a regular file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON in UTF-8, or nested too deep.
+    """
+    with open_regular(path) as file:
+        text = file.read().decode("utf-8")
+    try:
+        return _with_names_of_today(json.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_json(
+    path: Path, needed: Collection[str] | Mapping[str, type] = (), of: str = "a run"
+) -> dict[str, Any]:
     """Read an object from a JSON file of this or an earlier version.
 
     Args:
         path: the file.
-        needed: names that it must have.
+        needed: names that it must have, `a.b` for the `b` in its `a`; in a mapping, name -> type
+            of the value, where `float` is any finite number and `int` a whole one from 0.
         of: what the file is a part of.
 
     Raises:
-        UserError: it is missing, damaged, or lacks a name.
+        UserError: it is missing, damaged, or lacks a name, or a value is of another type.
     """
+    rule = f"{of} must have a whole {path.name}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path)
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{of} must have a whole {path.name}; {path}: {reason}") from None
+        reason = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
+        raise UserError(f"{rule}; {path}: {reason}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{of} must have a whole {path.name}; {path} holds no object")
-    content = _with_names_of_today(content)
-    if missing := [name for name in needed if name not in content]:
-        raise UserError(f"{of} must have a whole {path.name}; {path} lacks {', '.join(missing)}")
+        raise UserError(f"{rule}; {path} holds no object")
+    verify_fields(content, needed, path, of)
     return content
+
+
+def verify_fields(
+    content: dict[str, Any], needed: Collection[str] | Mapping[str, type], path: Path, of: str = "a run"
+) -> None:
+    """Hold what was read from `path` to the names and types of `read_json`.
+
+    Raises:
+        UserError: a name is missing, or its value of another type.
+    """
+    rule = f"{of} must have a whole {path.name}"
+    if missing := [name for name in needed if _look_up(content, name) is _MISSING]:
+        raise UserError(f"{rule}; {path} lacks {', '.join(missing)}")
+    if isinstance(needed, Mapping):
+        for name, kind in needed.items():
+            if not _is_a(value := _look_up(content, name), kind):
+                shown = repr(value) if len(repr(value)) <= SHOWN else repr(value)[:SHOWN] + "..."
+                raise UserError(f"{rule}; {name} in {path} must be {JSON_KINDS[kind]}, not {shown}")
+
+
+_MISSING = object()
+
+
+def _look_up(content: Any, name: str) -> Any:
+    for part in name.split("."):
+        if not isinstance(content, dict) or part not in content:
+            return _MISSING
+        content = content[part]
+    return content
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if kind is int:
+        return type(value) is int and value >= 0
+    return isinstance(value, kind)
 
 
 def _with_names_of_today(content: Any) -> Any:

@@ -11,7 +11,7 @@ from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.pretrained.keras_file import load_keras_file
-from pipeline.run_directory import RunDirectory
+from pipeline.run_directory import METRICS, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
         UserError: the run is missing, unfinished or damaged, or its images changed.
     """
     config = directory.load_finished()
-    metrics = read_json(directory.metrics, ("test", "parameters", "multiply_adds"), of="a finished run")
-    recorded = read_json(directory.splits, ("splits",), of="a finished run")
+    metrics = read_json(directory.metrics, METRICS, of="a finished run")
+    recorded = read_json(directory.splits, {"splits": dict}, of="a finished run")
     data = prepare_data(config)
     if describe_splits(data.source, data.splits) != recorded:
         raise UserError(

@@ -1,6 +1,7 @@
 """The run directory: what lies where, who may write in it, and the settings of its run."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,16 @@ from typing import Any
 from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
 from pipeline.files import hold_lock, refuse_link
+
+METRICS = {
+    "test.accuracy": float,
+    "test.images": int,
+    "validation.accuracy": float,
+    "validation.best_epoch": int,
+    "parameters": int,
+    "multiply_adds": int,
+}
+"""What the metrics of a finished run tell others, and its type."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +132,16 @@ class RunDirectory:
             raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror}") from None
 
     def check_is_new(self) -> None:
-        """Refuse to overwrite another run.
+        """Refuse to overwrite another run, or what is no directory.
 
         Raises:
-            UserError: the directory holds a run, finished or not.
+            UserError: the directory holds a run, finished or not, or cannot be made.
         """
+        nearest = next(path for path in (self.path, *self.path.parents, Path()) if self._has(path))
+        if not nearest.is_dir():
+            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is no directory")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is not")
         if self._has(self.metrics):
             raise UserError(f"--run-dir must not hold a finished run; received {self.path}")
         if self._has(self.config):

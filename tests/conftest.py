@@ -34,10 +34,12 @@ def _same_dtype_policy_before_and_after():
 
 @pytest.fixture(autouse=True)
 def _own_signals():
-    """Both command lines turn SIGTERM into an interrupt."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Every command line turns SIGTERM and SIGHUP into an interrupt."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 ENOUGH = 0.95

@@ -2,8 +2,10 @@
 
 import sys
 
+from pipeline.console.places import check_places
 from pipeline.console.run_command import DONE, run_command
 from tuning.request import parse_tuning_request
+from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import describe_space
 from tuning.workers import role, run_workers, watch_supervisor
 
@@ -19,6 +21,9 @@ def _tune(arguments: list[str]) -> int:
         print(describe_space(request.plan.space))
         return DONE
     watch_supervisor()
+    if role() != "worker":
+        check_places(request.plan.config)
+        SearchDirectory(request.out).check_place(request.plan.identity())
     if request.workers > 1 and role() == "alone":
         return run_workers(request, arguments)
     # Not before the command line is understood: TensorFlow takes seconds to load.

@@ -15,7 +15,7 @@ from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, verify_fields, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, resolve
@@ -52,6 +52,10 @@ class Cost:
     multiply_adds: int
     int8_bytes: int
     latency_ms: float
+
+
+COST = {"parameters": int, "multiply_adds": int, "int8_bytes": int, "latency_ms": float}
+"""What a file tells of a `Cost`, and its type."""
 
 
 class Costs:
@@ -124,7 +128,10 @@ class Costs:
 
 def _load(path: Path) -> dict[str, Cost]:
     try:
-        return {name: Cost(**figures) for name, figures in read_json(path).items()}
+        content = read_json(path)
+        for figures in content.values():
+            verify_fields(figures, COST, path)
+        return {name: Cost(**figures) for name, figures in content.items()}
     except (UserError, TypeError):
         return {}
 

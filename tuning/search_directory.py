@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_json, write_json
+from pipeline.files import hold_lock, read_json, verify_fields, write_json
 from pipeline.run_directory import RunDirectory
 from tuning.space.limits import Limits
 
@@ -99,8 +100,7 @@ class SearchDirectory:
         with contextlib.ExitStack() as lock:
             with _writable(self.path):
                 existed, begun = self.path.exists(), self.search.exists()
-                if existed and not begun and self._holds_something():
-                    raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
+                self._check_place()
                 self.path.mkdir(parents=True, exist_ok=True)
                 busy = f"a search takes one command at a time; another one is using {self.path}"
                 lock.enter_context(hold_lock(self.path / ".lock", busy))
@@ -115,6 +115,30 @@ class SearchDirectory:
                 if not begun and not any(self.trials.glob("*")):
                     self._empty(keep_root=existed)
                 raise
+
+    def check_place(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a directory that cannot be the search's, writing nothing.
+
+        Args:
+            identity: as of `open`.
+
+        Raises:
+            UserError: it cannot be made, or holds something else.
+        """
+        with _writable(self.path):
+            self._check_place()
+            begun = self.search.exists()
+        if begun:
+            self.check_identity(identity)
+
+    def _check_place(self) -> None:
+        nearest = next(path for path in (self.path, *self.path.parents, Path()) if path.exists())
+        if not nearest.is_dir():
+            raise UserError(f"--out must be writable; {self.path}: {nearest} is no directory")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(f"--out must be writable; {self.path}: {nearest} is not")
+        if self.path.exists() and not self.search.exists() and self._holds_something():
+            raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
 
     def _empty(self, keep_root: bool) -> None:
         for entry in self.path.iterdir():
@@ -134,6 +158,7 @@ class SearchDirectory:
             UserError: they differ, or what is known of it is damaged.
         """
         known = read_json(self.search, of="a search")
+        verify_fields(known, {n: dict for n in ("config", "limits") if n in known}, self.search, "a search")
         # An earlier version may lack settings and limits, which then were at their defaults.
         config = Config().with_values(flat_values(known.get("config", {}), self.search))
         limits = {**dataclasses.asdict(Limits()), **known.get("limits", {})}

@@ -4,12 +4,16 @@ import time
 from pathlib import Path
 
 import keras_tuner
+import keras_tuner.src.config
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
 from pipeline.training.checkpoint import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles.search_oracle import SearchOracle
+
+# It prints a traceback for every trial that fails; the reason stands in the table.
+keras_tuner.src.config.DEBUG = False
 
 PAUSE_SECONDS = 0.1
 """Before each question to the oracle, which may have nothing to do just now."""

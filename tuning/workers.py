@@ -6,10 +6,11 @@ name), `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`. Set by hand they joi
 """
 
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_P
 
 MAX_DEATHS = 10
 """Times that a worker is started again."""
+
+LONGEST_FOLDER = 80
+"""Bytes of the path of a socket's folder; of a socket's own the system allows about 100."""
 
 LOOK_SECONDS = 0.2
 """Between two looks at the processes."""
@@ -78,17 +82,21 @@ class Supervisor:
     def __init__(self, request: Request, arguments: Sequence[str]) -> None:
         self.command = [sys.executable, "-m", "tuning", *arguments]
         self.logs = SearchDirectory(request.out).logs
-        self.shared = {
-            SUPERVISED: "1",
-            "KERASTUNER_ORACLE_IP": "127.0.0.1",
-            "KERASTUNER_ORACLE_PORT": str(_free_port()),
-        }
+        self.shared: dict[str, str] = {}
         self.shares = divide_machine(request.workers)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths = dict.fromkeys(self.shares, 0)
 
     def run(self) -> int:
         """Run until the chief has ended."""
+        folder = private_folder()
+        # To gRPC the two are `unix:PATH`: a socket that no other user can reach. A port on the
+        # loopback is open to all of them, and whoever asks there for a trial is waited for.
+        self.shared = {
+            SUPERVISED: "1",
+            "KERASTUNER_ORACLE_IP": "unix",
+            "KERASTUNER_ORACLE_PORT": str(folder / "oracle"),
+        }
         try:
             # It computes little, but must see what a worker sees.
             chief = self._start("chief", self.shares["worker1"], None)
@@ -109,6 +117,7 @@ class Supervisor:
             return chief.returncode
         finally:
             self._stop()
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, name: str, share: dict[str, str], log: Path | None) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.shared, **share, "KERASTUNER_TUNER_ID": name}
@@ -151,10 +160,13 @@ class Supervisor:
                 process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def private_folder() -> Path:
+    """Make a folder for a socket that is this user's alone, with a path short enough for one."""
+    folder = tempfile.mkdtemp(prefix="tuning-")
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="tuning-", dir="/tmp")
+    return Path(folder)
 
 
 def divide_machine(workers: int) -> dict[str, dict[str, str]]:

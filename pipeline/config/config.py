@@ -24,6 +24,7 @@ from pipeline.config.settings import (
     parse_devices,
 )
 from pipeline.errors import UserError, unknown
+from pipeline.files import parse_json
 
 
 def per_replica_batch_size(global_batch_size: int, replicas: int) -> int:
@@ -140,7 +141,7 @@ def load_values(path: Path) -> dict[str, Any]:
         UserError: no such file, not JSON, or an unknown section or setting.
     """
     try:
-        sections = json.loads(path.read_text())
+        sections = parse_json(path)
     except OSError as error:
         raise UserError(f"a configuration file must be readable; {path}: {error.strerror}") from None
     except ValueError as error:

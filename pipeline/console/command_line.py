@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.config.option import KINDS, Section, flag, kind_of, options
@@ -71,7 +70,8 @@ def parser_of(kind: type) -> Callable[[str], Any]:
         if kind is tuple:
             return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
         try:
-            if kind is Path and not text:
+            # An empty word is a variable of the shell that is not set, and no path or name.
+            if not text:
                 raise ValueError
             return kind(text)
         except ValueError:

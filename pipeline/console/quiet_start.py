@@ -6,14 +6,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+SILENT = 2
+"""From this level on TensorFlow prints errors alone: whoever sets it wants no notices."""
+
 
 @contextlib.contextmanager
 def hold_back_notices() -> Iterator[None]:
     """Keep what native code writes to stderr meanwhile off the terminal; show it on failure.
 
-    Whoever sets TF_CPP_MIN_LOG_LEVEL, to look for a fault for instance, sees it all.
+    Whoever sets TF_CPP_MIN_LOG_LEVEL to 0 or 1, to look for a fault for instance, sees it all.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if _all_is_asked_for():
         yield
         return
     terminal = os.dup(2)
@@ -23,24 +27,33 @@ def hold_back_notices() -> Iterator[None]:
             yield
         except BaseException:
             notices.seek(0)
-            os.write(terminal, notices.read())
+            with contextlib.suppress(OSError):
+                # Where nobody can read them, the exception still tells.
+                os.write(terminal, notices.read())
             raise
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
 
 
+def _all_is_asked_for() -> bool:
+    level = os.environ.get(LOG_LEVEL)
+    return level is not None and not (level.isdecimal() and int(level) >= SILENT)
+
+
 def load_tensorflow_quietly() -> None:
     """Import TensorFlow and look for devices, holding back what it prints before any log level."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if _all_is_asked_for():
         return
     logging.getLogger("absl").setLevel(logging.ERROR)
     with hold_back_notices():
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        asked = LOG_LEVEL in os.environ
+        os.environ.setdefault(LOG_LEVEL, str(SILENT))
         try:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
         finally:
-            # TensorFlow has read it, and a child process should find what the user set: nothing.
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+            if not asked:
+                # TensorFlow has read it, and a child process should find what the user set: nothing.
+                del os.environ[LOG_LEVEL]

@@ -1,8 +1,11 @@
-"""What every command's entry has in common: signals, user errors, exit codes."""
+"""What every command's entry has in common: signals, closed streams, user errors, exit codes."""
 
+import contextlib
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, cast
 
 from pipeline.errors import UserError
 
@@ -16,15 +19,82 @@ def run_command(command: Callable[[list[str]], int], arguments: list[str], when_
     Args:
         command: from arguments to an exit code.
         arguments: what stands behind the command's name.
-        when_interrupted: what Ctrl-C or SIGTERM leaves, where the command does not say so itself.
+        when_interrupted: what a signal leaves, where the command does not say so itself.
     """
-    # Like Ctrl-C, so that what is half done is undone or saved.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in stopping_signals():
+        # Like Ctrl-C, so that what is half done is undone or saved.
+        signal.signal(number, signal.default_int_handler)
+    with streams_that_may_close():
+        try:
+            return command(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return USER_ERROR
+        except KeyboardInterrupt:
+            print(when_interrupted, file=sys.stderr)
+            return INTERRUPTED
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """List the signals that mean the same as Ctrl-C; not SIGHUP where `nohup` has it ignored."""
+    ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM] if ignores_hangup else [signal.SIGTERM, signal.SIGHUP]
+
+
+@contextlib.contextmanager
+def streams_that_may_close() -> Iterator[None]:
+    """Let the work go on where nobody reads stdout or stderr, or its disk is full.
+
+    A stream that was closed before the start is opened on nothing, lest the next file that is
+    opened take its number and what native code prints.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_forgiving(stream) for stream in before)
     try:
-        return command(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print(when_interrupted, file=sys.stderr)
-        return INTERRUPTED
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _forgiving(stream: TextIO | None) -> TextIO:
+    # None is what Python has for a stream that was closed.
+    return cast(TextIO, ForgivingStream(stream or open(os.devnull, "w")))
+
+
+class ForgivingStream:
+    """A text stream that drops what it can no longer take."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._let_go()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Lead the descriptor nowhere, for what is buffered and for native code."""
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -28,7 +28,7 @@ class ChosenSettings(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.preset and self.preset not in PRESETS:
+        if self.preset is not None and self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
 
     @property

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular, read_json
 from pipeline.models.names import NORMALIZATION, shortcut_of
 from pipeline.pretrained.weights import NORM_EPSILON, Pretrained
 from pipeline.run_directory import RunDirectory
@@ -16,14 +17,21 @@ def load_keras_file(path: Path) -> keras.Model:
     """Load a whole model, without its optimizer.
 
     Raises:
-        UserError: it is missing, damaged, or has layers that this Keras does not know.
+        UserError: it is missing, damaged, has layers that this Keras does not know, or weights
+            that are not finite.
     """
     try:
+        check_regular(path)
         check_archive(path)
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
+        network = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        # A damaged archive may make zipfile, h5py and Keras raise anything.
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path} must be a whole Keras model; {reason}") from error
+    for weight in network.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise UserError(f"{path} must hold finite weights; {weight.path} is not")
+    return network
 
 
 def check_archive(path: Path) -> None:
@@ -47,13 +55,19 @@ def layer_arrays(layer: keras.Layer) -> list[np.ndarray]:
     variance and leaves the result what it was.
     """
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
-    if isinstance(layer, keras.layers.BatchNormalization) and layer.epsilon != NORM_EPSILON:
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return arrays
+    if (lowest := arrays[-1].min()) < 0:
+        raise UserError(f"a norm of --weights must have variances of at least 0; {layer.name} has {lowest:g}")
+    if layer.epsilon != NORM_EPSILON:
         arrays[-1] = arrays[-1] + np.float32(layer.epsilon - NORM_EPSILON)
     return arrays
 
 
 def read_keras_file(path: Path) -> Pretrained:
     """Read a network of this pipeline, its normalisation included.
+
+    The names of its classes are those that its run recorded, where it still lies in one.
 
     Raises:
         UserError: the file is damaged, or its network does not begin with a normalisation.
@@ -75,7 +89,19 @@ def read_keras_file(path: Path) -> Pretrained:
         shortcut=shortcut_of(layers),
         mean=tuple(mean.tolist()),
         std=tuple(np.sqrt(variance).tolist()),
+        class_names=_class_names(path, network.output_shape[-1]),
     )
+
+
+def _class_names(path: Path, classes: int) -> tuple[str, ...] | None:
+    directory = RunDirectory(path.parent)
+    is_runs_own = path.name == directory.model.name and directory.config.exists()
+    if not (is_runs_own and directory.splits.exists()):
+        return None
+    names = read_json(directory.splits, {"class_names": list})["class_names"]
+    if len(names) != classes:
+        raise UserError(f"a run must name its {classes} classes; {directory.splits} names {len(names)}")
+    return tuple(map(str, names))
 
 
 def read_run(path: Path) -> Pretrained:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError, unknown
+from pipeline.files import check_regular
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.keras_file import layer_arrays
 from pipeline.pretrained.weights import Pretrained
@@ -32,6 +34,8 @@ def read_preset(source: str) -> Pretrained:
     """
     keras_hub = _import_keras_hub(source)
     _check_name(source, keras_hub)
+    if os.path.isdir(source):
+        _check_files(Path(source))
     try:
         backbone, classifier = _load(source, keras_hub)
     except Exception as error:
@@ -64,6 +68,17 @@ def _import_keras_hub(source: str) -> ModuleType:
             "pip install keras-hub"
         ) from None
     return keras_hub
+
+
+def _check_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            try:
+                check_regular(path)
+            except OSError as error:
+                raise UserError(
+                    f"--weights must be a whole KerasHub preset; {path}: {error.strerror}"
+                ) from None
 
 
 def _check_name(source: str, keras_hub: ModuleType) -> None:

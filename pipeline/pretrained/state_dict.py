@@ -6,17 +6,20 @@ Their names are `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.bn1`, `fc` (torchvis
 be those of the networks above, whose norms have PyTorch's epsilon of 1e-5.
 """
 
-import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.files import read_json
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
-from pipeline.pretrained.tensor_file import read_tensors
+from pipeline.pretrained.tensor_file import is_counter, read_tensors
 from pipeline.pretrained.weights import Pretrained
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -40,6 +43,20 @@ SHORTCUTS: dict[tuple[int, ...], str] = {(0, 1): "projection", (1, 2): "pooling"
 """Places of a shortcut's convolution and norm; in timm's ResNet-D a pooling is before them."""
 PLAIN_TIMM = re.compile(r"(tv_|gluon_|ssl_|swsl_)?(wide_)?resnex?t\d+[cd]?(_.*)?")
 """Architectures of timm whose layers between the weights are torchvision's or ResNet-D's."""
+PLAIN_TIMM_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "in_chans": (3,),
+    "global_pool": ("avg",),
+    "output_stride": (32,),
+    **dict.fromkeys(("drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last"), ()),
+    **dict.fromkeys(("num_classes", "img_size", "pretrained"), ()),
+    **dict.fromkeys(("layers", "cardinality", "base_width", "stem_width", "stem_type", "avg_down"), ()),
+}
+"""Arguments of timm's networks that leave them plain, and the values that do; (): all values.
+
+Those without values act in training alone, or show in the weights.
+"""
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+"""What DataParallel, `torch.compile` and the usual wrappers put before every name."""
 
 Layers = dict[str, list[np.ndarray]]
 
@@ -53,14 +70,15 @@ def read_state_dict(path: Path) -> Pretrained:
         UserError: the file is damaged, or is not such a network.
     """
     mean, std = _normalisation(path.with_name("config.json"))
+    tensors, remark = read_tensors(path)
     try:
-        layers, shortcut = translate(read_tensors(path))
+        layers, shortcut = translate(tensors)
     except ValueError as error:
         raise UserError(
             "a state dict of --weights must be of a residual network with torchvision's names; "
             f"{path}: {error}"
         ) from None
-    return Pretrained(f"the state dict {path}", layers, shortcut, mean, std)
+    return Pretrained(f"the state dict {path}{remark}", layers, shortcut, mean, std)
 
 
 def translate(tensors: dict[str, np.ndarray]) -> tuple[Layers, str]:
@@ -73,15 +91,15 @@ def translate(tensors: dict[str, np.ndarray]) -> tuple[Layers, str]:
     Raises:
         ValueError: there is a name or an array that such a network does not have.
     """
+    tensors = _without_prefixes({k: tensor for k, tensor in tensors.items() if not is_counter(k)})
     modules: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     for key, tensor in tensors.items():
-        parameter = key.rpartition(".")[2]
-        if parameter != "num_batches_tracked":
-            modules[_module(key)][parameter] = tensor
+        module, _, parameter = key.rpartition(".")
+        modules[module][parameter] = tensor
     names = {module: _layer_name(module, modules) for module in modules}
-    if strange := [key for key in tensors if names.get(_module(key), key) is None]:
+    if strange := [key for key in tensors if names[key.rpartition(".")[0]] is None]:
         more = f" and {len(strange) - 1} more" if strange[1:] else ""
-        raise ValueError(f"it has {strange[0]}{more}")
+        raise ValueError(f"it has {strange[0]}{more}{_advice(strange[0])}")
     if len(set(names.values())) < len(names):
         raise ValueError("two of its modules are the same layer")
     layers = {}
@@ -91,9 +109,21 @@ def translate(tensors: dict[str, np.ndarray]) -> tuple[Layers, str]:
     return layers, _shortcut(modules)
 
 
-def _module(key: str) -> str:
-    """Name whose parameter it is; DataParallel, on several GPUs, puts its own name before."""
-    return key.removeprefix("module.").rpartition(".")[0]
+def _without_prefixes(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take off what stands before every name; before some alone it tells two networks apart."""
+    while prefix := next((p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), ""):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return tensors
+
+
+def _advice(key: str) -> str:
+    """Say what to do about a name that begins with more than the network's own."""
+    if not (prefix := next((p for p in PREFIXES if key.startswith(p)), "")):
+        return ""
+    return (
+        f", and other names do not begin with {prefix!r} (save the network's own alone: "
+        "torch.save(network.state_dict(), FILE))"
+    )
 
 
 def _layer_name(module: str, modules: dict[str, dict[str, np.ndarray]]) -> str | None:
@@ -113,6 +143,8 @@ def _keras_arrays(module: str, parameters: dict[str, np.ndarray]) -> list[np.nda
     weight, given = parameters.get("weight"), set(parameters)
     dimensions = 0 if weight is None else weight.ndim
     if dimensions == 1 and given == NORM:
+        if (lowest := parameters["running_var"].min()) < 0:
+            raise ValueError(f"{module} has a variance of {lowest:g}")
         return [parameters[name] for name in ("weight", "bias", "running_mean", "running_var")]
     if weight is not None and dimensions in (2, 4) and given <= {"weight", "bias"}:
         kernel = weight.transpose(2, 3, 1, 0) if dimensions == 4 else weight.T
@@ -137,23 +169,64 @@ def _shortcut(modules: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 def _normalisation(config: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean: Sequence[float] = IMAGENET_MEAN
-    std: Sequence[float] = IMAGENET_STD
-    try:
-        beside = json.loads(config.read_text()) if config.is_file() else {}
-        trained = beside.get("pretrained_cfg")
-        if trained:
-            mean, std = ([float(v) for v in trained[name]] for name in ("mean", "std"))
-            if not (len(mean) == len(std) == 3 and min(std) > 0):
-                raise ValueError(f"mean {mean}, std {std}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"a config.json beside --weights must be timm's or of no concern; {config}: {error}"
-        ) from error
-    architecture = str(beside.get("architecture", "resnet18"))
-    if trained and not PLAIN_TIMM.fullmatch(architecture):
+    """Return mean and deviation, in units of [0, 255], that timm's `config.json` tells, else ImageNet's.
+
+    timm has them in `pretrained_cfg`, its older versions had them beside `architecture`.
+
+    Raises:
+        UserError: the file is damaged, or tells of a network with layers that ours does not have.
+    """
+    if not os.path.lexists(config):
+        return _pixels(IMAGENET_MEAN), _pixels(IMAGENET_STD)
+    beside = read_json(config, of="the folder of --weights")
+    trained = beside.get("pretrained_cfg") or {}
+    if not isinstance(trained, dict):
+        raise _no_concern(config, f"pretrained_cfg {trained!r}")
+    told = {**beside, **trained}
+    if not (trained or {"architecture", "mean", "std"} & beside.keys()):
+        return _pixels(IMAGENET_MEAN), _pixels(IMAGENET_STD)
+    for place in (beside, trained):
+        _check_is_plain(place, config)
+    mean, std = (_channels(told, name, config) for name in ("mean", "std"))
+    if not (max(mean) <= 1 and min(mean) >= 0 and min(std) > 0):
+        raise _no_concern(config, f"mean {mean}, std {std}, not in units of [0, 1]")
+    return _pixels(mean), _pixels(std)
+
+
+def _channels(told: dict[str, Any], name: str, config: Path) -> list[float]:
+    values = told.get(name)
+    numbers = isinstance(values, list) and all(type(v) in (int, float) and abs(v) < inf for v in values)
+    if not (isinstance(values, list) and numbers and len(values) == 3):
+        raise _no_concern(config, f"{name} must be three numbers, not {values!r}")
+    return [float(value) for value in values]
+
+
+def _pixels(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(255 * value for value in values)
+
+
+def _no_concern(config: Path, reason: str) -> UserError:
+    return UserError(f"a config.json beside --weights must be timm's or of no concern; {config}: {reason}")
+
+
+def _check_is_plain(told: dict[str, Any], config: Path) -> None:
+    architecture = str(told.get("architecture", "resnet18"))
+    arguments = told.get("model_args") or {}
+    if not isinstance(arguments, dict):
+        raise _no_concern(config, f"model_args {arguments!r}")
+    if "global_pool" in told:
+        arguments = {"global_pool": told["global_pool"], **arguments}
+    others = [
+        f"{name} {value!r}"
+        for name, value in arguments.items()
+        if value is not None
+        and not (name in PLAIN_TIMM_ARGUMENTS and value in (PLAIN_TIMM_ARGUMENTS[name] or (value,)))
+    ]
+    # Behind a dot stands which of its weights they are.
+    if not PLAIN_TIMM.fullmatch(architecture.partition(".")[0]):
+        others.insert(0, architecture)
+    if others:
         raise UserError(
             "--weights of timm must be a plain ResNet, ResNet-D or ResNeXt, as others have layers "
-            f"that leave no trace in the weights; {config} says {architecture}"
+            f"that leave no trace in the weights; {config} says {', '.join(others)}"
         )
-    return tuple(255 * value for value in mean), tuple(255 * value for value in std)

@@ -1,7 +1,7 @@
 """Pretrained weights in the network's own terms, and into a network: all that fit or none."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ class Pretrained:
             Networks that differ in nothing else have the same arrays and other logits.
         mean: of each channel, in units of [0, 255]: what the weights want subtracted.
         std: of each channel, in units of [0, 255]: what they want divided by.
+        class_names: logit of the head -> name; None where the source does not tell.
     """
 
     origin: str
@@ -47,6 +48,7 @@ class Pretrained:
     shortcut: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -59,12 +61,17 @@ class Pretrained:
         return digest.hexdigest()
 
 
-def assign_pretrained(pretrained: Pretrained, network: keras.Model) -> list[str]:
+def assign_pretrained(pretrained: Pretrained, network: keras.Model, class_names: Sequence[str]) -> list[str]:
     """Give the layers of `network` the pretrained weights of the same name.
 
-    The head stays as it is where the weights have none, or one of another number of classes. One
-    of the same number is taken, whatever its classes are called: it is what a run is continued
-    with, and no worse a start than a random one.
+    The head stays as it is where the weights have none, or one for another number of classes, or
+    for classes of other names or in another order: it would answer for them. Where the source
+    does not tell the names, a head for as many classes is taken.
+
+    Args:
+        pretrained: the weights.
+        network: one of `pipeline.models`.
+        class_names: logit of the network -> name.
 
     Returns:
         The names of the layers left as they were: `["head"]` or none.
@@ -79,7 +86,8 @@ def assign_pretrained(pretrained: Pretrained, network: keras.Model) -> list[str]
         fitting = _fitting_flags(pretrained)
         hint = f" (a network for them: {fitting})" if fitting else ""
         raise UserError(f"--weights must fit the network; of {pretrained.origin} {listed}{hint}")
-    fresh = [HEAD] if _head_is_new(pretrained, network) else []
+    others = pretrained.class_names is not None and pretrained.class_names != tuple(class_names)
+    fresh = [HEAD] if others or _head_is_new(pretrained, network) else []
     for name, arrays in pretrained.layers.items():
         if name not in fresh:
             network.get_layer(name).set_weights(arrays)

@@ -14,16 +14,34 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.console.run_command import stopping_signals
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import open_regular, write_whole
 from pipeline.run_directory import RunDirectory
 
 KEPT_CHECKPOINTS = 2
 """The newest, and one before it in case the newest cannot be read."""
 
+MAX_DIGITS = 18
+"""Of a step in a file's name."""
 
-DAMAGE = (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile)
-"""What reading a damaged .npz file may raise: every byte of its headers can be wrong."""
+ROW = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss",
+    "accuracy",
+    "cross_entropy",
+    "val_accuracy",
+    "val_cross_entropy",
+    "seconds",
+    "images_per_second",
+)
+"""The figures of an epoch in a run's history."""
+
+
+class Damaged(Exception):
+    """A file of arrays cannot be read, or holds what no run saves."""
 
 
 class Interrupted(Exception):
@@ -40,7 +58,7 @@ class Progression:
 
     Attributes:
         step: training steps done.
-        history: one row of figures for each finished epoch.
+        history: one row of figures, a `ROW`, for each finished epoch.
         best_epoch: epoch (from 1) that validated best; 0 before the first.
         stopped_early: early stopping has ended the run.
     """
@@ -79,11 +97,22 @@ def load_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str
 
     Raises:
         UserError: the file is of another model.
-        OSError, ValueError, zipfile.BadZipFile: the file is damaged.
+        Damaged: as of `read_variables`; nothing is assigned.
     """
-    # NumPy leaves a damaged file open that it opened itself.
-    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_variables(path, variables)
+    for name, variable in variables.items():
+        variable.assign(arrays.pop(name))
+    return arrays
+
+
+def read_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """Read all arrays of `path`, those of the named variables as `save_variables` wrote them.
+
+    Raises:
+        UserError: the file is of another model.
+        Damaged: it cannot be read, or a variable's array is of another type or not finite.
+    """
+    arrays = _read_arrays(path)
     for name, variable in variables.items():
         saved = arrays[name].shape if name in arrays else "nothing"
         if saved != tuple(variable.shape):
@@ -92,8 +121,25 @@ def load_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str
                 f"for {name}, which needs {tuple(variable.shape)}"
             )
     for name, variable in variables.items():
-        variable.assign(arrays.pop(name))
+        array, kind = arrays[name], _to_numpy(variable).dtype
+        if array.dtype != kind:
+            raise Damaged(f"variable {name} is {array.dtype}, not {kind}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Damaged(f"variable {name} is not finite")
     return arrays
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # NumPy leaves a damaged file open that it opened itself.
+        with open_regular(path) as content, np.load(content, allow_pickle=False) as file:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.zip.infolist()):
+                # A run's never are; a small file could unfold to more than the memory holds.
+                raise ValueError("its arrays are compressed")
+            return {name: file[name] for name in file.files}
+    except Exception as error:
+        # Every byte of its headers can be wrong: zipfile, zlib and NumPy raise what they like.
+        raise Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def _to_numpy(variable: keras.Variable) -> np.ndarray:
@@ -108,10 +154,17 @@ class Checkpoints:
         directory: the run's.
         variables: everything that changes in training: weights, optimizer, random generators,
             metrics, moving average.
+        best: those of them that are saved apart where they validate best, by the model's names.
     """
 
-    def __init__(self, directory: RunDirectory, variables: list[keras.Variable]) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        variables: list[keras.Variable],
+        best: dict[str, keras.Variable] | None = None,
+    ) -> None:
         self.directory, self.variables = directory, name_variables(variables)
+        self.best = best or {}
 
     def save(self, progression: Progression) -> Path:
         """Write the state and forget all but the newest two."""
@@ -124,21 +177,92 @@ class Checkpoints:
 
     def saved(self) -> list[Path]:
         """Saved states, oldest first."""
-        return sorted(self.directory.checkpoints.glob("step_*.npz"))
+        return saved_states(self.directory)
 
     def restore(self) -> Progression:
-        """Load the newest state that can be read; a fresh progression where there is none.
+        """Load the newest state that is whole; a fresh progression where there is none.
 
-        Files that cannot be read are set aside under another name.
+        Files that are not are set aside under another name.
+
+        Raises:
+            UserError: a state is of another model, and none is whole.
         """
-        for path in reversed(self.saved()):
+        states, another, progression = self.saved(), None, Progression()
+        passed: dict[Path, Exception] = {}
+        while states:
+            path = states.pop()
             try:
-                extra = load_variables(path, self.variables)
-                return Progression(**json.loads(extra["progression"].tobytes()))
-            except DAMAGE as error:
-                print(f"checkpoint {path} cannot be read ({error}); going back to the one before")
-                path.rename(path.with_name(f"damaged_{path.name}"))
-        return Progression()
+                progression = self._load(path)
+                another = None
+                break
+            except (Damaged, UserError) as error:
+                passed[path] = error
+                another = error if isinstance(error, UserError) else another
+        if another:
+            raise another
+        to = "going back to the one before" if progression.step else "starting from the beginning"
+        for path, reason in passed.items():
+            print(f"checkpoint {path} cannot be read ({reason}); {to}")
+            path.rename(path.with_name(f"damaged_{path.name}"))
+        return progression
+
+    def _load(self, path: Path) -> Progression:
+        """Assign a state once all of it, and the best weights that it goes on with, are whole."""
+        arrays = read_variables(path, self.variables)
+        progression = _read_progression(arrays.get("progression"), path)
+        lost: Damaged | None = None
+        if progression.best_epoch:
+            try:
+                read_variables(self.directory.best_weights, self.best)
+            except Damaged as error:
+                lost = error
+        if lost and progression.step != progression.history[progression.best_epoch - 1]["step"]:
+            raise Damaged(f"its best weights, in {self.directory.best_weights}: {lost}")
+        for name, variable in self.variables.items():
+            variable.assign(arrays[name])
+        if lost:
+            # They are this very state's.
+            save_variables(self.directory.best_weights, self.best)
+        return progression
+
+
+def saved_states(directory: RunDirectory) -> list[Path]:
+    """List the states that a run has saved, oldest first."""
+    paths = directory.checkpoints.glob("step_*.npz")
+    return sorted((path for path in paths if step_of(path) >= 0), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a saved state by its name; -1 of another file."""
+    number = path.stem.removeprefix("step_")
+    return int(number) if number.isdecimal() and len(number) <= MAX_DIGITS else -1
+
+
+def _read_progression(text: np.ndarray | None, path: Path) -> Progression:
+    """Read what a state has beside its variables.
+
+    Raises:
+        Damaged: it is none, or cannot be that of the state in `path`.
+    """
+    try:
+        if text is None:
+            raise ValueError("it has none")
+        progression = Progression(**json.loads(text.tobytes()))
+        history, best = progression.history, progression.best_epoch
+        if (type(progression.step), progression.step) != (int, step_of(path)):
+            raise ValueError(f"step {progression.step!r}")
+        if type(progression.stopped_early) is not bool or type(history) is not list:
+            raise ValueError("another type")
+        for epoch, row in enumerate(history, 1):
+            if tuple(row) != ROW or any(type(value) not in (int, float) for value in row.values()):
+                raise ValueError(f"row {epoch} of its history")
+            if row["epoch"] != epoch or row["step"] > progression.step:
+                raise ValueError(f"row {epoch} of its history is of another epoch")
+        if type(best) is not int or not bool(history) <= best <= len(history):
+            raise ValueError(f"best epoch {best!r} of {len(history)}")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"its progression: {error}") from error
+    return progression
 
 
 class RestoreEpochMetrics(keras.callbacks.Callback):
@@ -194,8 +318,11 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into a request to save and stop; a second one stops at once."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        """Turn SIGINT, SIGTERM and SIGHUP into a request to save and stop; a second one stops at once.
+
+        A terminal that closes sends SIGHUP more than once, so that it is never the second.
+        """
+        numbers = (signal.SIGINT, *stopping_signals())
         before = [signal.signal(number, self._request_stop) for number in numbers]
         try:
             yield
@@ -204,6 +331,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
                 signal.signal(number, handler)
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGHUP:
+            return
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number

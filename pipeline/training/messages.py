@@ -13,8 +13,13 @@ from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.data.class_names import list_classes
 from pipeline.data.splits import MIN_CALIBRATION
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.models.names import HEAD
+from pipeline.pretrained import Pretrained
 from pipeline.training.callbacks import LONG_RUN_SECONDS
 from pipeline.training.resolve import Resolved
+
+SHOWN_CLASSES = 5
+"""How many classes of a head that is not taken are listed."""
 
 
 def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: Sequence[str]) -> None:
@@ -61,9 +66,10 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
 def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence[str]) -> dict[str, str]:
     """Say what the run starts from, and what of it trains when."""
     fit, transfer, rows = resolved.config.fit, resolved.config.transfer, {}
-    if resolved.ground.pretrained:
-        from_scratch = f"; fresh: {', '.join(fresh)}" if fresh else ""
-        rows["weights"] = f"{resolved.ground.pretrained.origin}, with their normalisation{from_scratch}"
+    if pretrained := resolved.ground.pretrained:
+        rows["weights"] = pretrained.origin
+        rows["normalised"] = f"as they want it: {_normalisation(pretrained)}"
+        rows["head"] = _head(pretrained, fresh)
     if transfer.freeze != "none":
         up_to = "all but the head" if transfer.freeze == "backbone" else f"up to {transfer.freeze}"
         epochs = f" for {fit.epochs} epochs" if transfer.finetune_epochs else ""
@@ -79,6 +85,23 @@ def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence
     if transfer.stage_rate_decay < 1:
         rows["rates"] = f"each part learns at {transfer.stage_rate_decay:g} of the next one's rate"
     return rows
+
+
+def _normalisation(pretrained: Pretrained) -> str:
+    mean, std = (", ".join(f"{v:.1f}" for v in values) for values in (pretrained.mean, pretrained.std))
+    return f"mean {mean}, deviation {std}"
+
+
+def _head(pretrained: Pretrained, fresh: Sequence[str]) -> str:
+    """Say whether the head is theirs, and for which classes it was."""
+    if HEAD not in pretrained.layers:
+        return "fresh, as they have none"
+    names, classes = pretrained.class_names, pretrained.layers[HEAD][0].shape[-1]
+    if names is None:
+        what = f"{classes:,} classes that they do not name"
+        return f"fresh, as theirs is for {what}" if fresh else f"theirs, for {what}"
+    listed = ", ".join(names[:SHOWN_CLASSES]) + (", ..." if len(names) > SHOWN_CLASSES else "")
+    return f"fresh, as theirs is for other classes: {listed}" if fresh else "theirs, for the same classes"
 
 
 def _network(model: ModelConfig) -> str:

@@ -1,6 +1,8 @@
 """A run's settings with every hole closed, and what it is trained on: the one place that decides."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,16 +21,33 @@ from pipeline.training.transfer import freeze
 
 @contextlib.contextmanager
 def images_in_place() -> Iterator[None]:
-    """Explain images that vanish meanwhile.
+    """Explain images that vanish meanwhile, and a disk that fills.
 
     Raises:
         UserError: in place of TensorFlow's own error.
     """
     try:
         yield
+    except (tf.errors.ResourceExhaustedError, OSError) as error:
+        if reason := disk_fault(error):
+            raise UserError(
+                f"the disk must have room for what is written; {reason} (what was saved before is whole)"
+            ) from error
+        raise
     except tf.errors.NotFoundError as error:
         reason = error.message.splitlines()[0]
         raise UserError(f"images must stay where they are while a run reads them; {reason}") from error
+
+
+def disk_fault(error: tf.errors.ResourceExhaustedError | OSError) -> str | None:
+    """Return what was wrong with the disk, where that is what was exhausted.
+
+    One class of TensorFlow's errors stands for a full disk, a quota and the memory.
+    """
+    reasons = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
+    # TensorFlow's begins with the name of an operation, in braces.
+    text = str(error).rpartition("}} ")[2]
+    return text.partition("\n")[0] if any(reason in text for reason in reasons) else None
 
 
 @dataclass(frozen=True)
@@ -137,5 +156,5 @@ def verify_start(resolved: Resolved) -> None:
     """
     if resolved.ground.pretrained:
         network = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
-        assign_pretrained(resolved.ground.pretrained, network)
+        assign_pretrained(resolved.ground.pretrained, network, resolved.ground.data.source.class_names)
         freeze(network, resolved.config.transfer.freeze)

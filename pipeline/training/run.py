@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
+from pipeline.errors import UserError
 from pipeline.files import write_json, write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.pretrained import assign_pretrained
@@ -17,6 +18,7 @@ from pipeline.training import plots
 from pipeline.training.callbacks import KeepBest, RecordHistory, StopOnNonFinite
 from pipeline.training.checkpoint import (
     Checkpoints,
+    Damaged,
     Interrupted,
     Progression,
     RestoreEpochMetrics,
@@ -131,13 +133,11 @@ class TrainingRun:
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         fit, directory, progression = self.resolved.config.fit, self.directory, self.progression
-        weights = self.average.averages if self.average else self.model.weights
-        weights = dict(zip(name_variables(self.model.weights), weights, strict=True))
         callbacks = [
             RestoreEpochMetrics(self.epoch_metrics),
             StopOnNonFinite(progression),
             RecordHistory(directory.history, self.schedule, progression, fit.batch_size),
-            KeepBest(weights, directory.best_weights, progression, fit.early_stopping),
+            KeepBest(self.checkpoints.best, directory.best_weights, progression, fit.early_stopping),
             keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False),
         ]
         # Before whatever evaluates or saves, so that it finds this step's average.
@@ -156,11 +156,15 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         model = build_training_network(config, resolved.classes, ground.statistics, resolved.replicas)
         metrics = compile_for_training(model, config, schedule, _class_weights(resolved))
         parameters = count_parameters(model)
-        fresh = assign_pretrained(ground.pretrained, model) if ground.pretrained else []
+        names = ground.data.source.class_names
+        fresh = assign_pretrained(ground.pretrained, model, names) if ground.pretrained else []
         average = MovingAverage(model.weights, config.fit.ema_decay) if config.fit.ema_decay else None
         variables = [*model.variables, *model.optimizer.variables]
         variables += [variable for metric in metrics for variable in metric.variables]
-        checkpoints = Checkpoints(directory, variables + (average.variables if average else []))
+        best = dict(
+            zip(name_variables(model.weights), average.averages if average else model.weights, strict=True)
+        )
+        checkpoints = Checkpoints(directory, variables + (average.variables if average else []), best)
         progression = checkpoints.restore()
     run = TrainingRun(
         resolved, directory, model, parameters, fresh, schedule, metrics, average, checkpoints, progression
@@ -207,11 +211,20 @@ def finish(run: TrainingRun) -> dict[str, Any]:
 
     Returns:
         The metrics.
+
+    Raises:
+        UserError: the best weights are gone or damaged.
     """
     resolved, directory, splits = run.resolved, run.directory, run.resolved.ground.data.splits
     with resolved.ground.strategy.scope():
         deployed = build_deployed_network(resolved.config, resolved.classes, resolved.ground.statistics)
-        load_variables(directory.best_weights, name_variables(deployed.weights))
+        try:
+            load_variables(directory.best_weights, name_variables(deployed.weights))
+        except Damaged as error:
+            raise UserError(
+                f"a run must end with whole best weights; {directory.best_weights}: {error} "
+                "(--resume goes back to the last state that has them)"
+            ) from None
         deployed.compile(
             # Without state: else whoever loads the model is warned that some is missing.
             optimizer=keras.optimizers.SGD(),

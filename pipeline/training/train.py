@@ -13,7 +13,7 @@ from pipeline.data.splits import describe_splits
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, write_text
-from pipeline.run_directory import RunDirectory
+from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.training import messages
 from pipeline.training.callbacks import ShowProgress
 from pipeline.training.checkpoint import Interrupted, NonFinite
@@ -34,7 +34,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             directory.check_is_new()
         elif directory.metrics.exists():
             print(f"{run_dir} is finished already")
-            messages.print_summary(run_dir, read_json(directory.metrics, ("test", "validation")))
+            messages.print_summary(run_dir, read_json(directory.metrics, METRICS))
             return DONE
         try:
             with images_in_place():
@@ -93,7 +93,7 @@ def _record(resolved: Resolved, directory: RunDirectory) -> None:
 
 
 def _recorded_fingerprint(directory: RunDirectory) -> str:
-    return read_json(directory.weights, ("fingerprint",))["fingerprint"]
+    return read_json(directory.weights, {"fingerprint": str})["fingerprint"]
 
 
 def _fit_and_finish(run: TrainingRun) -> int:

@@ -128,7 +128,9 @@ BAD_INPUTS = [
     ("--max-latency-ms fast", "--max-latency-ms must be a number; received 'fast'"),
     ("--space widht=16", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
     ("--space width=-1", "--width must be at least 0 and at most 1024; received -1"),
-    ("--space=", "separated by commas; received ''"),
+    ("--space=", "--space must be text; received ''"),
+    ("--data=", "--data must be text; received ''"),
+    ("--weights=", "--weights must be text; received ''"),
     ("--only widht", "unknown hyperparameter 'widht'; did you mean 'width'? known: "),
     ("--only=", "unknown hyperparameter ''"),
     ("--width 16 --only width", "needs a hyperparameter to vary; received none, all are fixed"),
@@ -183,6 +185,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         (["digits", "--list-space"], 0),
         (["--space", "width=16..x"], 2),
         (["--max-latency-ms", "nan"], 2),
+        (["digits", "--out", "/dev/null"], 2),
+        (["digits", "--out", "/dev/null", "--workers", "2"], 2),
+        (["--data", "folder:missing"], 2),
+        (["digits", "--weights", "missing.keras"], 2),
     ],
 )
 def test_an_answer_needs_no_tensorflow_and_writes_nothing(arguments, code, tmp_path):

@@ -101,7 +101,12 @@ def test_a_foreign_folder_is_refused_and_left_alone(foreign, tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "\xff"])
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", "\xff", NESTED, '{"limits": 3}', '{"config": "small"}']
+)
 def test_a_damaged_search_is_refused(text, tmp_path):
     (tmp_path / "search.json").write_text(text, encoding="latin-1")
     message = refusal(tmp_path)

@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +83,30 @@ def assert_all_end(directory: SearchDirectory) -> None:
         time.sleep(0.1)
 
 
+def assert_no_other_user_can_ask(processes: list[int]) -> None:
+    """The processes talk through a socket in a folder that is this user's alone, and no port."""
+    variables = [
+        dict(line.split("=", 1) for line in Path(f"/proc/{process}/environ").read_text().split("\0") if line)
+        for process in processes
+    ]
+    joined = [named for named in variables if "KERASTUNER_ORACLE_IP" in named]
+    assert len(joined) == 3
+    assert {named["KERASTUNER_ORACLE_IP"] for named in joined} == {"unix"}
+    (path,) = {Path(named["KERASTUNER_ORACLE_PORT"]) for named in joined}
+    assert path.is_socket()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_folder_of_the_socket_has_a_short_path(tmp_path, monkeypatch) -> None:
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    folder = workers.private_folder()
+    assert folder.parent == Path("/tmp")
+    folder.rmdir()
+    assert list(deep.iterdir()) == []
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 
 
@@ -93,6 +119,7 @@ def test_whichever_process_is_killed_each_trial_is_done_once(directory) -> None:
     known = {"step": 13, "attempts": 1}
     wait_until(supervisor, lambda: attempts.exists() and json.loads(attempts.read_text()) == known)
     assert len(processes_at(directory.path)) == 4
+    assert_no_other_user_can_ask(processes_at(directory.path))
     supervisor.kill()
     # The chief has the same output: this waits for its end as well.
     code, first, error = end_of(supervisor)

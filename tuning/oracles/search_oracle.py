@@ -15,6 +15,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine import conditions
 
 from pipeline.config.config import Config
+from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Dimension, Space, Value, Values, nearest_values, settle
@@ -172,10 +173,15 @@ class SearchOracle(keras_tuner.Oracle):
         path = Path(self._get_oracle_fname())
         if not path.exists():
             return
-        state = read_json(path, of="a search")
+        state = read_json(path, {"start_order": list}, of="a search")
         if "trials" not in state:
             # Of an earlier version, which left them to KerasTuner.
             files = {name: path.parent / f"trial_{name}" / "trial.json" for name in state["start_order"]}
             state["trials"] = {name: read_json(file, of="a search") for name, file in files.items()}
-        running = [*state["ongoing_trials"].values(), *state["retry_queue"]]
-        self.set_state({**state, "ongoing_trials": {}, "retry_queue": sorted(running, reverse=True)})
+        try:
+            running = [*state["ongoing_trials"].values(), *state["retry_queue"]]
+            self.set_state({**state, "ongoing_trials": {}, "retry_queue": sorted(running, reverse=True)})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # It is KerasTuner's own, which takes it as it comes.
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"a search must have a whole {path.name}; {path}: {reason}") from error

@@ -4,11 +4,28 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.files import read_json, write_json
+from pipeline.errors import UserError
+from pipeline.files import read_json, verify_fields, write_json
 from tuning.space.search_space import Values
 
 SEARCH, CONFIRMATION = "search", "confirmation"
 COMPLETED, STOPPED, FAILED = "completed", "stopped early", "failed"
+
+TYPES = {
+    "trial": str,
+    "purpose": str,
+    "status": str,
+    "values": dict,
+    "seed": int,
+    "epochs": int,
+    "seconds": float,
+    "accuracies": list,
+    "reason": str,
+}
+"""What `result.json` tells of every trial, and its type."""
+
+MEASURED = {"accuracy": float, "images": int, "best_epoch": int}
+"""What it tells of one that did not fail."""
 
 
 def score_of(accuracy: float, cross_entropy: float, images: int) -> float:
@@ -93,12 +110,24 @@ class TrialResult:
 
 
 def load_result(path: Path) -> TrialResult:
-    """Read what `TrialResult.save` wrote."""
-    content = read_json(path, TrialResult.__dataclass_fields__, of="a trial")
+    """Read what `TrialResult.save` wrote.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    names = tuple(TrialResult.__dataclass_fields__)
+    content = read_json(path, names, of="a trial")
+    verify_fields(content, TYPES, path, of="a trial")
+    if content["status"] != FAILED:
+        verify_fields(content, MEASURED, path, of="a trial")
+        if content["cross_entropy"] is None:
+            content["cross_entropy"] = math.inf
+        elif type(content["cross_entropy"]) not in (int, float):
+            verify_fields(content, {"cross_entropy": float}, path, of="a trial")
     content["accuracies"] = tuple(content["accuracies"])
-    if content["status"] != FAILED and content["cross_entropy"] is None:
-        content["cross_entropy"] = math.inf
-    return TrialResult(**content)
+    if not all(isinstance(accuracy, int | float) for accuracy in content["accuracies"]):
+        raise UserError(f"a trial must have a whole {path.name}; accuracies in {path} must be numbers")
+    return TrialResult(**{name: content[name] for name in names})
 
 
 def load_results(trials: Path) -> list[TrialResult]:

@@ -11,9 +11,10 @@ import keras
 import tensorflow as tf
 
 from pipeline.config.config import Config
+from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.run_directory import RunDirectory
-from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.checkpoint import Interrupted, NonFinite, saved_states, step_of
 from pipeline.training.resolve import Ground, Resolved, images_in_place, resolve
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
@@ -156,7 +157,8 @@ def _attempt(trial: Trial, directory: RunDirectory, train: Callable[[], TrialRes
     try:
         with images_in_place():
             return train()
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt, UserError):
+        # None of them says anything about the configuration.
         attempts.unlink()
         raise
     except NonFinite as error:
@@ -172,13 +174,14 @@ def _attempt(trial: Trial, directory: RunDirectory, train: Callable[[], TrialRes
 
 def newest_step(directory: RunDirectory) -> int:
     """Return the step of the newest checkpoint; 0 where there is none."""
-    steps = (path.stem.removeprefix("step_") for path in directory.checkpoints.glob("step_*.npz"))
-    return max(map(int, steps), default=0)
+    return max(map(step_of, saved_states(directory)), default=0)
 
 
 def _may_try(path: Path, step: int) -> bool:
     """Count the attempts at one step: what kills its process each time must not do so for ever."""
-    known = read_json(path, of="a trial") if path.exists() else {"step": step, "attempts": 0}
+    known = {"step": step, "attempts": 0}
+    if path.exists():
+        known = read_json(path, {"step": int, "attempts": int}, of="a trial")
     attempts = known["attempts"] + 1 if known["step"] == step else 1
     write_json(path, {"step": step, "attempts": attempts})
     return attempts <= MAX_ATTEMPTS

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pipeline.console.quiet_start import hold_back_notices
+from tests.commands import ROOT
 
 NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
@@ -41,12 +42,50 @@ def test_notices_are_shown_when_an_exception_passes(capfd, error):
     assert capfd.readouterr().err == NOTICE.decode() + "what follows"
 
 
-@pytest.mark.parametrize("level", ["0", "2", ""])
+def test_an_exception_passes_where_nobody_can_read_the_notices():
+    code = (
+        "import os; from pipeline.console.quiet_start import hold_back_notices\n"
+        "try:\n"
+        "    with hold_back_notices():\n"
+        "        os.write(2, b'notice'); raise KeyError('a bug')\n"
+        "except KeyError:\n"
+        "    print('passed')\n"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=full, text=True
+        )
+    assert done.stdout == "passed\n"
+
+
+@pytest.mark.parametrize("level", ["0", "1", "", "x"])
 def test_all_is_shown_at_once_where_a_log_level_is_set(capfd, monkeypatch, level):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     with hold_back_notices():
         write_notice()
         assert capfd.readouterr().err == NOTICE.decode()
+
+
+@pytest.mark.parametrize("level", ["2", "3", "10"])
+def test_nothing_is_shown_where_a_log_level_asks_for_silence(capfd, monkeypatch, level):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    with hold_back_notices():
+        write_notice()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("level", [None, "2", "3"])
+def test_tensorflow_loads_in_silence_and_leaves_the_level_as_it_was(level):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": level} if level else {}
+    code = (
+        "import os; from pipeline.console.quiet_start import load_tensorflow_quietly as load; load(); "
+        "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (f"{level}\n", "")
 
 
 def test_inner_notices_stay_within_the_outer_ones(capfd):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from pipeline.config.option import flag
 from pipeline.config.presets import PRESETS, preset
 from pipeline.console.training_request import ChosenSettings, parse_training_request
 from pipeline.errors import UserError
+from tests.commands import ROOT
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
 OTHERS = {"data": ["digits"], "devices": ["cpu:2"], "model": ["mlp"], "weights": ["run"]}
@@ -128,10 +132,16 @@ def bad_things(tmp_path, monkeypatch):
         "unfinished/config.json": preset("digits").to_json(),
         "empty/notes.txt": "",
         "cut/config.json": "{",
+        "empty_data.json": '{"data": {"data": ""}}',
+        "deep.json": "[" * 100_000 + "]" * 100_000,
+        "with_fifo/notes.txt": "",
     }
     for name, text in files.items():
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text)
+    Path("latin.json").write_bytes(b'{"data": "\xe9"}')
+    for name in ("fifo", "with_fifo/config.json"):
+        os.mkfifo(name)
     return tmp_path
 
 
@@ -175,6 +185,28 @@ BAD_INPUTS = [
     ("--config type.json", "--epochs must be a whole number; received '1'"),
     ("--config number.json", "--peak-learning-rate must be finite; received nan"),
     ("--run-dir=", "--run-dir must be a path; received ''"),
+    ("--config=", "--config must be a path; received ''"),
+    ("--weights=", "--weights must be text; received ''"),
+    ("--data=", "--data must be text; received ''"),
+    ("--config empty_data.json", "--data must be text; received ''"),
+    ("--config deep.json", "a configuration file must be JSON; deep.json: it is nested too deep"),
+    ("--config latin.json", "a configuration file must be JSON; latin.json: 'utf-8' codec"),
+    ("--config fifo", "a configuration file must be readable; fifo: it is no regular file"),
+    ("--config /dev/zero", "a configuration file must be readable; /dev/zero: it is no regular file"),
+    ("--resume --run-dir with_fifo", "with_fifo/config.json: it is no regular file"),
+    ("--run-dir file", "--run-dir must be writable; file: file is no directory"),
+    ("--run-dir /dev/null", "--run-dir must be writable; /dev/null: /dev/null is no directory"),
+    ("--run-dir file/deeper/run", "--run-dir must be writable; file/deeper/run: "),
+    ("--data folder:missing", "--data folder:PATH must name a folder; received folder:missing"),
+    ("--data folder:file", "--data folder:PATH must name a folder; received folder:file"),
+    ("--data ./images", "--data must be folder:PATH where it is a folder; received ./images"),
+    ("--data /images", "--data must be folder:PATH where it is a folder; received /images"),
+    ("digits --weights missing.pth", "--weights must exist; received missing.pth"),
+    ("digits --weights some/run", "--weights must exist; received some/run"),
+    ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
+    ("digits --weights fifo", "--weights must be a regular file, a directory or a preset; received fifo"),
+    ("digits --weights unfinished", "a run must be finished; received unfinished"),
+    ("digits --weights empty", "a run directory must hold a finished run; received empty"),
     ("--resume", "--resume needs --run-dir DIR, the run to go on with; received none"),
     ("--resume --run-dir empty", "--resume needs a directory with a run in it; received empty"),
     ("--resume --run-dir missing", "needs a directory with a run in it; received missing"),
@@ -203,6 +235,34 @@ def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, cap
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert contents(bad_things) == before
+
+
+def test_an_empty_word_is_no_preset():
+    with pytest.raises(UserError, match=r"^unknown preset ''; known: "):
+        parse_training_request(["", "--epochs", "1"])
+
+
+REFUSED_AT_ONCE = (
+    "--run-dir /dev/null",
+    "--data folder:missing",
+    "--weights missing.pth",
+    "--weights empty",
+    "--config fifo",
+)
+
+
+def test_what_needs_no_tensorflow_is_refused_before_it_loads(bad_things):
+    code = (
+        "import sys, train; codes = [train.main(line.split()) for line in sys.argv[1:]]; "
+        "print(codes, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *REFUSED_AT_ONCE],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{[2] * len(REFUSED_AT_ONCE)} False\n"
 
 
 def test_every_complaint_of_the_parser_is_a_user_error():

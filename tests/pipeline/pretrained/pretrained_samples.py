@@ -8,6 +8,9 @@ from pipeline.config.settings import ModelConfig
 from pipeline.models import build_model
 from pipeline.pretrained import Pretrained
 
+DIGITS = tuple("0123456789")
+"""Names of ten classes."""
+
 
 def ours(size=32, classes=10, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), seed=7, **settings: Any):
     """One of this pipeline's networks, with fresh weights."""

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.pretrained import assign_pretrained, read_pretrained
-from tests.pipeline.pretrained.pretrained_samples import normalised_as, one_line, ours, random_pixels
+from tests.pipeline.pretrained.pretrained_samples import DIGITS, normalised_as, one_line, ours, random_pixels
 
 hub = pytest.importorskip("keras_hub", reason="KerasHub is an optional package")
 
@@ -82,7 +82,7 @@ def test_logits_are_kerashubs(settings, model, stem, size, preset, small_network
     theirs = classifier(settings)
     pretrained = read_pretrained(preset(theirs))
     network = normalised_as(pretrained, size=size, model=model, stem=stem, width=64)
-    assert assign_pretrained(pretrained, network) == []
+    assert assign_pretrained(pretrained, network, DIGITS) == []
     pixels = random_pixels(size)
     expected = np.array(theirs(pixels * np.array(SCALE, np.float32) + np.array(OFFSET, np.float32)))
     scale = np.abs(expected).max()
@@ -99,7 +99,7 @@ def test_a_backbone_alone_leaves_the_head_fresh(preset):
     theirs.preprocessor.image_converter.save_to_preset(path)
     pretrained = read_pretrained(path)
     network = normalised_as(pretrained, model="resnet8", stem="imagenet", width=64)
-    assert assign_pretrained(pretrained, network) == ["head"]
+    assert assign_pretrained(pretrained, network, DIGITS) == ["head"]
 
 
 def test_a_head_without_weights_is_left_fresh(preset, tmp_path):
@@ -142,7 +142,7 @@ def test_a_projection_where_we_have_none_is_refused(preset):
     pretrained = read_pretrained(preset(classifier({**BASIC, **stem, "block_type": "basic_block_vd"})))
     network = ours(model="resnet8", stem="deep", shortcut="pooling", width=64)
     with pytest.raises(UserError, match="stage1_block1_projection has no place") as error:
-        assign_pretrained(pretrained, network)
+        assign_pretrained(pretrained, network, DIGITS)
     one_line(error)
 
 

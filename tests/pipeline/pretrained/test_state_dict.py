@@ -1,6 +1,7 @@
 """State dicts of PyTorch networks: the same logits here as there, or a refusal."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.pretrained import assign_pretrained, read_pretrained
 from pipeline.pretrained.state_dict import IMAGENET_MEAN, IMAGENET_STD, PLAIN_TIMM
-from tests.pipeline.pretrained.pretrained_samples import normalised_as, one_line, ours, random_pixels
+from tests.pipeline.pretrained.pretrained_samples import DIGITS, normalised_as, one_line, ours, random_pixels
 
 torch = pytest.importorskip("torch", reason="PyTorch is the independent reference")
 
@@ -84,7 +85,7 @@ def test_logits_are_pytorchs(name, saved, small_networks):
     network = build_network(**theirs)
     pretrained = read_pretrained(saved(renamed(network.state_dict(), names)))
     model = normalised_as(pretrained, size=ODD, **settings)
-    assert assign_pretrained(pretrained, model) == []
+    assert assign_pretrained(pretrained, model, DIGITS) == []
     pixels = random_pixels(ODD)
     expected = logits(network, pixels, IMAGENET_MEAN, IMAGENET_STD)
     scale = np.abs(expected).max()
@@ -143,10 +144,127 @@ def test_pixels_are_normalised_as_imagenet_or_as_timm_says(saved, tmp_path):
         read_pretrained(path)
     (tmp_path / "config.json").write_text('{"model": "resnet18"}')
     assert read_pretrained(path).mean == pytest.approx((123.675, 116.28, 103.53))
-    for damage in ("{", '{"pretrained_cfg": {"mean": [1, 2], "std": [1, 1]}}', "[]"):
+    damages = (
+        "{",
+        "[]",
+        "[" * 100_000 + "]" * 100_000,
+        '{"pretrained_cfg": {"mean": [1, 2], "std": [1, 1]}}',
+        '{"pretrained_cfg": [1]}',
+        '{"architecture": "resnet18", "mean": [0.5, 0.5, NaN], "std": [1, 1, 1]}',
+        '{"architecture": "resnet18", "mean": [127.5, 127.5, 127.5], "std": [1, 1, 1]}',
+        '{"architecture": "resnet18", "mean": [0.5, 0.5, 0.5], "std": [0, 1, 1]}',
+        '{"architecture": "resnet18"}',
+        '{"architecture": "resnet18", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1], "model_args": 3}',
+    )
+    for damage in damages:
         (tmp_path / "config.json").write_text(damage)
-        with pytest.raises(UserError, match="timm's or of no concern"):
+        with pytest.raises(UserError, match=r"config\.json") as error:
             read_pretrained(path)
+        one_line(error)
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(UserError, match="no regular file"):
+        read_pretrained(path)
+
+
+PLAIN = {"mean": [0.5, 0.4, 0.2], "std": [0.1, 1, 0.2]}
+BLUR = {"aa_layer": "blurpool"}
+
+
+@pytest.mark.parametrize(
+    ("config", "refused_for"),
+    [
+        ({"architecture": "resnet18", **PLAIN}, None),
+        ({"architecture": "resnet18.a1_in1k", "num_classes": 1000, "pool_size": [7, 7], **PLAIN}, None),
+        ({**PLAIN}, None),
+        ({"architecture": "resnet18", "pretrained_cfg": {"architecture": "resnet18", **PLAIN}}, None),
+        ({"architecture": "resnet18", "model_args": {"num_classes": 3, "aa_layer": None}, **PLAIN}, None),
+        ({"architecture": "resnetblur18", **PLAIN}, "resnetblur18"),
+        ({"architecture": "resnet18", "model_args": BLUR, **PLAIN}, "aa_layer 'blurpool'"),
+        ({"architecture": "resnet18", "model_args": BLUR, "pretrained_cfg": PLAIN}, "aa_layer 'blurpool'"),
+        ({"architecture": "resnet18", "pretrained_cfg": {"model_args": BLUR, **PLAIN}}, "aa_layer"),
+        ({"architecture": "resnet18", "model_args": {"act_layer": "silu"}, **PLAIN}, "act_layer 'silu'"),
+        ({"architecture": "resnet18", "model_args": {"output_stride": 8}, **PLAIN}, "output_stride 8"),
+        ({"architecture": "resnet18", "global_pool": "max", **PLAIN}, "global_pool 'max'"),
+        ({"pretrained_cfg": {"architecture": "seresnet18", **PLAIN}}, "seresnet18"),
+    ],
+)
+def test_both_forms_of_timms_config_are_read_and_held_to_our_network(saved, tmp_path, config, refused_for):
+    path = saved(build_network((1, 1, 1)).state_dict(), "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if refused_for:
+        with pytest.raises(UserError, match=f"plain ResNet.* says {refused_for}") as error:
+            read_pretrained(path)
+        one_line(error)
+    else:
+        assert read_pretrained(path).mean == pytest.approx((127.5, 102, 51))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "module._orig_mod.model."]
+)
+def test_a_prefix_before_every_name_is_taken_off(saved, prefix):
+    state = build_network((1, 1, 1)).state_dict()
+    plain = read_pretrained(saved(state, "plain.pth")).fingerprint
+    wrapped = {prefix + name: value for name, value in state.items()}
+    assert read_pretrained(saved(wrapped)).fingerprint == plain
+    assert read_pretrained(saved({"n_averaged": torch.tensor(7), **wrapped})).fingerprint == plain
+    with pytest.raises(
+        UserError, match=r"other names do not begin with .* \(save the network's own"
+    ) as error:
+        read_pretrained(saved({**wrapped, "loss.weight": torch.ones(1)}))
+    one_line(error)
+
+
+@pytest.mark.parametrize(("raw", "average"), [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+def test_where_averaged_weights_lie_beside_the_raw_ones_it_is_said_which_are_taken(saved, raw, average):
+    state = build_network((1, 1, 1)).state_dict()
+    half = {name: value / 2 for name, value in state.items()}
+    plain = read_pretrained(saved(state, "plain.pth"))
+    both = read_pretrained(saved({average: half, raw: state, "optimizer": {"state": {}}}))
+    assert both.fingerprint == plain.fingerprint
+    assert both.origin.endswith(
+        f", its '{raw}' (to start from its '{average}' instead: "
+        f"torch.save(torch.load(FILE)['{average}'], OTHER_FILE))"
+    )
+    alone = read_pretrained(saved({average: half}))
+    np.testing.assert_array_equal(2 * alone.layers["head"][0], plain.layers["head"][0])
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "float8_e4m3fn"])
+def test_quantised_weights_are_refused(saved, name, kind):
+    state = build_network((1, 1, 1)).state_dict()
+    state["fc.weight"] = state["fc.weight"].to(getattr(torch, kind))
+    with pytest.raises(UserError, match=r"not quantised; fc\.weight of") as error:
+        read_pretrained(saved(state, name))
+    one_line(error)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float64"])
+def test_floats_of_other_sizes_are_weights(saved, kind):
+    state = {
+        name: value.to(getattr(torch, kind)) if value.is_floating_point() else value
+        for name, value in build_network((1, 1, 1)).state_dict().items()
+    }
+    fingerprints = {read_pretrained(saved(state, f"w.{end}")).fingerprint for end in ("pth", "safetensors")}
+    assert len(fingerprints) == 1
+
+
+def test_a_negative_variance_is_refused(saved):
+    state = build_network((1, 1, 1)).state_dict()
+    state["bn1.running_var"][0] = -0.5
+    with pytest.raises(UserError, match=r"bn1 has a variance of -0\.5") as error:
+        read_pretrained(saved(state))
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.keras"])
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="must be a regular file") as error:
+        read_pretrained(str(tmp_path / name))
+    one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +367,9 @@ def test_shortcuts_of_another_kind_are_refused_though_the_shapes_fit(saved):
     pooled = build_network((2, 2, 2, 2), shortcut="pooling")
     pretrained = read_pretrained(saved(pooled.state_dict()))
     with pytest.raises(UserError, match=r"shortcut is pooling, here projection.*resnet18d") as error:
-        assign_pretrained(pretrained, ours())
+        assign_pretrained(pretrained, ours(), DIGITS)
     one_line(error)
     padded = build_network((3, 3, 3), shortcut="zero_padding")
     pretrained = read_pretrained(saved(padded.state_dict()))
     with pytest.raises(UserError, match="shortcut is zero_padding, here none"):
-        assign_pretrained(pretrained, ours(model="resnet20", shortcut="none"))
+        assign_pretrained(pretrained, ours(model="resnet20", shortcut="none"), DIGITS)

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.models import build_model
 from pipeline.models.fused_norm import FusedBatchNormalization
 from pipeline.pretrained import assign_pretrained, read_pretrained
-from tests.pipeline.pretrained.pretrained_samples import one_line, ours, random_pixels, weights_of
+from tests.pipeline.pretrained.pretrained_samples import DIGITS, one_line, ours, random_pixels, weights_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def refusal(pretrained, network):
     """The refusal's one line, with nothing assigned."""
     before = weights_of(network)
     with pytest.raises(UserError) as error:
-        assign_pretrained(pretrained, network)
+        assign_pretrained(pretrained, network, DIGITS)
     for (name, old), (_, new) in zip(before, weights_of(network), strict=True):
         np.testing.assert_array_equal(old, new, err_msg=name)
     return one_line(error)
@@ -47,7 +47,7 @@ def test_the_training_network_of_other_layer_classes_takes_them(pretrained):
         seed=2,
         batch_normalization=FusedBatchNormalization,
     )
-    assert assign_pretrained(pretrained(model="resnet8"), network) == []
+    assert assign_pretrained(pretrained(model="resnet8"), network, DIGITS) == []
     for mine, theirs in zip(network.get_weights(), source.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -56,7 +56,7 @@ def test_a_head_of_other_classes_is_left_fresh(pretrained):
     network = ours(model="resnet8", classes=7)
     fresh = [np.array(w) for w in network.get_layer("head").get_weights()]
     weights = pretrained(model="resnet8")
-    assert assign_pretrained(weights, network) == ["head"]
+    assert assign_pretrained(weights, network, DIGITS) == ["head"]
     for before, after in zip(fresh, network.get_layer("head").get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     np.testing.assert_array_equal(network.get_layer("stem_conv").kernel, weights.layers["stem_conv"][0])
@@ -65,7 +65,7 @@ def test_a_head_of_other_classes_is_left_fresh(pretrained):
 def test_weights_without_a_head_leave_it_fresh(pretrained):
     weights = pretrained(model="resnet8")
     del weights.layers["head"]
-    assert assign_pretrained(weights, ours(model="resnet8")) == ["head"]
+    assert assign_pretrained(weights, ours(model="resnet8"), DIGITS) == ["head"]
 
 
 def test_another_width_is_refused_with_the_one_that_fits(pretrained):
@@ -123,7 +123,7 @@ def test_a_head_of_other_features_is_refused(pretrained):
 @pytest.mark.parametrize("name", ["mlp", "convnet"])
 def test_the_baselines_take_their_own(name, pretrained):
     network = ours(model=name, stem="auto", size=16)
-    assert assign_pretrained(pretrained(model=name, stem="auto", size=16), network) == []
+    assert assign_pretrained(pretrained(model=name, stem="auto", size=16), network, DIGITS) == []
     np.testing.assert_array_equal(
         network(random_pixels(16)), ours(model=name, stem="auto", size=16, seed=1)(random_pixels(16))
     )

@@ -1,8 +1,12 @@
 """Checkpoints: bit for bit, surviving damage, written on time and on a signal."""
 
+import json
 import os
 import signal
 import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -14,7 +18,9 @@ from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import (
+    ROW,
     Checkpoints,
+    Damaged,
     Interrupted,
     NonFinite,
     Progression,
@@ -57,6 +63,11 @@ def everything(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
+def row(epoch: int, step: int, **figures: float) -> dict[str, float]:
+    """A row of a history."""
+    return {**dict.fromkeys(ROW, 0.5), "epoch": epoch, "step": step, **figures}
+
+
 def fit(model: keras.Model) -> None:
     generator = np.random.default_rng(0)
     x = generator.normal(size=(8, 4)).astype(np.float32)
@@ -74,9 +85,8 @@ def test_state_comes_back_bit_for_bit_and_training_goes_on_the_same(directory):
     fit(model)
     paths = " ".join(variable.path for variable in everything(model))
     assert all(word in paths for word in ("momentum", "velocity", "iteration", "seed_generator"))
-    progression = Progression(
-        step=4, history=[{"epoch": 1, "loss": 0.1 + 0.2}], best_epoch=1, stopped_early=True
-    )
+    progression = Progression(step=4, history=[row(1, 2, loss=0.1 + 0.2)], best_epoch=1, stopped_early=True)
+    save_variables(directory.best_weights, {})
     checkpoints = Checkpoints(directory, everything(model))
     checkpoints.save(progression)
     saved = bits(everything(model))
@@ -152,6 +162,162 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(directory, capsys, dam
     out = capsys.readouterr().out
     assert out.startswith(f"checkpoint {newest} cannot be read (")
     assert out.count("\n") == 1
+
+
+def rewritten(path: Path, change: Callable[[dict[str, np.ndarray]], object], **how: bool) -> None:
+    """Write an .npz file again with other arrays; its checksums hold."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    (np.savez_compressed if how.get("compressed") else np.savez)(path, **arrays)
+
+
+def progression_text(**changes: object) -> np.ndarray:
+    text = json.dumps({**asdict(Progression(step=30)), **changes})
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def put(name: str, array: object) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda arrays: arrays.update({name: np.asarray(array)})
+
+
+def kernel_with(value: float) -> np.ndarray:
+    kernel = np.full((2, 3), 30, np.float32)
+    kernel[1, 1] = value
+    return kernel
+
+
+LIES = {
+    "NaN": put("0000 kernel", kernel_with(np.nan)),
+    "infinity": put("0000 kernel", kernel_with(np.inf)),
+    "float64": put("0000 kernel", np.zeros((2, 3))),
+    "text": put("0000 kernel", np.full((2, 3), "a")),
+    "a float as count": put("0001 count", np.float32(1)),
+    "no progression": lambda arrays: arrays.pop("progression"),
+    "progression of floats": put("progression", np.zeros(3)),
+    "progression no JSON": put("progression", np.zeros(3, np.uint8)),
+    "progression nested": put("progression", np.frombuffer(b"[" * 100_000, np.uint8)),
+    "progression a list": put("progression", np.frombuffer(b"[1]", np.uint8)),
+    "another field": put("progression", progression_text(more=1)),
+    "another step": put("progression", progression_text(step=29)),
+    "step a text": put("progression", progression_text(step="30")),
+    "step true": put("progression", progression_text(step=True)),
+    "history a text": put("progression", progression_text(history="none")),
+    "rows of nothing": put("progression", progression_text(history=[{}], best_epoch=1)),
+    "rows that are none": put("progression", progression_text(history=[1], best_epoch=1)),
+    "a row of text": put("progression", progression_text(history=[row(1, 10, loss="low")], best_epoch=1)),
+    "a row of later": put("progression", progression_text(history=[row(1, 31)], best_epoch=1)),
+    "a row twice": put("progression", progression_text(history=[row(1, 10)] * 2, best_epoch=1)),
+    "best of none": put("progression", progression_text(best_epoch=1)),
+    "best below 0": put("progression", progression_text(best_epoch=-1)),
+    "stopped a number": put("progression", progression_text(stopped_early=1)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_checkpoint_that_no_run_saves_gives_way_to_the_one_before(directory, capsys, lie):
+    checkpoints = save_steps(directory, [10, 30])
+    newest = checkpoints.saved()[-1]
+    rewritten(newest, LIES[lie])
+    assert checkpoints.restore() == Progression(step=10)
+    kernel, count = checkpoints.variables.values()
+    assert (kernel.numpy().tolist(), int(count.numpy())) == ([[10.0] * 3] * 2, 10)
+    out = capsys.readouterr().out
+    assert out.startswith(f"checkpoint {newest} cannot be read (")
+    assert out.endswith("); going back to the one before\n")
+    assert out.count("\n") == 1
+
+
+def test_a_lying_header_asks_for_no_memory(directory):
+    checkpoints = save_steps(directory, [10, 30])
+    newest = checkpoints.saved()[-1]
+    with zipfile.ZipFile(newest) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    kernel = entries["0000 kernel.npy"]
+    longer = kernel.replace(b"(2, 3)", b"(99999999999, 99999)".ljust(6))
+    # The header keeps its length: spaces make way.
+    longer = longer.replace(b" " * (len(longer) - len(kernel)), b"", 1)
+    assert len(longer) == len(kernel)
+    assert longer != kernel
+    with zipfile.ZipFile(newest, "w") as archive:
+        for name, content in {**entries, "0000 kernel.npy": longer}.items():
+            archive.writestr(name, content)
+    assert checkpoints.restore() == Progression(step=10)
+
+
+def test_a_checkpoint_that_unfolds_is_refused(directory):
+    checkpoints = save_steps(directory, [10, 30])
+    rewritten(checkpoints.saved()[-1], put("beside", np.zeros(10**6)), compressed=True)
+    assert checkpoints.restore() == Progression(step=10)
+
+
+def test_a_fifo_in_the_place_of_a_checkpoint_is_not_waited_for(directory):
+    checkpoints = save_steps(directory, [10])
+    os.mkfifo(directory.checkpoints / "step_000000030.npz")
+    (directory.checkpoints / "step_of_mine.npz").write_text("a note")
+    assert checkpoints.restore() == Progression(step=10)
+    assert (directory.checkpoints / "step_of_mine.npz").exists()
+
+
+def test_nothing_of_a_damaged_state_remains_where_none_is_whole(directory, capsys):
+    checkpoints = save_steps(directory, [10, 30])
+    for path in checkpoints.saved():
+        rewritten(path, LIES["no progression"])
+    mine = Checkpoints(directory, simple(7))
+    assert mine.restore() == Progression()
+    assert mine.variables["0000 kernel"].numpy().tolist() == [[7.0] * 3] * 2
+    assert capsys.readouterr().out.count("; starting from the beginning\n") == 2
+
+
+def test_a_state_of_another_model_gives_way_to_a_whole_one(directory):
+    checkpoints = save_steps(directory, [10, 30])
+    rewritten(checkpoints.saved()[-1], put("0000 kernel", np.zeros((3, 2), np.float32)))
+    assert checkpoints.restore() == Progression(step=10)
+    assert [path.name for path in checkpoints.saved()] == ["step_000000010.npz"]
+
+
+BEST_LOST = {
+    "missing": lambda path: path.unlink(),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-30]),
+    "NaN": lambda path: rewritten(path, put("0000 kernel", kernel_with(np.nan))),
+    "a FIFO": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+
+
+def save_epochs(directory: RunDirectory) -> Checkpoints:
+    """Save the end of epoch 1, the best so far, and a state in the middle of epoch 2."""
+    variables = simple(10)
+    checkpoints = Checkpoints(directory, variables, best=name_variables(variables[:1]))
+    progression = Progression(step=10, history=[row(1, 10)], best_epoch=1)
+    save_variables(directory.best_weights, checkpoints.best)
+    checkpoints.save(progression)
+    variables[0].assign(np.full((2, 3), 14))
+    checkpoints.save(replace(progression, step=14))
+    return checkpoints
+
+
+@pytest.mark.parametrize("lost", BEST_LOST)
+def test_without_the_best_weights_a_run_goes_back_to_where_it_has_them(directory, capsys, lost):
+    checkpoints = save_epochs(directory)
+    BEST_LOST[lost](directory.best_weights)
+    assert checkpoints.restore().step == 10
+    assert f"(its best weights, in {directory.best_weights}: " in capsys.readouterr().out
+    with np.load(directory.best_weights) as file:
+        assert file["0000 kernel"].tolist() == [[10.0] * 3] * 2
+
+
+def test_with_the_best_weights_a_run_goes_on_where_it_was(directory, capsys):
+    assert save_epochs(directory).restore().step == 14
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("lost", BEST_LOST)
+def test_best_weights_that_are_not_whole_are_not_loaded(directory, lost):
+    checkpoints = save_epochs(directory)
+    BEST_LOST[lost](directory.best_weights)
+    with pytest.raises(Damaged):
+        load_variables(directory.best_weights, checkpoints.best)
+    assert checkpoints.best["0000 kernel"].numpy().tolist() == [[14.0] * 3] * 2
 
 
 def test_what_is_saved_after_two_damaged_ones_is_kept(directory):
@@ -248,7 +414,7 @@ def test_when_a_state_is_saved(monkeypatch, settings, expected):
     assert saver.progression.step == settings.get("step", 0) + 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("before", "saved_at"), [(3, 4), (9, 10)])  # the last step: with its epoch
 def test_a_signal_saves_and_stops(monkeypatch, capsys, number, before, saved_at):
     saver = Saver(monkeypatch)
@@ -263,7 +429,7 @@ def test_a_signal_saves_and_stops(monkeypatch, capsys, number, before, saved_at)
 
 
 def test_a_second_signal_stops_at_once_and_the_handlers_come_back(monkeypatch):
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     saver = Saver(monkeypatch)
     with saver.callback.listening():
@@ -272,6 +438,16 @@ def test_a_second_signal_stops_at_once_and_the_handlers_come_back(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
     assert saver.saves == []
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_terminal_that_closes_and_hangs_up_twice_does_not_stop_at_once(monkeypatch):
+    saver = Saver(monkeypatch)
+    with saver.callback.listening():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Interrupted):
+            saver.run(1)
+    assert saver.saves == [1]
 
 
 def test_the_metrics_of_half_an_epoch_come_back_once():

@@ -14,6 +14,7 @@ from subprocess import PIPE
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import train
@@ -21,6 +22,7 @@ from pipeline.config.config import Config, load_values
 from pipeline.config.presets import preset
 from pipeline.run_directory import RunDirectory
 from pipeline.training import resolve
+from pipeline.training.run import TrainingRun
 from tests.commands import ROOT, run_command
 
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared/tensorflow_datasets"))
@@ -296,6 +298,52 @@ def test_the_moving_average_is_what_is_saved_and_in_float32(tmp_path):
     for weight, average in zip(model.get_weights(), averages, strict=True):
         np.testing.assert_array_equal(weight, average)
     assert any(not np.array_equal(raw, average) for raw, average in zip(trained, averages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        (
+            "{{f op}} run/tensorboard/events.v2; No space left on device\n\tmore",
+            "the disk must have room for what is written; run/tensorboard/events.v2; No space left on device "
+            "(what was saved before is whole)",
+        ),
+        (
+            "OOM when allocating tensor",
+            "a step must fit in the devices' memory; received --batch-size 64 and --width 2",
+        ),
+    ],
+)
+def test_a_full_disk_is_not_called_a_full_memory(capsys, tmp_path, monkeypatch, message, rule):
+    def fail(run, watchers):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    with monkeypatch.context() as full:
+        full.setattr(TrainingRun, "fit", fail)
+        assert error_of(capsys, "digits", *TINY, "--epochs", "1", "--run-dir", "run") == f"error: {rule}\n"
+    assert train.main(["--resume", "--run-dir", "run"]) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", "{}", '{"test": 1}', '{"test": {"accuracy": "all"}, "validation": {}}']
+)
+def test_damaged_metrics_of_a_finished_run_are_a_user_error(capsys, tmp_path, finished, text):
+    run_dir = shutil.copytree(finished[0], tmp_path / "run")
+    (run_dir / "metrics.json").write_text(text)
+    error = error_of(capsys, "--resume", "--run-dir", str(run_dir))
+    assert "a run must have a whole metrics.json; " in error
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_run_whose_best_weights_are_lost_goes_back_and_ends_the_same(capsys, tmp_path, finished, damage):
+    run_dir = shutil.copytree(finished[0], tmp_path / "run")
+    (run_dir / "metrics.json").unlink()
+    best = run_dir / "checkpoints/best.npz"
+    best.write_bytes(best.read_bytes()[:1000]) if damage == "cut short" else best.unlink()
+    assert train.main(["--resume", "--run-dir", str(run_dir)]) == 0
+    models = [keras.saving.load_model(run / "model.keras", compile=False) for run in (finished[0], run_dir)]
+    for mine, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_two_processes_cannot_train_in_one_directory(capsys, tmp_path):

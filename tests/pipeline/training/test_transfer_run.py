@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import train
+from pipeline.training.messages import print_plan
 from pipeline.training.run import TrainingRun, finish
 from tests.pipeline.training.samples import run_of
 
@@ -118,12 +119,27 @@ def test_fine_tuning_thaws_what_was_frozen(base, whole):
     run, watch = whole
     start, _, thawed, _ = watch.epochs
     trained = arrays(keras.saving.load_model(base / "model.keras", compile=False))
-    assert changed(trained, start) == set()
+    # The base's five classes are others, so that its head would answer for them.
+    assert changed(trained, start) == {"head"}
     assert {name.partition("_")[0] for name in changed(start, thawed)} == {"stage3", "head"}
     assert len(changed(start, thawed)) == len([name for name in start if name.startswith("stage3")]) + 1
     assert changed(start, arrays(run.model)) == start.keys()
     rates = [row["learning_rate"] for row in run.progression.history]
     assert max(rates[2:]) <= 0.1 * 0.02 < max(rates[:2])
+
+
+def test_the_plan_says_whose_head_it_is_and_how_pixels_are_normalised(base, tmp_path, capsys):
+    run = few_run(base, tmp_path / "few")
+    capsys.readouterr()
+    print_plan(run.resolved, run.model, run.parameters, run.fresh)
+    plan = capsys.readouterr().out
+    assert "      head  fresh, as theirs is for other classes: 0, 1, 2, 3, 4\n" in plan
+    mean = run.resolved.ground.pretrained.mean
+    assert f"normalised  as they want it: mean {mean[0]:.1f}, {mean[1]:.1f}, {mean[2]:.1f}, dev" in plan
+    again = few_run(base, tmp_path / "many", "--data", f"folder:{base.parent / 'many'}")
+    assert changed(arrays(keras.saving.load_model(base / "model.keras")), arrays(again.model)) == set()
+    print_plan(again.resolved, again.model, again.parameters, again.fresh)
+    assert "      head  theirs, for the same classes\n" in capsys.readouterr().out
 
 
 class StopAt(keras.callbacks.Callback):

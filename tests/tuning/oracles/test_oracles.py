@@ -2,12 +2,15 @@
 
 import dataclasses
 import itertools
+import json
 import math
+from pathlib import Path
 
 import keras_tuner
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
+from pipeline.errors import UserError
 from tests.tuning.samples import make_plan, make_result
 from tuning.oracles.oracles import ORACLES, believed_scores, count_random_starts
 from tuning.oracles.search_oracle import OBJECTIVE
@@ -140,6 +143,31 @@ def test_a_seed_repeats_the_search_and_another_does_not(tuner, seed, tmp_path):
 
     assert search(seed, "one") == search(seed, "two")
     assert search(seed, "one") != search(seed + 1, "other")
+
+
+@pytest.mark.parametrize("tuner", ORACLES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": None},
+        {"trials": {"0000": {}}},
+        {"trials": {"0000": 7}},
+        {"ongoing_trials": []},
+        {"retry_queue": 3},
+        {"start_order": "0000"},
+        {"hyperparameters": []},
+        {"end_order": ...},
+    ],
+)
+def test_a_damaged_state_is_one_line(tuner, change, tmp_path):
+    driver = Driver(tmp_path, plan_of(tuner), width_score)
+    driver.finish(driver.ask())
+    path = Path(driver.oracle._get_oracle_fname())
+    state = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({name: value for name, value in state.items() if value is not ...}))
+    with pytest.raises(UserError, match=rf"^a search must have a whole {path.name}; ") as error:
+        driver.start_again()
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("tuner", ORACLES)

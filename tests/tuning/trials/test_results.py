@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from tests.tuning.samples import make_result
 from tuning.trials.results import COMPLETED, FAILED, STOPPED, best_first, load_result, load_results, score_of
 
@@ -119,3 +120,39 @@ def test_best_first():
     assert {result.status for result in ordered} == {COMPLETED}
     assert results == before
     assert best_first([failed]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trial", 7),
+        ("purpose", None),
+        ("status", ["completed"]),
+        ("values", "none"),
+        ("seed", 0.5),
+        ("accuracy", None),
+        ("accuracy", "0.5"),
+        ("accuracy", math.nan),
+        ("cross_entropy", "low"),
+        ("images", True),
+        ("best_epoch", -1),
+        ("seconds", {}),
+        ("accuracies", 0.5),
+        ("accuracies", [0.5, "0.6"]),
+    ],
+)
+def test_a_result_of_another_type_is_refused_in_one_line(tmp_path, name, value):
+    path = tmp_path / "result.json"
+    make_result(0, 0.5).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(UserError, match=rf"^a trial must have a whole result\.json; {name} in ") as error:
+        load_result(path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_later_version_adds_to_a_result_is_passed_over(tmp_path):
+    path = tmp_path / "result.json"
+    make_result(0, 0.5).save(path)
+    expected = load_result(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "watts": 3}))
+    assert load_result(path) == expected

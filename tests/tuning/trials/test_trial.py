@@ -1,6 +1,8 @@
 """What one trial does: fails alone, stops where it is weak, keeps the test split out of it."""
 
+import errno
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import Interrupted
+from pipeline.training.checkpoint import Interrupted, NonFinite
 from pipeline.training.resolve import Ground, prepare_ground
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
@@ -126,6 +128,26 @@ def test_too_little_memory_fails_the_trial_alone(train, error) -> None:
     assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "{{f op}} a/events.v2; No space left on device\nmore"),
+        tf.errors.ResourceExhaustedError(None, None, "a/events.v2; Disk quota exceeded"),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/events.v2"),
+    ],
+)
+def test_a_full_disk_ends_the_search_and_fails_no_trial(train, directory, error) -> None:
+    with pytest.raises(
+        UserError, match=r"^the disk must have room for what is written; .*a/events"
+    ) as raised:
+        train("0000", open_run=fit_raises(error))
+    assert "\n" not in str(raised.value)
+    assert "{" not in str(raised.value)
+    assert load_results(directory.trials) == []
+    # However often: it says nothing about the trial.
+    assert not (directory.run("0000").path / "attempts.json").exists()
+
+
 def test_memory_that_does_not_suffice_to_build_fails_the_trial(train) -> None:
     result = train("0000", open_run=raising(MemoryError()))
     assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
@@ -154,6 +176,24 @@ def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys, monkeypatch) 
     error = capsys.readouterr().err
     assert error == "error: history.csv must be writable; No space left on device\n"
     assert not any((tmp_path / "search" / "trials").glob("*/result.json"))
+
+
+def test_a_failed_trial_has_its_reason_in_the_table_and_no_traceback(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(TrainingRun, "fit", raising(NonFinite("the loss became nan at step 3")))
+    arguments = [*SETTINGS, "--max-trials", "1", "--tuner", "random", "--out", str(tmp_path / "search")]
+    assert command.main(arguments) == 1
+    out, error = capsys.readouterr()
+    assert error == ""
+    assert " 0000  failed          the loss became nan at step 3\n" in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"step": "0", "attempts": 1}', '{"step": 0}'])
+def test_damaged_attempts_are_a_user_error(train, directory, text) -> None:
+    directory.run("0000").path.mkdir()
+    (directory.run("0000").path / "attempts.json").write_text(text)
+    with pytest.raises(UserError, match=r"a trial must have a whole attempts\.json"):
+        train("0000")
 
 
 def test_any_other_exception_ends_the_search(directory, ground, monkeypatch) -> None:
