@@ -62,6 +62,7 @@ EVIDENCE = (
     "worst_saved_model.png",
     "worst_float32.npz",
     "worst_float32.png",
+    "worst_file.png",
 )
 """What a failed export may leave."""
 

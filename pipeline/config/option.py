@@ -85,7 +85,7 @@ def _coerce(setting: dataclasses.Field[Any], value: Any) -> Any:
         return float(value)
     if type(value) is not (type(Path()) if kind is Path else kind):
         raise UserError(f"{flag(setting.name)} must be {KINDS[kind]}; received {received(value)}")
-    if value == "" and setting.default != "":
+    if value == "" and setting.default is None:
         raise UserError(f"{flag(setting.name)} must be {KINDS[kind]}; received ''")
     return value
 

@@ -27,11 +27,11 @@ import os, signal, sys
 from export import export as exporter
 from export.__main__ import main
 
-def write_half(network, formats, images, folder):
-    (folder / "model_float32.tflite").write_bytes(b"half")
+def write_half(network, path):
+    (path.parent / "model_float32.tflite").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-exporter.convert = write_half
+exporter.export_saved_model = write_half
 main(sys.argv[1:])
 """
 
@@ -231,13 +231,13 @@ def test_an_interrupted_export_leaves_nothing(ending, export, own_run, contents,
 def test_after_a_kill_the_same_command_succeeds(export, own_run, contents):
     earlier = put_earlier_bundle(own_run)
     before = contents(earlier)
-    asked = [str(own_run), "--formats", "float32"]
-    killed = subprocess.run([sys.executable, "-c", KILL_WHILE_WRITING, *asked], cwd=ROOT, capture_output=True)
+    command = [sys.executable, "-c", KILL_WHILE_WRITING, own_run, "--formats", "saved_model"]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert contents(earlier) == before
     assert leftovers(own_run) == [".aside-export"]
 
-    again = export(*asked)
+    again = export(own_run, "--formats", "float32")
     assert (again.code, again.error) == (0, "")
     assert leftovers(own_run) == []
     assert not (earlier / "saved_model").exists()

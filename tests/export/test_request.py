@@ -89,8 +89,9 @@ def test_switches(flag):
         ("--max-arena-kib inf", "--max-arena-kib must be finite; received inf"),
         *(
             (f"--name={name}", f"--name must be words of lower-case letters and digits, .*received {name!r}")
-            for name in ("", "Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
+            for name in ("Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
         ),
+        ("--name=", "--name must be text; received ''"),
         ("--out=", "--out must be a path; received ''"),
         ("--formats int9", "unknown --formats 'int9'; did you mean 'int8'? known: all, dynamic, float16,"),
         ("--formats int8,", "unknown --formats ''; known: all, dynamic"),

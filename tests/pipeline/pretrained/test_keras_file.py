@@ -27,7 +27,7 @@ def test_a_run_gives_back_its_logits_bit_by_bit(part, digits_run):
 def test_a_head_for_classes_of_other_names_is_left_fresh(part, digits_run):
     pretrained = read_pretrained(str(digits_run / part))
     assert pretrained.class_names == DIGITS
-    network = normalised_as(pretrained, size=8)
+    network = normalised_as(pretrained, size=8, model="resnet8", width=12)
     before = [np.array(w) for w in network.get_layer("head").get_weights()]
     for names in (tuple("abcdefghij"), DIGITS[::-1]):
         assert assign_pretrained(pretrained, network, names) == ["head"]

@@ -112,8 +112,8 @@ def leave_results(
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_alone(train, directory) -> None:
-    # So long a step takes every weight past the greatest float32, 3.4e38, soon.
-    result = train("0000", peak_learning_rate=1e38)
+    # Of so long a step the products of weights are past the greatest float32, 3.4e38.
+    result = train("0000", peak_learning_rate=1e30)
     assert result.status == FAILED
     assert "became" in result.reason or "finite" in result.reason
     assert result.score is None
