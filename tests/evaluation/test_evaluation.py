@@ -21,8 +21,9 @@ from export.__main__ import main as export_main
 from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from tests.commands import Outcome, run_command
+from tests.quick_export import leave_out_micro, leave_out_timing
 
-CORRUPTED = 30
+CORRUPTED = 10
 
 
 def evaluate(*arguments: object) -> Outcome:
@@ -34,8 +35,11 @@ def run(digits_run, tmp_path_factory) -> Path:
     """A finished run with an int8 file in its bundle."""
     run = tmp_path_factory.mktemp("evaluated") / "exported"
     shutil.copytree(digits_run, run)
-    # Of 270 images a few may turn.
-    exported = run_command(export_main, run, "--formats", "int8", "--max-drop", "3")
+    with pytest.MonkeyPatch.context() as quick:
+        leave_out_timing(quick)
+        leave_out_micro(quick)
+        # Of 270 images a few may turn.
+        exported = run_command(export_main, run, "--formats", "int8", "--max-drop", "3")
     assert exported.code == 0, exported.error
     return run
 
@@ -147,9 +151,9 @@ def test_the_same_again_measures_nothing(run, outcome, folder, contents):
 def smaller(tmp_path_factory) -> Path:
     """A run on the same images that has learned little."""
     run = tmp_path_factory.mktemp("smaller") / "smaller"
-    settings = ["--width", "4", "--epochs", "2", "--devices", "cpu", "--run-dir", str(run)]
+    settings = "digits --model resnet8 --width 4 --epochs 2 --devices cpu --run-dir".split()
     with contextlib.redirect_stdout(io.StringIO()):
-        assert train.main(["digits", *settings]) == 0
+        assert train.main([*settings, str(run)]) == 0
     return run
 
 

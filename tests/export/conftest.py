@@ -16,6 +16,7 @@ from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
 from export.tflite.file import TFLiteFile
 from tests.commands import Outcome, run_command
+from tests.quick_export import leave_out_micro, leave_out_timing
 
 
 @pytest.fixture(scope="session")
@@ -65,21 +66,13 @@ def export() -> Callable[..., Outcome]:
 @pytest.fixture
 def untimed(monkeypatch) -> None:
     """Leave out the measuring of speed: its processes take longer than a small conversion."""
-    from export import export as exporter
-    from export.quantize import search
-    from export.tflite.latency import Latency
-
-    latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
-    for module in (exporter, search):
-        monkeypatch.setattr(module, "measure_file", lambda *_, **__: latency)
+    leave_out_timing(monkeypatch)
 
 
 @pytest.fixture
 def without_micro(monkeypatch) -> None:
     """Leave out TensorFlow Lite Micro, as where it is not installed: its process starts slowly."""
-    from export import export as exporter
-
-    monkeypatch.setattr(exporter, "verify_on_micro", lambda *_, **__: "left out by this test")
+    leave_out_micro(monkeypatch)
 
 
 @pytest.fixture(scope="session")

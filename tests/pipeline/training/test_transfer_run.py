@@ -17,7 +17,7 @@ from pipeline.training.run import TrainingRun, finish
 from tests.pipeline.training.samples import run_of
 
 SETTINGS = (
-    "folder --model resnet8 --width 16 --image-size 8 --devices cpu --calibration-size 5 "
+    "folder --model resnet8 --width 8 --image-size 8 --devices cpu --calibration-size 5 "
     "--resized-crop-area 0 --flip none --brightness 0 --contrast 0 --saturation 0 "
     "--crop-padding 1 --crop-mode zero --rotation 10"
 ).split()
@@ -197,7 +197,7 @@ def test_resume_needs_the_weights_that_the_run_began_with(base, tmp_path, capsys
     [
         (["--freeze", "stage9"], "unknown --freeze 'stage9'; did you mean 'stage4'?"),
         (["--freeze", "stage4"], "--freeze must name a part of resnet8 "),
-        (["--width", "8"], "--weights must fit the network; "),
+        (["--width", "4"], "--weights must fit the network; "),
     ],
 )
 def test_what_does_not_fit_leaves_nothing(base, tmp_path, capsys, arguments, message):
@@ -220,5 +220,5 @@ def test_transfer_beats_as_many_epochs_from_scratch(base, tmp_path):
     run.fit([])
     transferred = finish(run)["test"]["accuracy"]
     # 500 test images: the difference of two shares near a half has a deviation of 3.1 points.
-    # Measured: 53 and 44 % from scratch, 61 and 63 % after transfer, with seeds 0 and 1.
+    # Measured with this seed: 45 % from scratch, 59 % after transfer.
     assert transferred > scratch + 0.05

@@ -1,0 +1,24 @@
+"""An export without what takes longer than a small conversion: the processes that it starts."""
+
+import pytest
+
+LEFT_OUT = "left out by this test"
+
+
+def leave_out_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the measuring of speed, in an evaluation as well."""
+    from evaluation.metrics import cost
+    from export import export as exporter
+    from export.quantize import search
+    from export.tflite.latency import Latency
+
+    latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
+    for module in (exporter, search, cost):
+        monkeypatch.setattr(module, "measure_file", lambda *_, **__: latency)
+
+
+def leave_out_micro(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out TensorFlow Lite Micro, as where it is not installed."""
+    from export import export as exporter
+
+    monkeypatch.setattr(exporter, "verify_on_micro", lambda *_, **__: LEFT_OUT)
