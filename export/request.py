@@ -10,7 +10,7 @@ from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 
-NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*", re.ASCII)
 """With `_int8` behind it, a C identifier that is no keyword."""
 
 
@@ -67,8 +67,8 @@ class Request(Section):
             object.__setattr__(self, "formats", tuple(FORMATS))
         if not NAME.fullmatch(self.name):
             raise UserError(
-                "--name must be words of lower-case letters and digits, joined by _, the first a "
-                f"letter; received {self.name!r}"
+                "--name must be words of lower-case letters and digits, joined by _, each beginning "
+                f"with a letter; received {self.name!r}"
             )
         for name in ("max_bytes", "max_arena_kib", "repair", "input_type", "name"):
             if getattr(self, name) not in (None, False, "int8", "model") and "int8" not in self.formats:

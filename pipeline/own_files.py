@@ -18,7 +18,9 @@ Listed = Mapping[str, list[str]]
 
 
 def find_files(folder: Path) -> list[str]:
-    """Name everything below a folder but folders: relative paths, sorted; links are not followed.
+    """Name everything below a folder, of folders the empty ones: relative paths, sorted.
+
+    Links are not followed.
 
     Raises:
         OSError: a folder cannot be read.
@@ -33,6 +35,8 @@ def find_files(folder: Path) -> list[str]:
     for parent, folders, files in os.walk(folder, onerror=fail):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         found += [Path(parent, name).relative_to(folder).as_posix() for name in [*files, *links]]
+        if not (folders or files) and Path(parent) != folder:
+            found.append(Path(parent).relative_to(folder).as_posix())
     return sorted(found)
 
 

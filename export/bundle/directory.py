@@ -54,6 +54,9 @@ KNOWN = re.compile(
 )
 """Files of bundles that have no list: of earlier versions, and of exports that were killed."""
 
+EMPTY = "saved_model/assets"
+"""A folder of every SavedModel, for files that this one does not need."""
+
 EVIDENCE = (
     "report.json",
     "report.md",
@@ -120,7 +123,7 @@ class BundleDirectory:
         """Name the files in the folder of a bundle that no export wrote, or that were changed."""
         listed = read_list(folder, COMMAND)
         # A kill may come while the list itself is written.
-        unlisted = {f".aside-{LIST}"} if listed is None else {LIST, f".aside-{LIST}"}
+        unlisted = {EMPTY, f".aside-{LIST}"} if listed is None else {EMPTY, LIST, f".aside-{LIST}"}
         names = [name for name in find_files(folder) if name not in unlisted]
         if listed:
             return find_others(folder, names, listed)
@@ -229,7 +232,7 @@ class BundleDirectory:
                 write_list(self.failed, COMMAND, list_files(self.failed, left))
 
     def _move_in(self) -> None:
-        names = [name for name in find_files(self._aside) if name != LIST]
+        names = [name for name in find_files(self._aside) if name not in (EMPTY, LIST)]
         write_list(self._aside, COMMAND, list_files(self._aside, names))
         _flush(self._aside)
         # Somebody may have put something there meanwhile.

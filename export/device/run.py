@@ -43,6 +43,8 @@ class UsageError(Exception):
 
 def decode(path: Path) -> Image.Image:
     """Decode an image, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UnfitImage("must be a regular file")  # a pipe might never begin
     with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnfitImage(f"{image.width:,} x {image.height:,} pixels are more than {MAX_PIXELS:,}")
@@ -174,8 +176,8 @@ def _hold_back_notices() -> Iterator[None]:
 def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
     """Load the network asked for, or else the default one, and the names of its classes."""
     try:
-        labels = (FOLDER / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")
-        models = json.loads((FOLDER / "preprocessing.json").read_text("utf-8"))["models"]
+        labels = _read("labels.txt").removesuffix("\n").split("\n")
+        models = json.loads(_read("preprocessing.json"))["models"]
         path = _choose(asked, models)
         network = Network(path, models[path.name], threads)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -184,6 +186,12 @@ def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
     if len(labels) != network.classes:
         raise UsageError(f"labels.txt must have {network.classes} lines; received {len(labels)}")
     return network, labels
+
+
+def _read(name: str) -> str:
+    if (FOLDER / name).exists() and not (FOLDER / name).is_file():
+        raise UsageError(f"{name} must be a regular file")
+    return (FOLDER / name).read_text("utf-8")
 
 
 def _choose(asked: str | None, models: dict[str, Any]) -> Path:
@@ -306,6 +314,13 @@ if __name__ == "__main__":
     for ending in (signal.SIGINT, getattr(signal, "SIGPIPE", signal.SIGINT)):
         signal.signal(ending, signal.SIG_DFL)  # Ctrl-C and `| head` end it as any Unix tool
     warnings.simplefilter("ignore")  # of Pillow, about images that it decodes all the same
+    for number in range(3):  # what was closed leads nowhere, lest a file that is opened take its place
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(  # type: ignore[union-attr]  # the interpreter's own, a TextIOWrapper
         encoding="utf-8", errors="surrogateescape", line_buffering=True
     )

@@ -1,5 +1,6 @@
 """Names of classes: that each can be told from the others, and how they are listed."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -30,11 +31,17 @@ def verify_class_names(names: Sequence[bytes], of: str) -> None:
         first[printed] = name
 
 
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""What has no shape beside control and format characters: Unicode's Default_Ignorable_Code_Point, and
+the empty Braille cell."""
+
+
 def _printed(name: str) -> str:
     """What is seen of a name: its letters composed, without what has no shape, in single spaces."""
-    spaced = " ".join(name.split())
-    seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in ("Cc", "Cf"))
-    return unicodedata.normalize("NFC", seen).strip()
+    shapes = (c for c in BLANK.sub("", name) if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
+    return unicodedata.normalize("NFC", " ".join("".join(shapes).split()))
 
 
 def shown(path: bytes) -> str:

@@ -151,11 +151,11 @@ class DeepRange(NamedTuple):
 
 
 MIN_DEEP_RANGE = 2**14
-"""Least difference of the darkest and the brightest 16-bit sample of a set: 64 of 256 shades."""
+"""Least difference of the darkest and the brightest 16-bit sample of an image: 64 of 256 shades."""
 
 
 def verify_deep_ranges(ranges: Collection[DeepRange], of: str) -> None:
-    """Refuse 16-bit images that together lie in a small part of the range, as of a 12-bit camera.
+    """Refuse 16-bit images of which most lie in a small part of the range, as of a 12-bit camera.
 
     Their high bytes, all that is kept, would be one shade or a few.
 
@@ -164,16 +164,15 @@ def verify_deep_ranges(ranges: Collection[DeepRange], of: str) -> None:
         of: what the images are, for the message.
 
     Raises:
-        UserError: they span less than `MIN_DEEP_RANGE`.
+        UserError: more than half of them span less than `MIN_DEEP_RANGE` each.
     """
-    if not ranges:
-        return
-    low, high = min(r.low for r in ranges), max(r.high for r in ranges)
-    if high - low < MIN_DEEP_RANGE:
+    narrow = [found for found in ranges if found.high - found.low < MIN_DEEP_RANGE]
+    if 2 * len(narrow) > len(ranges):
+        low, high = min(found.low for found in narrow), max(found.high for found in narrow)
         raise UserError(
-            f"16-bit images must together span at least {MIN_DEEP_RANGE:,} of 0 to 65,535, as their high "
-            f"byte alone is kept; received {low:,} to {high:,} in {len(ranges):,} images of {of} (stretch "
-            "them first, and in the same way what the device will see: ImageMagick's mogrify -level "
+            f"most 16-bit images must span at least {MIN_DEEP_RANGE:,} of 0 to 65,535, as their high byte "
+            f"alone is kept; received {low:,} to {high:,} in {len(narrow):,} of {len(ranges):,} of {of} "
+            "(stretch them first, and in the same way what the device will see: ImageMagick's mogrify -level "
             f"{low},{max(high, low + 1)})"
         )
 

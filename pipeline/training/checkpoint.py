@@ -203,7 +203,7 @@ class Checkpoints:
         to = "going back to the one before" if progression.step else "starting from the beginning"
         for path, reason in passed.items():
             print(f"checkpoint {path} cannot be read ({reason}); {to}")
-            path.rename(path.with_name(f"damaged_{path.name}"))
+            set_aside(path)
         return progression
 
     def _load(self, path: Path) -> Progression:
@@ -224,6 +224,19 @@ class Checkpoints:
             # They are this very state's.
             save_variables(self.directory.best_weights, self.best)
         return progression
+
+
+def set_aside(path: Path) -> None:
+    """Give a damaged state a name that is free and no state's.
+
+    Raises:
+        UserError: its folder cannot be written.
+    """
+    taken = len([*path.parent.glob(f"damaged_{path.name}*")])
+    try:
+        path.rename(path.with_name(f"damaged_{path.name}" + (f".{taken}" if taken else "")))
+    except OSError as error:
+        raise UserError(f"a damaged checkpoint must be set aside; {path}: {error.strerror}") from error
 
 
 def saved_states(directory: RunDirectory) -> list[Path]:

@@ -89,7 +89,7 @@ def test_switches(flag):
         ("--max-arena-kib inf", "--max-arena-kib must be finite; received inf"),
         *(
             (f"--name={name}", f"--name must be words of lower-case letters and digits, .*received {name!r}")
-            for name in ("Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
+            for name in ("net_1", "Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
         ),
         ("--name=", "--name must be text; received ''"),
         ("--out=", "--out must be a path; received ''"),

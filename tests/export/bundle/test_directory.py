@@ -96,6 +96,16 @@ def test_what_was_added_to_a_bundle_or_changed_in_it_is_refused_and_left(directo
     assert read(directory.path) == NEW | change
 
 
+def test_an_empty_folder_in_a_bundle_is_refused_and_left(directory):
+    export(directory)
+    (directory.path / "saved_model" / "assets").mkdir(parents=True)
+    export(directory)
+    (directory.path / "mine").mkdir()
+    with pytest.raises(UserError, match=r"received .*export, which .*: mine$"):
+        export(directory)
+    assert (directory.path / "mine").is_dir()
+
+
 @pytest.mark.parametrize(
     "mine", [None, "notes.txt", "golden/notes.json", "saved_model/assets/x", "files.json"]
 )

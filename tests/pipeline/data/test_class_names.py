@@ -15,6 +15,8 @@ ALIKE = [
     (b"cat", b" cat"),
     (b"cat", "c\u200bat".encode()),
     (b"cat", "cat\u202c".encode()),
+    *((b"cat", f"c{blank}at".encode()) for blank in "\u3164\u115f\u180b\ufe0f\u034f\U000e0100\u2800"),
+    (b"a b", "a \u200b b".encode()),
 ]
 
 
@@ -28,7 +30,7 @@ def test_names_that_print_the_same_are_refused_and_told_apart(one, other):
     assert str(error.value).isascii()
 
 
-@pytest.mark.parametrize("name", [b" ", "\u200b".encode(), b"\x07"])
+@pytest.mark.parametrize("name", [b" ", "\u200b".encode(), b"\x07", "\u3164".encode()])
 def test_a_name_that_shows_nothing_is_refused(name):
     with pytest.raises(UserError, match="must show something; received b'"):
         verify_class_names([b"cat", name], "a folder")

@@ -259,6 +259,15 @@ def test_a_fifo_in_the_place_of_a_checkpoint_is_not_waited_for(directory):
     assert (directory.checkpoints / "step_of_mine.npz").exists()
 
 
+def test_damaged_states_of_one_name_are_all_kept(directory, capsys):
+    checkpoints = save_steps(directory, [10, 30])
+    newest = checkpoints.saved()[-1]
+    (newest.parent / f"damaged_{newest.name}").mkdir()
+    newest.write_bytes(b"no archive")
+    assert checkpoints.restore() == Progression(step=10)
+    assert (newest.parent / f"damaged_{newest.name}.1").read_bytes() == b"no archive"
+
+
 def test_nothing_of_a_damaged_state_remains_where_none_is_whole(directory, capsys):
     checkpoints = save_steps(directory, [10, 30])
     for path in checkpoints.saved():
