@@ -1,4 +1,6 @@
-"""An export without what takes longer than a small conversion: the processes that it starts."""
+"""Exports and evaluations without what takes longest, for tests that do not look at it."""
+
+import functools
 
 import pytest
 
@@ -15,6 +17,14 @@ def leave_out_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
     for module in (exporter, search, cost):
         monkeypatch.setattr(module, "measure_file", lambda *_, **__: latency)
+
+
+def draw_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an evaluation draw fewer samples for its intervals, which take seconds a network."""
+    from evaluation import evaluate
+
+    few = functools.partial(evaluate.describe_networks, resamples=20)
+    monkeypatch.setattr(evaluate, "describe_networks", few)
 
 
 def leave_out_micro(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from pipeline.console.training_request import parse_training_request
 from pipeline.training.run import TrainingRun, finish
 from tests.commands import ROOT, Outcome, run_command
 from tests.pipeline.training.samples import run_of
-from tests.quick_export import leave_out_micro, leave_out_timing
+from tests.quick_export import draw_few, leave_out_micro, leave_out_timing
 
 EARLIER = ROOT / "tests" / "fixtures" / "earlier"
 NETWORK = ("digits", "--model", "resnet8", "--width", "4")
@@ -68,6 +68,7 @@ def test_a_finished_run_is_finished(earlier):
 def test_a_finished_run_is_exported_as_before_and_evaluated_with_its_own_bundle(earlier, monkeypatch):
     leave_out_timing(monkeypatch)
     leave_out_micro(monkeypatch)
+    draw_few(monkeypatch)
     run, bundle = earlier / "run", earlier / "bundle"
     outcome = run_command(export.__main__.main, run, "--formats", "int8", "--out", bundle, "--max-drop", 60)
     assert outcome.code == 0, outcome.error

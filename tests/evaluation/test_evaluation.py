@@ -21,13 +21,15 @@ from export.__main__ import main as export_main
 from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from tests.commands import Outcome, run_command
-from tests.quick_export import leave_out_micro, leave_out_timing
+from tests.quick_export import draw_few, leave_out_micro, leave_out_timing
 
 CORRUPTED = 10
 
 
 def evaluate(*arguments: object) -> Outcome:
-    return run_command(main, *arguments)
+    with pytest.MonkeyPatch.context() as quick:
+        draw_few(quick)
+        return run_command(main, *arguments)
 
 
 @pytest.fixture(scope="module")
