@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,9 @@ class ReportDirectory:
             self._check_is_ours()
             existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
+            # Before all is measured: only a file tells whether there can be one.
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
         except OSError as error:
             raise UserError(f"--out must be writable; {self.path}: {error.strerror}") from None
         try:

@@ -2,6 +2,7 @@
 
 import sys
 
+from export.bundle.directory import BundleDirectory
 from export.errors import ExportFailed
 from export.request import parse_export_request
 from pipeline.console.quiet_start import load_tensorflow_quietly
@@ -16,6 +17,7 @@ def main(arguments: list[str]) -> int:
 def _export(arguments: list[str]) -> int:
     request = parse_export_request(arguments)
     request.run.load_finished()
+    BundleDirectory(request.out).check()
     load_tensorflow_quietly()
     # Not before the command line is understood: TensorFlow takes seconds to load.
     from export.export import export_run

@@ -33,8 +33,9 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
         if not resume:
             directory.check_is_new()
         elif directory.metrics.exists():
+            metrics = read_json(directory.metrics, METRICS)
             print(f"{run_dir} is finished already")
-            messages.print_summary(run_dir, read_json(directory.metrics, METRICS))
+            messages.print_summary(run_dir, metrics)
             return DONE
         try:
             with images_in_place():

@@ -124,6 +124,13 @@ def test_report_and_page_are_written_as_they_are(written):
     assert text.endswith("}\n")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc takes no files, not even root's")
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_measured():
+    refused = pytest.raises(UserError, match=r"^--out must be writable; /proc: ")
+    with refused, ReportDirectory(Path("/proc")).open():
+        pytest.fail("it would be measured")
+
+
 @pytest.mark.parametrize("name", NAMES_OF_FILES)
 def test_an_earlier_report_stays_whole_where_a_file_of_the_new_one_cannot_be_written(written, name):
     before = read_all(written.path)

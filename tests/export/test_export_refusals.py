@@ -2,13 +2,15 @@
 
 import functools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from filelock import FileLock
 
-from tests.commands import refusal
+from tests.commands import ROOT, refusal
 
 
 @pytest.fixture
@@ -130,3 +132,16 @@ def test_a_smaller_arena_than_the_int8_file_needs(refused, own_run):
     message = refused(own_run, "--formats", "int8", "--max-drop", "2", "--max-arena-kib", "4.5")
     assert message.startswith("--max-arena-kib must be at least the ")
     assert "received 4.5" in message
+
+
+def test_a_place_of_somebody_else_is_refused_before_tensorflow_loads(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code = (
+        "import sys; from export.__main__ import main; code = main(sys.argv[1:]); "
+        "print(code, 'tensorflow' in sys.modules)"
+    )
+    run = ROOT / "tests" / "fixtures" / "earlier" / "run"
+    command = [sys.executable, "-c", code, run, "--out", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.endswith("changed since: notes.txt\n")
