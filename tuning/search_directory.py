@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_json, verify_fields, write_json
+from pipeline.files import hold_lock, read_json, refuse_link, verify_fields, write_json
 from pipeline.run_directory import RunDirectory
 from tuning.space.limits import Limits
 
@@ -99,6 +99,8 @@ class SearchDirectory:
         """
         with contextlib.ExitStack() as lock:
             with _writable(self.path):
+                for folder in (self.path, self.trials, self.plots, self.state, self.logs, self.tensorboard):
+                    refuse_link(folder)
                 existed, begun = self.path.exists(), self.search.exists()
                 self._check_place()
                 self.path.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,17 @@ def test_the_same_search_goes_on_also_with_more_trials(tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("place", ["", "trials", "plots", "keras_tuner", "logs", "tensorboard"])
+def test_a_link_is_refused_where_a_folder_of_the_search_belongs(place, tmp_path):
+    elsewhere, search = tmp_path / "elsewhere", tmp_path / "search"
+    elsewhere.mkdir()
+    if place:
+        search.mkdir()
+    (search / place).symlink_to(elsewhere)
+    assert refusal(search) == f"what is written must be no link; {search / place} leads to {elsewhere}"
+    assert not any(elsewhere.iterdir())
+
+
 def test_a_search_of_an_earlier_version_had_its_later_settings_at_their_defaults(tmp_path):
     open_and_leave(tmp_path)
     known = json.loads((tmp_path / "search.json").read_text())
