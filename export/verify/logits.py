@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 
 from export.errors import ExportFailed
 from export.tflite.file import TFLiteFile
+from export.verify.evidence import write_enlarged
 from pipeline.files import write_whole
 
 SAVED_MODEL_TOLERANCE = 1e-5
@@ -15,9 +15,6 @@ SAVED_MODEL_TOLERANCE = 1e-5
 
 FLOAT32_TOLERANCE = 1e-4
 """Other kernels, with batch normalisation folded into the weights."""
-
-SHOWN_PIXELS = 256
-"""Least height and width at which an image of a few pixels can be recognised."""
 
 
 def verify_close(
@@ -76,10 +73,7 @@ def _save_image(
     arrays = {"image": images[one], "expected": expected[one], "received": received[one]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda aside: np.savez(aside, **arrays))  # type: ignore[arg-type]  # none is allow_pickle
-    image = Image.fromarray(images[index])
-    factor = -(-SHOWN_PIXELS // min(image.size))
-    enlarged = ImageOps.scale(image, factor, Image.Resampling.NEAREST)
-    write_whole(path.with_suffix(".png"), enlarged.save)
+    write_enlarged(images[index], path.with_suffix(".png"))
 
 
 def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:

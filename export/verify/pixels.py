@@ -1,28 +1,25 @@
 """Whether a device sees original files as training saw them: the bundle's own run.py decodes and resizes."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 
 from export.device import run
 from export.errors import ExportFailed
+from export.verify.evidence import write_enlarged
 from pipeline.data.batches import Examples, load_images
 from pipeline.data.decode import JPEG
 from pipeline.data.table import ArrayImages, Source
-from pipeline.files import write_whole
 
 FILES = 32
 """Original files that are compared, spread over the set, at most."""
 
 RESIZE_LEVELS, JPEG_LEVELS = 1, 2
 """Pillow rounds after each pass of resizing, training once; two builds of libjpeg may round otherwise."""
-
-SHOWN_PIXELS = 256
-"""Height and width at which a wrong image is shown."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def verify_device_pixels(source: Source, size: int, worst_file: Path) -> DeviceP
         difference = int(np.abs(received.astype(int) - expected).max())
         largest = max(largest, difference)
         if difference > RESIZE_LEVELS + JPEG_LEVELS * content.startswith(JPEG):
-            _save_both(expected, received, worst_file)
+            write_enlarged(np.hstack([expected, received]), worst_file)
             raise ExportFailed(
                 "run.py must see an image as training did; "
                 f"{source.path_of(row) or f'image {row} of {source.name}'} is up to {difference} levels "
@@ -75,14 +72,13 @@ def verify_device_pixels(source: Source, size: int, worst_file: Path) -> DeviceP
 def original_files(source: Source) -> dict[int, bytes]:
     """Return a sample of the files as they were before decoding: row -> content."""
     images = source.images
+    rows: Sequence[int] = range(len(source.labels))
     if isinstance(images, ArrayImages):
-        rows = np.array(sorted(images.originals), np.int64)
-    else:
-        rows = np.arange(len(source.labels))
-    places = np.linspace(0, len(rows) - 1, min(FILES, len(rows))).astype(int)
+        rows = sorted(images.originals)
+    chosen = [rows[place] for place in np.linspace(0, len(rows) - 1, min(FILES, len(rows))).astype(int)]
     if isinstance(images, ArrayImages):
-        return {int(row): images.originals[int(row)] for row in rows[places]}
-    return {int(row): images.read(tf.constant(row)).numpy() for row in rows[places]}
+        return {row: images.originals[row] for row in chosen}
+    return {row: images.read(tf.constant(row, tf.int64)).numpy() for row in chosen}
 
 
 def device_pixels(content: bytes, size: int) -> np.ndarray:
@@ -98,10 +94,3 @@ def device_pixels(content: bytes, size: int) -> np.ndarray:
             return run.resize(run.decode(Path(file.name)), size, size)
         except Exception as error:  # of damaged files Pillow raises nearly every kind
             raise ExportFailed(f"run.py must read what training read; {run.explain(error)}") from error
-
-
-def _save_both(expected: np.ndarray, received: np.ndarray, path: Path) -> None:
-    both = Image.fromarray(np.hstack([expected, received]))
-    factor = -(-SHOWN_PIXELS // both.height)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, ImageOps.scale(both, factor, Image.Resampling.NEAREST).save)
