@@ -18,11 +18,13 @@ from pipeline.config.config import Config
 from pipeline.config.presets import preset
 from pipeline.console.progress import Progress
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_whole
+from pipeline.files.json_file import read_json
+from pipeline.files.whole import write_whole
 from pipeline.run_directory import RunDirectory
-from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import Ground, images_in_place, prepare_ground, resolve
 from pipeline.training.train import open_run
+from pipeline.training.variables import NonFinite
 from tuning.oracles.oracles import combinations
 from tuning.space.narrowing import keep_only, narrow
 from tuning.space.search_space import Space, Values, apply, search_space

@@ -14,7 +14,7 @@ from evaluation.request import Request
 from evaluation.tables import read_predictions
 from export.verify.comparison import paired_comparison
 from pipeline.errors import UserError
-from pipeline.files import read_json, to_json
+from pipeline.files.json_file import read_json, to_json
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
 

@@ -34,7 +34,7 @@ from evaluation.tables import describe_predictions, list_label_errors
 from export.tflite.file import crc32
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
-from pipeline.files import to_csv
+from pipeline.files.csv_file import to_csv
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.training.resolve import images_in_place

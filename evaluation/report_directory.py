@@ -12,8 +12,18 @@ from typing import Any
 
 from export.tflite.file import crc32
 from pipeline.errors import UserError
-from pipeline.files import read_json, refuse_link, to_json, write_together
-from pipeline.own_files import LIST, find_others, is_regular, list_files, read_list, sha256, shown, write_list
+from pipeline.files.json_file import read_json, to_json
+from pipeline.files.own_files import (
+    LIST,
+    find_others,
+    is_regular,
+    list_files,
+    read_list,
+    sha256,
+    shown,
+    write_list,
+)
+from pipeline.files.whole import refuse_link, write_together
 
 MADE_BY = "python -m evaluation"
 

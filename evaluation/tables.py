@@ -9,7 +9,7 @@ import numpy as np
 from evaluation.data_errors import HeldOut
 from evaluation.metrics.answers import Answers
 from pipeline.data.prepare import PreparedData
-from pipeline.files import read_csv
+from pipeline.files.csv_file import read_csv
 
 
 def describe_predictions(data: PreparedData, answers: Mapping[str, Answers]) -> list[list[Any]]:

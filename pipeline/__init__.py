@@ -10,7 +10,6 @@ __all__ = [
     "finished_run",
     "inspection",
     "models",
-    "own_files",
     "pareto",
     "run_directory",
     "training",

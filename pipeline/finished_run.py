@@ -9,7 +9,7 @@ from pipeline.config.config import Config
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files.json_file import read_json
 from pipeline.pretrained.keras_file import load_keras_file
 from pipeline.run_directory import METRICS, RunDirectory
 

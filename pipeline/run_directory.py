@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, refuse_link
+from pipeline.files.lock import hold_lock
+from pipeline.files.whole import refuse_link
 
 METRICS = {
     "test.accuracy": float,

@@ -15,7 +15,7 @@ from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
-from pipeline.files import read_json, verify_fields, write_json
+from pipeline.files.json_file import read_json, verify_fields, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, resolve

@@ -11,7 +11,7 @@ from pipeline.console.run_command import DONE, FAILED
 from pipeline.data.class_names import list_classes
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.files import write_text
+from pipeline.files.whole import write_text
 from pipeline.training.resolve import Ground, prepare_ground, resolve, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel

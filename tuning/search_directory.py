@@ -11,7 +11,9 @@ from typing import Any
 
 from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_json, refuse_link, verify_fields, write_json
+from pipeline.files.json_file import read_json, verify_fields, write_json
+from pipeline.files.lock import hold_lock
+from pipeline.files.whole import refuse_link
 from pipeline.run_directory import RunDirectory
 from tuning.space.limits import Limits
 

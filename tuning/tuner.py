@@ -8,7 +8,7 @@ import keras_tuner.src.config
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
-from pipeline.training.checkpoint import Interrupted
+from pipeline.training.checkpoint_callbacks import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles.search_oracle import SearchOracle
 

@@ -5,12 +5,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.metrics import (
-    confusion_matrix,
-    precision_recall_fscore_support,
-    roc_auc_score,
-    top_k_accuracy_score,
-)
+from sklearn.metrics import confusion_matrix, roc_auc_score, top_k_accuracy_score
 
 from evaluation.metrics.answers import Answers
 from evaluation.metrics.intervals import (
@@ -118,16 +113,19 @@ def _averages(confusion: np.ndarray, seed: int, resamples: int) -> tuple[dict[st
 def _precision_recall_f1(labels: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Average over the classes that have images: [macro and weighted, metrics].
 
+    Not by scikit-learn, which takes a second and more for a thousand resamples.
+
     Args:
         labels: int64 [cells], row of each cell of a confusion matrix.
         predicted: int64 [cells], its column.
         counts: int64 [cells], its images.
     """
-    drawn = counts > 0
-    labels, predicted, counts = labels[drawn], predicted[drawn], counts[drawn]
-    *metrics, images = precision_recall_fscore_support(
-        labels, predicted, labels=np.unique(labels), sample_weight=counts, zero_division=0
-    )
+    classes, right = 1 + max(labels.max(), predicted.max()), labels == predicted
+    hits = np.bincount(labels[right], counts[right], classes)
+    images, called = np.bincount(labels, counts, classes), np.bincount(predicted, counts, classes)
+    present = np.flatnonzero(images)
+    hits, images, called = hits[present], images[present], called[present]
+    metrics = hits / np.maximum(called, 1), hits / images, 2 * hits / (images + called)
     return np.array([np.mean(metrics, axis=1), np.average(metrics, axis=1, weights=images)])
 
 

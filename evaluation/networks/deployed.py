@@ -7,7 +7,7 @@ from typing import Any
 from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS, OUTPUTS
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files.json_file import read_json
 from pipeline.finished_run import FinishedRun
 
 NEEDED = ("files", "output", "temperature", "splits")

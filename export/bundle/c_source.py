@@ -8,7 +8,7 @@ from export.errors import ExportFailed
 from export.tflite.file import TFLiteFile
 from export.tflite.graph import Graph, Tensor
 from export.verify.micro import ARENA_ALIGNMENT, HEADROOM
-from pipeline.files import write_text
+from pipeline.files.whole import write_text
 
 BYTES_PER_LINE = 16
 

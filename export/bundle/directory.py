@@ -1,30 +1,26 @@
-"""The folder of a bundle: written aside, moved in whole, one export at a time.
-
-An export removes nothing but what an export wrote, which a list in each of its folders proves.
-"""
+"""The folder of a bundle: written aside, moved in whole, one export at a time."""
 
 import contextlib
 import errno
 import functools
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.files import hold_lock, read_json, refuse_link
-from pipeline.own_files import (
-    LIST,
-    find_files,
-    find_others,
-    is_regular,
-    list_files,
-    read_list,
-    shown,
-    write_list,
+from export.bundle.ours import (
+    begin_list,
+    foreign_evidence,
+    foreign_files,
+    list_bundle,
+    list_evidence,
+    remove_evidence,
 )
+from pipeline.errors import UserError
+from pipeline.files.lock import hold_lock
+from pipeline.files.own_files import shown
+from pipeline.files.whole import refuse_link
 
 UNWRITABLE = (
     errno.EACCES,
@@ -38,36 +34,6 @@ UNWRITABLE = (
     errno.ENAMETOOLONG,
 )
 """What the user can put right by another place or more space."""
-
-REPORT, MADE_BY = "report.json", "made_by"
-"""A file of every bundle, and what is in it and in no other."""
-
-COMMAND = "python -m export"
-"""Whose list a list of files is."""
-
-KNOWN = re.compile(
-    r"(\.aside-)?((report|preprocessing)\.json|labels\.txt|model_card\.md|files\.png|run\.py"
-    r"|model_(float32|float16|dynamic|int8|int16)\.tflite|model_int8\.(h|cc))"
-    r"|golden/(\.aside-)?(README\.md|golden\.json|(in|out)put_\d\.bin|input_\d\.png)"
-    r"|saved_model/(saved_model|fingerprint)\.pb(\.tmp\w+)?"
-    r"|saved_model/variables/variables(\.index|\.data-[-of\d]+|_temp/.+)(\.tempstate\d+)?"
-)
-"""Files of bundles that have no list: of earlier versions, and of exports that were killed."""
-
-EMPTY = "saved_model/assets"
-"""A folder of every SavedModel, for files that this one does not need."""
-
-EVIDENCE = (
-    "report.json",
-    "report.md",
-    "layers.png",
-    "worst_saved_model.npz",
-    "worst_saved_model.png",
-    "worst_float32.npz",
-    "worst_float32.png",
-    "worst_file.png",
-)
-"""What a failed export may leave."""
 
 
 @dataclass(frozen=True)
@@ -112,30 +78,12 @@ class BundleDirectory:
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise UserError(f"--out must be a directory; received the file {self.path}")
         with self._writable():
-            others = self._others(self._place)
+            others = foreign_files(self._place)
         if others:
             raise UserError(
                 f"--out must be new, empty or an earlier bundle; received {self.path}, which holds "
                 f"what no export wrote, or what was changed since: {shown(others)}"
             )
-
-    def _others(self, folder: Path) -> list[str]:
-        """Name the files in the folder of a bundle that no export wrote, or that were changed."""
-        listed = read_list(folder, COMMAND)
-        # A kill may come while the list itself is written.
-        unlisted = {EMPTY, f".aside-{LIST}"} if listed is None else {EMPTY, LIST, f".aside-{LIST}"}
-        names = [name for name in find_files(folder) if name not in unlisted]
-        if listed:
-            return find_others(folder, names, listed)
-        # An empty list is that of an export which was killed.
-        ours = listed is not None or self._has_report(folder)
-        return [n for n in names if not (ours and KNOWN.fullmatch(n) and is_regular(folder / n))]
-
-    def _has_report(self, folder: Path) -> bool:
-        try:
-            return MADE_BY in read_json(folder / REPORT)
-        except UserError:
-            return False
 
     def _check_neighbours(self) -> None:
         """Refuse what stands where an export puts things aside, and is not an export's."""
@@ -143,7 +91,7 @@ class BundleDirectory:
             refuse_link(folder)
             if os.path.lexists(folder) and not folder.is_dir():
                 raise UserError(f"--out needs a directory {folder}; received the file")
-            others = self._foreign_evidence() if folder == self.failed else self._others(folder)
+            others = foreign_evidence(folder) if folder == self.failed else foreign_files(folder)
             if others:
                 raise UserError(
                     f"--out needs the place {folder}, which holds what no export wrote, or what "
@@ -192,48 +140,19 @@ class BundleDirectory:
             self._old.rename(self._place)
         for leftover in (self._aside, self._old):
             shutil.rmtree(leftover, ignore_errors=True)
-        self._remove_evidence()
+        remove_evidence(self.failed)
         self._aside.mkdir()
         try:
-            write_list(self._aside, COMMAND, {})
+            begin_list(self._aside)
             yield
         except BaseException:
-            self._list_evidence()
+            list_evidence(self.failed)
             raise
         finally:
             shutil.rmtree(self._aside, ignore_errors=True)
 
-    def _foreign_evidence(self) -> list[str]:
-        """Name what lies where the reasons of a failure go, and is none that an export left."""
-        listed = read_list(self.failed, COMMAND)
-        if listed is not None:
-            return find_others(self.failed, EVIDENCE, listed)
-        names = find_files(self.failed)
-        try:
-            # Earlier versions kept no list.
-            ours = "int8_tried" in read_json(self.failed / REPORT) and set(names) <= set(EVIDENCE)
-        except UserError:
-            ours = False
-        return [] if ours else [name for name in names if name in (*EVIDENCE, LIST)]
-
-    def _remove_evidence(self) -> None:
-        """Remove what an earlier failure left, and nothing else that lies there."""
-        for name in (*EVIDENCE, LIST):
-            (self.failed / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.failed.rmdir()
-
-    def _list_evidence(self) -> None:
-        """List the reasons that this export left, so that the next one may remove them."""
-        left = [name for name in EVIDENCE if (self.failed / name).exists()]
-        if left:
-            # On a full disk the failure itself must be told, and not this one.
-            with contextlib.suppress(OSError, UserError):
-                write_list(self.failed, COMMAND, list_files(self.failed, left))
-
     def _move_in(self) -> None:
-        names = [name for name in find_files(self._aside) if name not in (EMPTY, LIST)]
-        write_list(self._aside, COMMAND, list_files(self._aside, names))
+        list_bundle(self._aside)
         _flush(self._aside)
         # Somebody may have put something there meanwhile.
         self.check()

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from export.bundle.report import TRIED_HEADER, tried_row
 from export.quantize.layer_error import LayerError
 from pipeline.console.tables import markdown_table
-from pipeline.files import write_figure, write_json, write_text
+from pipeline.files.json_file import write_json
+from pipeline.files.whole import write_figure, write_text
 
 SHOWN_LAYERS = 10
 """Rows of the table and bars of the chart."""

@@ -10,7 +10,8 @@ from PIL import Image
 from export.errors import ExportFailed
 from export.tflite.file import TFLiteFile, crc32
 from export.tflite.interpreter import Interpreter
-from pipeline.files import to_json, write_whole
+from pipeline.files.json_file import to_json
+from pipeline.files.whole import write_whole
 
 README = """\
 # Golden vectors

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 
 
 def plot_files(report: Mapping[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from export.bundle.directory import MADE_BY
+from export.bundle.ours import MADE_BY
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import Tried
 from export.quantize.stability import Halves

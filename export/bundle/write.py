@@ -17,7 +17,8 @@ from export.request import Request
 from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS
 from export.verify.micro import MicroResult
-from pipeline.files import write_json, write_text, write_whole
+from pipeline.files.json_file import write_json
+from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
 
 GOLDEN_IMAGES = 4

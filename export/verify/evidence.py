@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.files import write_whole
+from pipeline.files.whole import write_whole
 
 SHOWN_PIXELS = 256
 """Least height and width at which an image of a few pixels can be recognised."""

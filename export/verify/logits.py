@@ -8,7 +8,7 @@ import tensorflow as tf
 from export.errors import ExportFailed
 from export.tflite.file import TFLiteFile
 from export.verify.evidence import write_enlarged
-from pipeline.files import write_whole
+from pipeline.files.whole import write_whole
 
 SAVED_MODEL_TOLERANCE = 1e-5
 """The same kernels: only fusing them and another batch size may round otherwise."""

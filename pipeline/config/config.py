@@ -24,7 +24,7 @@ from pipeline.config.settings import (
     parse_devices,
 )
 from pipeline.errors import UserError, unknown
-from pipeline.files import parse_json
+from pipeline.files.json_file import parse_json
 
 
 def per_replica_batch_size(global_batch_size: int, replicas: int) -> int:

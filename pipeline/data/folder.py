@@ -22,7 +22,7 @@ from pipeline.data.folder_layout import (
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
-from pipeline.files import write_csv
+from pipeline.files.csv_file import write_csv
 
 MIN_IMAGES = 3
 """Least images of a class in train: one each to train on, to validate and to test with."""

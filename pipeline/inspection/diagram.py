@@ -12,7 +12,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 from pipeline.inspection.anatomy import Block, Part
 from pipeline.inspection.diagram_boxes import TIMES, Box, boxes_before_shortcut, boxes_of
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.files import check_regular, read_json
+from pipeline.files.json_file import read_json
+from pipeline.files.regular import check_regular
 from pipeline.models.names import NORMALIZATION, shortcut_of
 from pipeline.pretrained.weights import NORM_EPSILON, Pretrained
 from pipeline.run_directory import RunDirectory

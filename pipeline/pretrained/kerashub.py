@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError, unknown
-from pipeline.files import check_regular
+from pipeline.files.regular import check_regular
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.keras_file import layer_arrays
 from pipeline.pretrained.weights import Pretrained

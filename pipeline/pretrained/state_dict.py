@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files.json_file import read_json
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.tensor_file import is_counter, read_tensors
 from pipeline.pretrained.weights import Pretrained

@@ -1,3 +1,12 @@
 """From a configuration to a trained network."""
 
-__all__ = ["checkpoint", "devices", "networks", "resolve", "run", "train"]
+__all__ = [
+    "checkpoint",
+    "checkpoint_callbacks",
+    "devices",
+    "networks",
+    "resolve",
+    "run",
+    "train",
+    "variables",
+]

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from pipeline.console.progress import Progress, duration
-from pipeline.files import write_whole
-from pipeline.training.checkpoint import NonFinite, Progression, save_variables
+from pipeline.files.whole import write_whole
+from pipeline.training.checkpoint import Progression
+from pipeline.training.variables import NonFinite, save_variables
 
 LONG_RUN_SECONDS = 3600.0
 ESTIMATE_AFTER_STEPS = 10

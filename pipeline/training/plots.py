@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 
 SHEET_IMAGES = 32
 SHEET_COLUMNS = 8

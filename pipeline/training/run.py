@@ -10,22 +10,15 @@ import tensorflow as tf
 
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
 from pipeline.errors import UserError
-from pipeline.files import write_json, write_whole
+from pipeline.files.json_file import write_json
+from pipeline.files.whole import write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.pretrained import assign_pretrained
 from pipeline.run_directory import RunDirectory
 from pipeline.training import plots
 from pipeline.training.callbacks import KeepBest, RecordHistory, StopOnNonFinite
-from pipeline.training.checkpoint import (
-    Checkpoints,
-    Damaged,
-    Interrupted,
-    Progression,
-    RestoreEpochMetrics,
-    SaveCheckpoints,
-    load_variables,
-    name_variables,
-)
+from pipeline.training.checkpoint import Checkpoints, Progression
+from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
 from pipeline.training.moving_average import MovingAverage
 from pipeline.training.networks import (
     build_deployed_network,
@@ -36,6 +29,7 @@ from pipeline.training.networks import (
 from pipeline.training.optimization import Schedule, balanced_class_weights, build_schedule
 from pipeline.training.resolve import Resolved
 from pipeline.training.transfer import freeze
+from pipeline.training.variables import Damaged, load_variables, name_variables
 
 
 @dataclass

@@ -12,14 +12,16 @@ from pipeline.data.folder import write_problems
 from pipeline.data.splits import describe_splits
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files.json_file import read_json, write_json
+from pipeline.files.whole import write_text
 from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.training import messages
 from pipeline.training.callbacks import ShowProgress
-from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.plots import plot_contact_sheet
 from pipeline.training.resolve import Resolved, images_in_place, prepare_ground, resolve
 from pipeline.training.run import TrainingRun, build_run, finish, training_batches
+from pipeline.training.variables import NonFinite
 
 
 def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:

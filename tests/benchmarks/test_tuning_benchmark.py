@@ -15,8 +15,8 @@ from pipeline.config.presets import preset
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import NonFinite
 from pipeline.training.resolve import Ground
+from pipeline.training.variables import NonFinite
 from tuning.space.search_space import Dimension, apply, nearest_values
 from tuning.trials.results import STOPPED, TrialResult
 

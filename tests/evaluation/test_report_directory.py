@@ -18,8 +18,8 @@ from evaluation.metrics.label_errors import Suspects
 from evaluation.report_directory import ReportDirectory, with_checksums
 from evaluation.tables import describe_predictions, list_label_errors, read_predictions
 from pipeline.errors import UserError
-from pipeline.files import to_csv, write_csv
-from pipeline.own_files import LIST
+from pipeline.files.csv_file import to_csv, write_csv
+from pipeline.files.own_files import LIST
 from tests.commands import ROOT
 from tests.evaluation.made_up import answers_of, build_data
 

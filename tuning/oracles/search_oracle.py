@@ -16,7 +16,7 @@ from keras_tuner.src.engine import conditions
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files.json_file import read_json, write_json
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Dimension, Space, Value, Values, nearest_values, settle
 from tuning.trials.confirmation import choose_finalists

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 from tuning.cost import Cost, Costs
 from tuning.plan import SearchPlan
 from tuning.report.hparams import write_hparams

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import write_csv
+from pipeline.files.csv_file import write_csv
 from tuning.space.search_space import Space
 from tuning.trials.results import TrialResult
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, verify_fields, write_json
+from pipeline.files.json_file import read_json, verify_fields, write_json
 from tuning.space.search_space import Values
 
 SEARCH, CONFIRMATION = "search", "confirmation"

@@ -12,12 +12,15 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, write_text
+from pipeline.files.json_file import read_json, write_json
+from pipeline.files.whole import write_text
 from pipeline.run_directory import RunDirectory
-from pipeline.training.checkpoint import Interrupted, NonFinite, saved_states, step_of
+from pipeline.training.checkpoint import saved_states, step_of
+from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import Ground, Resolved, images_in_place, resolve
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
+from pipeline.training.variables import NonFinite
 from tuning.plan import SearchPlan
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Value, Values, settle

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from export.bundle.directory import BundleDirectory
-from pipeline.own_files import LIST
+from pipeline.files.own_files import LIST
 
 NEW = {"report.json": '{"made_by": "new"}', "golden/input_0.bin": "new"}
 OLD = {"report.json": '{"made_by": "old"}', "model_card.md": "old"}

@@ -15,7 +15,7 @@ import pytest
 from export.bundle.directory import BundleDirectory
 from export.errors import ExportFailed
 from pipeline.errors import UserError
-from pipeline.own_files import LIST
+from pipeline.files.own_files import LIST
 from tests.commands import ROOT
 from tests.export.bundle.bundle_samples import NEW, OLD, beside, export, fill, read, read_if_there
 

@@ -11,7 +11,7 @@ from export.bundle.report import Findings, build_report, file_rows
 from export.request import parse_export_request
 from export.verify.micro import MicroResult
 from pipeline.config.presets import preset
-from pipeline.files import to_json
+from pipeline.files.json_file import to_json
 from tests.export.bundle.samples import FIRST, NAMES, SECOND, without_nan
 
 

@@ -12,8 +12,9 @@ from pipeline.config.presets import preset
 from pipeline.console import progress
 from pipeline.training import callbacks
 from pipeline.training.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
-from pipeline.training.checkpoint import NonFinite, Progression
+from pipeline.training.checkpoint import Progression
 from pipeline.training.messages import shorter_run
+from pipeline.training.variables import NonFinite
 
 
 @pytest.fixture

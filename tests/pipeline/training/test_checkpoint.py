@@ -16,22 +16,12 @@ import pytest
 from pipeline.config.config import Config
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
-from pipeline.training import checkpoint
-from pipeline.training.checkpoint import (
-    ROW,
-    Checkpoints,
-    Damaged,
-    Interrupted,
-    NonFinite,
-    Progression,
-    RestoreEpochMetrics,
-    SaveCheckpoints,
-    load_variables,
-    name_variables,
-    save_variables,
-)
+from pipeline.training import checkpoint_callbacks
+from pipeline.training.checkpoint import ROW, Checkpoints, Progression
+from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
 from pipeline.training.networks import compile_for_training
 from pipeline.training.optimization import WarmupSchedule
+from pipeline.training.variables import Damaged, NonFinite, load_variables, name_variables, save_variables
 
 
 @pytest.fixture
@@ -391,7 +381,7 @@ class Saver:
 
     def __init__(self, monkeypatch, **settings: float) -> None:
         self.now, self.saves, self.progression = 0.0, [], Progression(settings.pop("step", 0))
-        monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(checkpoint_callbacks, "time", SimpleNamespace(monotonic=lambda: self.now))
         note = SimpleNamespace(save=lambda progression: self.saves.append(progression.step))
         limits = {"every_seconds": 1e9, "every_steps": 0, **settings}
         self.callback = SaveCheckpoints(note, self.progression, steps_per_epoch=10, **limits)

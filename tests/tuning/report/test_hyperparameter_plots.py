@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 from tuning.report.hyperparameter_plots import plot_hyperparameters, plot_parallel
 from tuning.space.search_space import Dimension, values_at
 from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 from tuning.report.pareto import plot_pareto
 from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
 

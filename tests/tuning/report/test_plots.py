@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from pipeline.files import write_figure
+from pipeline.files.whole import write_figure
 from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
 from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
 

@@ -17,10 +17,11 @@ from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import PreparedData, prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import Interrupted, NonFinite
+from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import Ground, prepare_ground
 from pipeline.training.run import TrainingRun
 from pipeline.training.train import open_run
+from pipeline.training.variables import NonFinite
 from tests.tuning.search_samples import EPOCHS, SETTINGS, STEPS_PER_EPOCH, timeless_history, without_report
 from tuning import __main__ as command
 from tuning.cost import Costs

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files.json_file import read_json, write_json
 
 LIST = "files.json"
 """The list: `made_by`, and `files`, from relative path to SHA-256s, of which the file has one."""

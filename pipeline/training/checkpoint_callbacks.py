@@ -1,0 +1,112 @@
+"""When a state is saved, and what a resumed epoch gets back."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import keras
+
+from pipeline.console.run_command import stopping_signals
+from pipeline.training.checkpoint import Checkpoints, Progression
+from pipeline.training.variables import to_numpy
+
+
+class Interrupted(Exception):
+    """A signal stopped the run; its state is saved."""
+
+
+class RestoreEpochMetrics(keras.callbacks.Callback):
+    """Give the running means of a half-done epoch back to it, after `fit` has reset some of them.
+
+    (Keras resets its own mean of the loss, but not metrics that no step has used yet.)
+
+    Args:
+        metrics: the running means; what they hold now is what is given back, once.
+    """
+
+    def __init__(self, metrics: list[keras.metrics.Metric]) -> None:
+        super().__init__()
+        self.variables = [variable for metric in metrics for variable in metric.variables]
+        self.values = [to_numpy(variable) for variable in self.variables]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Restore at the first epoch's begin."""
+        for variable, value in zip(self.variables, self.values, strict=False):
+            variable.assign(value)
+        self.values = []
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Save the state every so many seconds or steps, at each epoch's end and on a signal.
+
+    Must be the last callback, so that what it saves includes what the others did.
+
+    Args:
+        checkpoints: where to save.
+        progression: the run's, advanced here.
+        steps_per_epoch: the last step of an epoch is saved with the epoch's end, not before it.
+        every_seconds: longest time between two checkpoints.
+        every_steps: most steps between two checkpoints; 0 for no such limit.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progression: Progression,
+        *,
+        steps_per_epoch: int,
+        every_seconds: float,
+        every_steps: int,
+    ) -> None:
+        super().__init__()
+        self.checkpoints, self.progression = checkpoints, progression
+        self.steps_per_epoch = steps_per_epoch
+        self.every_seconds, self.every_steps = every_seconds, every_steps
+        self.signal: int | None = None
+        self._saved_at = time.monotonic()
+        self._saved_step = progression.step
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn SIGINT, SIGTERM and SIGHUP into a request to save and stop; a second one stops at once.
+
+        A terminal that closes sends SIGHUP more than once, so that it is never the second.
+        """
+        numbers = (signal.SIGINT, *stopping_signals())
+        before = [signal.signal(number, self._request_stop) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGHUP:
+            return
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        print("\nstopping after this step or validation; once more to stop at once", flush=True)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save in the middle of an epoch."""
+        self.progression.step += 1
+        if self.progression.step % self.steps_per_epoch == 0:
+            return
+        steps = self.progression.step - self._saved_step
+        due = time.monotonic() - self._saved_at >= self.every_seconds
+        if due or self.signal is not None or (self.every_steps and steps >= self.every_steps):
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save the finished epoch."""
+        self._save()
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.progression)
+        self._saved_at, self._saved_step = time.monotonic(), self.progression.step
+        if self.signal is not None:
+            raise Interrupted
