@@ -49,25 +49,30 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
     def png() -> tf.Tensor:
-        # Bytes 24 and 25 are the bit depth and the colour type (ISO 15948, 11.2.2).
-        header = tf.io.decode_raw(tf.strings.substr(content, 0, 26), tf.uint8)
-        depth, kind = header[24], header[25]
-        # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
-        by_pillow = (depth < 8) | ((depth == 16) & (kind == RGB))
-        return tf.cond(by_pillow, other, lambda: plain_png(kind))
-
-    def plain_png(kind: tf.Tensor) -> tf.Tensor:
         rgba = tf.io.decode_png(content, channels=4)
-        # A colour that stands for transparent is Pillow's part; most images are opaque.
-        by_pillow = (tf.reduce_min(rgba[..., 3]) < 255) & (kind != GREY_ALPHA) & (kind != RGB_ALPHA)
-        return tf.cond(by_pillow, other, lambda: _over_white(rgba))
+        # Most images are opaque, and blending costs as much as decoding.
+        opaque = tf.reduce_min(rgba[..., 3]) == 255
+        return tf.cond(opaque, lambda: rgba[..., :3], lambda: transparent_png(rgba))
+
+    def transparent_png(rgba: tf.Tensor) -> tf.Tensor:
+        # A colour that stands for transparent is Pillow's part.
+        has_alpha = (kind == GREY_ALPHA) | (kind == RGB_ALPHA)
+        return tf.cond(has_alpha, lambda: _over_white(rgba), other)
 
     def other() -> tf.Tensor:
         # TensorFlow ignores a BMP's palette and shows a GIF's transparent pixels black. Declared
         # stateless: deterministic tf.data runs a map that holds a stateful op on one thread.
         return tf.numpy_function(_decode_with_pillow, [content], tf.uint8, stateful=False)
 
-    formats = [(_starts_with(content, JPEG), jpeg), (_starts_with(content, PNG), png)]
+    # Of a PNG, bytes 24 and 25 are the bit depth and the colour type (ISO 15948, 11.2.2).
+    header = tf.io.decode_raw(tf.strings.substr(content, 0, 26), tf.uint8)
+    depth, kind = header[24], header[25]
+    # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
+    is_plain = (depth == 8) | ((depth == 16) & (kind != RGB))
+    formats = [
+        (_starts_with(content, JPEG), jpeg),
+        (_starts_with(content, PNG) & is_plain, png),
+    ]
     return tf.ensure_shape(tf.case(formats, default=other), [None, None, 3])
 
 
@@ -116,16 +121,9 @@ def _over_white(image: tf.Tensor) -> tf.Tensor:
     """Composite uint8 RGBA over white: round(255 + (colour - 255) * alpha / 255)."""
     colour, alpha = image[..., :3], image[..., 3:]
 
-    def blend() -> tf.Tensor:
-        opacity = tf.cast(alpha, tf.float32) / 255.0
-        blended = 255.0 + (tf.cast(colour, tf.float32) - 255.0) * opacity
-        return tf.cast(tf.round(blended), tf.uint8)
-
-    def keep() -> tf.Tensor:
-        return colour
-
-    # Most PNG images are opaque, and blending costs as much as decoding.
-    return tf.cond(tf.reduce_min(alpha) == 255, keep, blend)
+    opacity = tf.cast(alpha, tf.float32) / 255.0
+    blended = 255.0 + (tf.cast(colour, tf.float32) - 255.0) * opacity
+    return tf.cast(tf.round(blended), tf.uint8)
 
 
 def _decode_with_pillow(content: bytes) -> np.ndarray:

@@ -155,14 +155,6 @@ def _deep_ranges(contents: Iterable[bytes]) -> list[DeepRange]:
     return [found for content in contents if (found := deep_range(content))]
 
 
-def _if_deep(content: tf.Tensor) -> tf.Tensor:
-    """Pass on a PNG of 16 bits a sample, and of any other file nothing: strings, scalars."""
-    # Byte 24 is the bit depth (ISO 15948, 11.2.2); a slice, as the file may end before.
-    depth = tf.io.decode_raw(tf.strings.substr(content, 0, 25), tf.uint8)[24:]
-    is_png = tf.strings.substr(content, 0, len(PNG)) == PNG
-    return tf.where(is_png & tf.reduce_any(depth == 16), content, "")
-
-
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     """Turn the lengths of consecutive records into the positions of their data in the file."""
     ends = np.cumsum(lengths + HEADER_BYTES + FOOTER_BYTES)
@@ -188,9 +180,8 @@ def decode_records(
         UserError: a file is missing, truncated or damaged; the message names it.
     """
 
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        encoded, label = keys.parse(record)
-        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, _if_deep(encoded), encoded
+    def decode(encoded: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, encoded
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)
@@ -199,16 +190,19 @@ def decode_records(
     step = max(len(images) // KEPT_FILES, 1)
     row = 0
     for path, expected in shards.items():
-        first, decoded = row, read_records(path).map(decode, num_parallel_calls=os.cpu_count())
+        # Many records are parsed at once: one by one takes six times as long.
+        parsed = read_records(path).batch(DECODE_BATCH).map(keys.parse).unbatch()
+        first, decoded = row, parsed.map(decode, num_parallel_calls=os.cpu_count())
         try:
             # One image more than there should be is enough to see that the count is wrong.
-            for some_images, some_labels, some_deep, files in decoded.take(expected + 1).batch(DECODE_BATCH):
+            for some_images, some_labels, files in decoded.take(expected + 1).batch(DECODE_BATCH):
                 stop = row + len(some_labels)
                 _check_count(path, max(stop - first, expected), expected)
                 images[row:stop], labels[row:stop] = some_images, some_labels
-                deep += _deep_ranges(some_deep.numpy())
+                contents = files.numpy()
+                deep += _deep_ranges(contents)
                 kept = range(-row % step, len(some_labels), step)
-                originals |= {row + place: files[place].numpy() for place in kept}
+                originals |= {row + place: contents[place] for place in kept}
                 progress.update(stop - row)
                 row = stop
         except tf.errors.OpError as error:
