@@ -5,10 +5,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.console.places import check_places
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
 from pipeline.console.training_request import parse_training_request
+from pipeline.places import check_places
 from pipeline.run_directory import RunDirectory
 
 

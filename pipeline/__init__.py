@@ -11,6 +11,7 @@ __all__ = [
     "inspection",
     "models",
     "pareto",
+    "places",
     "run_directory",
     "training",
 ]

@@ -13,6 +13,10 @@ from filelock import FileLock
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from tests.commands import run_command
 
+# `nohup` and a shell's background jobs ignore them, and so would whatever a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402

@@ -2,8 +2,8 @@
 
 import sys
 
-from pipeline.console.places import check_places
 from pipeline.console.run_command import DONE, run_command
+from pipeline.places import check_places
 from tuning.request import parse_tuning_request
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import describe_space

@@ -1,6 +1,7 @@
 """What every command's entry has in common: signals, closed streams, user errors, exit codes."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,9 @@ from pipeline.errors import UserError
 
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 """Exit codes. FAILED: a check that the product made did not hold."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room on a disk, or none that is left to this user."""
 
 
 def run_command(command: Callable[[list[str]], int], arguments: list[str], when_interrupted: str) -> int:
@@ -29,6 +33,13 @@ def run_command(command: Callable[[list[str]], int], arguments: list[str], when_
             return command(arguments)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return USER_ERROR
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            # What a command writes is named by itself; libraries and temporary files come here.
+            where = error.filename or "where the command writes, or where TMPDIR leads"
+            print(f"error: a disk must have room; {where}: {error.strerror}", file=sys.stderr)
             return USER_ERROR
         except KeyboardInterrupt:
             print(when_interrupted, file=sys.stderr)

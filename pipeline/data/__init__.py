@@ -1,3 +1,14 @@
 """Where images come from, how they are split, varied and batched."""
 
-__all__ = ["batches", "class_names", "decode", "folder", "image_size", "prepare", "splits", "table", "tfds"]
+__all__ = [
+    "batches",
+    "class_names",
+    "decode",
+    "folder",
+    "folder_layout",
+    "image_size",
+    "prepare",
+    "splits",
+    "table",
+    "tfds",
+]

@@ -2,11 +2,14 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_LISTED, MAX_NAME = 10, 40
 """Most classes in a line, and most characters of a name there."""
@@ -55,17 +58,17 @@ def on_a_terminal(name: str) -> str:
     return safe if len(safe) <= MAX_NAME else f"{safe[: MAX_NAME - 3]}..."
 
 
-def list_classes(names: Sequence[str], labels: np.ndarray) -> str:
+def list_classes(names: Sequence[str], labels: "np.ndarray") -> str:
     """Write each class with its images, as in `cat 12, dog 7`; of many classes the first.
 
     Args:
         names: label -> name.
         labels: int64 [images].
     """
-    counts = np.bincount(labels, minlength=len(names))
+    found = Counter(labels.tolist())
+    counts = [found[label] for label in range(len(names))]
     listed = [f"{on_a_terminal(name)} {count:,}" for name, count in zip(names, counts, strict=True)]
     if len(listed) <= MAX_LISTED:
         return ", ".join(listed)
-    least, most = counts.min(), counts.max()
-    rest = f"and {len(listed) - MAX_LISTED:,} more, of {least:,} to {most:,} images each"
+    rest = f"and {len(listed) - MAX_LISTED:,} more, of {min(counts):,} to {max(counts):,} images each"
     return ", ".join([*listed[:MAX_LISTED], rest])

@@ -69,10 +69,7 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
     depth, kind = header[24], header[25]
     # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
     is_plain = (depth == 8) | ((depth == 16) & (kind != RGB))
-    formats = [
-        (_starts_with(content, JPEG), jpeg),
-        (_starts_with(content, PNG) & is_plain, png),
-    ]
+    formats = [(_starts_with(content, JPEG), jpeg), (_starts_with(content, PNG) & is_plain, png)]
     return tf.ensure_shape(tf.case(formats, default=other), [None, None, 3])
 
 

@@ -8,17 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.class_names import shown, verify_class_names
+from pipeline.data.class_names import shown
 from pipeline.data.decode import verify_deep_ranges
 from pipeline.data.folder_check import check_files, find_copies
-from pipeline.data.folder_layout import (
-    entries,
-    find_split_folders,
-    is_visible,
-    listed,
-    refuse_hidden_splits,
-    unreadable,
-)
+from pipeline.data.folder_layout import ClassFolders, find_class_folders, is_visible, real_path, unreadable
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -33,18 +26,14 @@ class Files:
     """Files of a folder, ordered by split, class and path.
 
     Attributes:
-        class_names: label -> folder name.
         paths: relative to the folder.
         labels: int64 [files].
         splits: int64 [files], index into `SPLITS`.
-        stray: relative paths of files that are in no class folder.
     """
 
-    class_names: list[bytes]
     paths: list[bytes]
     labels: np.ndarray
     splits: np.ndarray
-    stray: list[bytes]
 
 
 def load_folder(path: Path, *, max_bad_share: float) -> Source:
@@ -65,7 +54,10 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
             16-bit images that would become one shade.
     """
     root = real_path(path)
-    files = list_files(root)
+    classes = find_class_folders(root)
+    for note in classes.notes:
+        print(note)
+    files = list_files(root, classes)
     checked = check_files(root, files.paths)
     _refuse_damage(root, files.paths, checked.damage, len(checked.side_files), max_bad_share)
     unusable = checked.damage | checked.side_files
@@ -73,16 +65,16 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     digests = checked.digests
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
-    _refuse_few_images(root, files, kept)
+    _refuse_few_images(root, classes.names, files, kept)
     if deep := checked.deep_ranges:
         verify_deep_ranges(deep.values(), f"{shown(root)!r}, as {shown(files.paths[min(deep)])!r}")
 
     left_out = {files.paths[row]: problem for row, problem in (unusable | copies).items()}
-    left_out |= dict.fromkeys(files.stray, "not in a class folder")
+    left_out |= dict.fromkeys(classes.stray, "not in a class folder")
     splits = files.splits[kept]
     return Source(
         name=f"folder:{shown(os.fsencode(path))}",
-        class_names=tuple(map(shown, files.class_names)),
+        class_names=tuple(map(shown, classes.names)),
         labels=files.labels[kept],
         digests=digests[kept],
         images=_encoded_images(root, [files.paths[row] for row in kept]),
@@ -92,45 +84,30 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     )
 
 
-def real_path(folder: Path) -> bytes:
-    """Resolve links and `~`; a home directory that there is not stays as it is written."""
-    return os.path.realpath(os.path.expanduser(os.fsencode(folder)))
-
-
 def write_problems(problems: Iterable[tuple[str, str]], path: Path) -> None:
     """Write `path,problem` rows as CSV, in whole."""
     write_csv(path, [("path", "problem"), *problems])
 
 
-def list_files(root: bytes) -> Files:
-    """List every file of either layout, without opening any.
+def list_files(root: bytes, classes: ClassFolders) -> Files:
+    """List every file of the class folders, without opening any.
 
     Raises:
-        UserError: not a readable folder, neither layout, fewer than two classes, a class that is
-            not in train, names of classes that look the same, or splits that would pass for classes.
+        UserError: a folder cannot be read, or a split holds no file.
     """
-    split_folders, stray = find_split_folders(root)
-    class_names: list[bytes] = []
     paths: list[bytes] = []
     labels, splits = [], []
-    for folder, split in split_folders:
-        where = os.path.normpath(os.path.join(root, folder))
-        names, files = entries(where)
-        stray += [os.path.join(folder, name) for name in files]
-        if split == 0:
-            refuse_hidden_splits(where, names)
-        class_names = class_names or names
-        _refuse_classes(where, names, class_names, len(files))
+    for folder, split, names in classes.by_split:
         found_before = len(paths)
         for name in names:
             found = sorted(_files_below(root, os.path.join(folder, name)))
             paths += found
-            labels.append(np.full(len(found), class_names.index(name)))
+            labels.append(np.full(len(found), classes.names.index(name)))
             splits.append(np.full(len(found), split))
         if len(paths) == found_before:
-            raise UserError(f"a split must hold images in class folders; received none in {shown(where)!r}")
-    verify_class_names(class_names, of=repr(shown(root)))
-    return Files(class_names, paths, np.concatenate(labels), np.concatenate(splits), stray)
+            where = shown(os.path.normpath(os.path.join(root, folder)))
+            raise UserError(f"a split must hold images in class folders; received none in {where!r}")
+    return Files(paths, np.concatenate(labels), np.concatenate(splits))
 
 
 def _files_below(root: bytes, folder: bytes) -> Iterator[bytes]:
@@ -156,23 +133,6 @@ def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
     return EncodedImages(read)
 
 
-def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes], files: int) -> None:
-    if len(class_names) < 2:
-        beside = f" beside {files:,} loose file{'s' * (files > 1)}" if files else ""
-        deeper = entries(os.path.join(folder, names[0]))[0] if names else []
-        hint = (
-            f" (its {listed(deeper)}? --data folder:{shown(os.path.join(folder, names[0]))})"
-            if deeper
-            else ""
-        )
-        raise UserError(
-            f"an image folder must hold at least 2 class folders; received {len(names)}{beside} in "
-            f"{shown(folder)!r}{hint}"
-        )
-    if unknown := sorted(set(names) - set(class_names)):
-        raise UserError(f"every class must be in train; received {listed(unknown)} only in {shown(folder)!r}")
-
-
 def _refuse_damage(
     root: bytes, paths: list[bytes], damage: dict[int, str], side_files: int, max_bad_share: float
 ) -> None:
@@ -186,15 +146,15 @@ def _refuse_damage(
         )
 
 
-def _refuse_few_images(root: bytes, files: Files, kept: np.ndarray) -> None:
+def _refuse_few_images(root: bytes, class_names: list[bytes], files: Files, kept: np.ndarray) -> None:
     for split in np.unique(files.splits):
         if not np.any(files.splits[kept] == split):
             raise UserError(f"{SPLITS[split]} must hold readable images; received none in {shown(root)!r}")
     in_train = files.labels[kept][files.splits[kept] == 0]
-    counts = np.bincount(in_train, minlength=len(files.class_names))
+    counts = np.bincount(in_train, minlength=len(class_names))
     label = int(np.argmin(counts))
     if counts[label] < MIN_IMAGES:
-        name = shown(files.class_names[label])
+        name = shown(class_names[label])
         raise UserError(
             f"a class needs at least {MIN_IMAGES} readable images in train; received "
             f"{counts[label]} of {name!r} in {shown(root)!r} (move the folder elsewhere if it is no class)"

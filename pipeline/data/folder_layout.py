@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from pipeline.data.class_names import shown
+from pipeline.data.class_names import shown, verify_class_names
 from pipeline.data.split_names import SPLITS, WORDS, split_of
 from pipeline.errors import UserError
 
@@ -28,6 +29,11 @@ SIDE_ENDINGS = {
 }
 SIDE_NAMES = {"readme", "license", "licence", "copying", "checksums", "makefile"}
 """Annotations, notes and the like, which lie beside images on purpose."""
+
+
+def real_path(folder: Path) -> bytes:
+    """Resolve links and `~`; a home directory that there is not stays as it is written."""
+    return os.path.realpath(os.path.expanduser(os.fsencode(folder)))
 
 
 def is_visible(name: bytes) -> bool:
@@ -62,7 +68,46 @@ def unreadable(error: OSError) -> UserError:
     )
 
 
-def find_split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes]]:
+class ClassFolders(NamedTuple):
+    """What a folder holds, by the names of its folders alone.
+
+    Attributes:
+        names: of the classes, sorted.
+        by_split: folder relative to the root, index into `SPLITS`, and its class folders.
+        stray: files beside split or class folders, relative to the root.
+        notes: what may not be as it was meant, a line each.
+    """
+
+    names: list[bytes]
+    by_split: list[tuple[bytes, int, list[bytes]]]
+    stray: list[bytes]
+    notes: list[str]
+
+
+def find_class_folders(root: bytes) -> ClassFolders:
+    """Find the class folders of either layout; no image is looked at.
+
+    Raises:
+        UserError: not a readable folder, neither layout, fewer than two classes, a class that is
+            not in train, names of classes that look the same, or splits that would pass for classes.
+    """
+    split_folders, stray = _find_split_folders(root)
+    class_names: list[bytes] = []
+    by_split, notes = [], []
+    for folder, split in split_folders:
+        where = os.path.normpath(os.path.join(root, folder))
+        names, files = entries(where)
+        stray += [os.path.join(folder, name) for name in files]
+        if split == 0:
+            notes = _refuse_hidden_splits(where, names)
+        class_names = class_names or names
+        _refuse_classes(where, names, class_names, len(files))
+        by_split.append((folder, split, names))
+    verify_class_names(class_names, of=repr(shown(root)))
+    return ClassFolders(class_names, by_split, stray, notes)
+
+
+def _find_split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes]]:
     """Find the folders that hold class folders.
 
     Returns:
@@ -81,17 +126,36 @@ def find_split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes
         what = "rename what to train on to train, and put what is of one split together"
         if others:
             what = (
-                f"move {listed(others)} elsewhere, call it as its split, or rename {listed(list(split))} "
+                f"move {_listed(others)} elsewhere, call it as its split, or rename {_listed(list(split))} "
                 "where that is a class"
             )
         raise UserError(
             "a folder of split folders must hold train, and may hold validation and test, each once, "
-            f"and no others; received {listed(folders)} in {shown(root)!r} ({what})"
+            f"and no others; received {_listed(folders)} in {shown(root)!r} ({what})"
         )
     return [(_class_parent(root, name), split[name]) for name in sorted(split, key=split.__getitem__)], stray
 
 
-def listed(names: list[bytes]) -> str:
+def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes], files: int) -> None:
+    if len(class_names) < 2:
+        beside = f" beside {files:,} loose file{'s' * (files > 1)}" if files else ""
+        deeper = entries(os.path.join(folder, names[0]))[0] if names else []
+        hint = (
+            f" (its {_listed(deeper)}? --data folder:{shown(os.path.join(folder, names[0]))})"
+            if deeper
+            else ""
+        )
+        raise UserError(
+            f"an image folder must hold at least 2 class folders; received {len(names)}{beside} in "
+            f"{shown(folder)!r}{hint}"
+        )
+    if unknown := sorted(set(names) - set(class_names)):
+        raise UserError(
+            f"every class must be in train; received {_listed(unknown)} only in {shown(folder)!r}"
+        )
+
+
+def _listed(names: list[bytes]) -> str:
     """The first names, quoted; a folder may hold thousands."""
     return ", ".join(repr(shown(name)) for name in names[:5]) + (", ..." if names[5:] else "")
 
@@ -128,10 +192,11 @@ def _folders_alone(folder: bytes) -> tuple[bytes, list[bytes]]:
     return _folders_alone(os.path.join(folder, inside[0])) if len(inside) == 1 else (folder, sorted(inside))
 
 
-def refuse_hidden_splits(root: bytes, folders: list[bytes]) -> None:
+def _refuse_hidden_splits(root: bytes, folders: list[bytes]) -> list[str]:
     """Refuse folders that would pass for classes but hold splits, or the same classes each.
 
-    Of one that merely holds several folders and no images it is said that all is one class.
+    Returns:
+        A line about those that merely hold several folders and no images: all is one class.
     """
     inside = {}
     for name in folders:
@@ -143,26 +208,28 @@ def refuse_hidden_splits(root: bytes, folders: list[bytes]) -> None:
         where = inside[of_splits[0]][0]
         raise UserError(
             f"class folders must hold images; {shown(where)!r} holds the splits "
-            f"{listed(inside[of_splits[0]][1])} (point there with --data folder:{shown(where)})"
+            f"{_listed(inside[of_splits[0]][1])} (point there with --data folder:{shown(where)})"
         )
     if of_splits:
         raise UserError(
-            f"split folders must hold the class folders; received them inside of {listed(of_splits)} in "
+            f"split folders must hold the class folders; received them inside of {_listed(of_splits)} in "
             f"{shown(root)!r} (SPLIT/CLASS/... in place of CLASS/SPLIT/...)"
         )
     times = Counter(name.lower() for _, found in inside.values() for name in found)
-    if len(shared := sorted(name for name, count in times.items() if count > 1)) > 1:
-        alike = [name for name, (_, found) in inside.items() if set(shared) & {n.lower() for n in found}]
+    if sum(count > 1 for count in times.values()) > 1:
+        alike = [name for name, (_, found) in inside.items() if any(times[n.lower()] > 1 for n in found)]
+        shared = [name for name in inside[alike[0]][1] if times[name.lower()] > 1]
         raise UserError(
-            f"class folders must hold images; {listed(alike)} in {shown(root)!r} hold none but folders of "
-            f"the same names, {listed(shared)}, and look like splits or parts of one set (call them train, "
+            f"class folders must hold images; {_listed(alike)} in {shown(root)!r} hold none but folders of "
+            f"the same names, {_listed(shared)}, and look like splits or parts of one set (call them train, "
             f"validation and test, or use one: --data folder:{shown(inside[alike[0]][0])}; where they are "
             "classes, move their images up into them)"
         )
     if inside and len(folders) > 1:
         name, (_, found) = next(iter(inside.items()))
         more = f"; so it is with {len(inside) - 1:,} others" if len(inside) > 1 else ""
-        print(f"{shown(root)}: the class {shown(name)!r} is all that {listed(found)} in it hold{more}")
+        return [f"{shown(root)}: the class {shown(name)!r} is all that {_listed(found)} in it hold{more}"]
+    return []
 
 
 def _are_splits(folders: list[bytes]) -> bool:

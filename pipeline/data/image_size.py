@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
-from pipeline.data.folder import list_files, real_path
+from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.table import ArrayImages
 from pipeline.data.tfds import example_keys, open_builder
 from pipeline.errors import UserError
@@ -26,8 +26,8 @@ def size_and_classes(config: DataConfig) -> tuple[int, int]:
         assert isinstance(source.images, ArrayImages)
         shape, classes = source.images.images.shape[1:], len(source.class_names)
     elif config.data.startswith("folder:"):
-        files = list_files(real_path(Path(config.data.removeprefix("folder:"))))
-        shape, classes = (None, None), len(files.class_names)
+        found = find_class_folders(real_path(Path(config.data.removeprefix("folder:"))))
+        shape, classes = (None, None), len(found.names)
     else:
         builder = open_builder(config.data)
         keys, features = example_keys(builder), builder.info.features

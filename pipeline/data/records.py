@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import PNG, DeepRange, decode_image, deep_range
+from pipeline.data.decode import DeepRange, decode_image, deep_range
 from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
 

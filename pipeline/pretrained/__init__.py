@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.console.places import check_weights, is_preset
 from pipeline.errors import UserError
+from pipeline.places import check_weights, is_preset
 from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict

@@ -72,6 +72,29 @@ def test_a_user_error_has_its_exit_code_there_too(tmp_path, shell):
     assert run(tmp_path, shell + " 2>/dev/full", "raise UserError('a rule')") == (2, "", "")
 
 
+@pytest.mark.parametrize(
+    ("then", "where"),
+    [
+        (
+            "with open('/dev/full', 'w') as file: file.write('much')",
+            "where the command writes, or where TMPDIR",
+        ),
+        ("raise OSError(122, 'Disk quota exceeded', '/data/much')", "/data/much: Disk quota exceeded\n"),
+    ],
+)
+def test_a_full_disk_is_a_user_error_wherever_it_is(tmp_path, then, where):
+    code, error, _ = run(tmp_path, "{command} > /dev/null", then)
+    assert code == 2
+    assert error.startswith(f"to stderr\nerror: a disk must have room; {where}")
+    assert error.count("\n") == 2
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    code, error, _ = run(tmp_path, "{command} > /dev/null", "open('/nowhere/at/all')")
+    assert code == 1
+    assert "Traceback" in error
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_interrupts(tmp_path, name):
     then = f"import os, signal; os.kill(os.getpid(), signal.{name}); time.sleep(5)"

@@ -135,9 +135,10 @@ def bad_things(tmp_path, monkeypatch):
         "empty_data.json": '{"data": {"data": ""}}',
         "deep.json": "[" * 100_000 + "]" * 100_000,
         "with_fifo/notes.txt": "",
+        **{f"folds/{fold}/{name}/1.png": "" for fold in ("one", "two") for name in ("cat", "dog")},
     }
     for name, text in files.items():
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
     Path("latin.json").write_bytes(b'{"data": "\xe9"}')
     for name in ("fifo", "with_fifo/config.json"):
@@ -203,6 +204,9 @@ BAD_INPUTS = [
     ("digits --weights missing.pth", "--weights must exist; received missing.pth"),
     ("digits --weights some/run", "--weights must exist; received some/run"),
     ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
+    ("--data cifar11", "or what TFDS can open in "),
+    ("--data cifar11", "; received 'cifar11'; did you mean 'cifar10"),
+    ("--data folder:folds", "'one', 'two' in"),
     ("digits --weights fifo", "--weights must be a regular file, a directory or a preset; received fifo"),
     ("digits --weights unfinished", "a run must be finished; received unfinished"),
     ("digits --weights empty", "a run directory must hold a finished run; received empty"),
@@ -244,6 +248,10 @@ def test_an_empty_word_is_no_preset():
 REFUSED_AT_ONCE = (
     "--run-dir /dev/null",
     "--data folder:missing",
+    "--data folder:empty",
+    "--data folder:folds",
+    "--data cifar11",
+    "--data cifar11:3.0.2",
     "--weights missing.pth",
     "--weights empty",
     "--config fifo",

@@ -58,6 +58,7 @@ REFUSED = {
     ),
     "unknown names": (each("first", "second"), "look like splits or parts of one set"),
     "capitals below": ([*each("a"), "b/Cat", "b/Dog"], "the same names, 'cat', 'dog'"),
+    "capitals": (each("One", "Two", classes=("Cat", "Dog")), "the same names, 'Cat', 'Dog'"),
     "domains": (each("amazon/images", "dslr/images"), "--data folder:ROOT/amazon/images;"),
     "doubled": (each("one/one", "two/two"), "--data folder:ROOT/one/one;"),
     "GTSRB": (

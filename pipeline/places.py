@@ -1,9 +1,12 @@
 """What the command line points at, looked at before TensorFlow takes seconds to load."""
 
+import difflib
 import os
+import re
 from pathlib import Path
 
 from pipeline.config.config import Config
+from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 
@@ -12,19 +15,44 @@ WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors"
 
 
 def check_places(config: Config) -> None:
-    """Refuse data and weights that are plainly not there.
+    """Refuse data and weights that are plainly not there, or not laid out as they must be.
 
     Raises:
-        UserError: there is no such folder, run or file.
+        UserError: there is no such folder, set, run or file, or a folder is in no layout of classes.
     """
     kind, _, path = config.data.data.partition(":")
-    if kind == "folder" and path and not os.path.isdir(os.path.expanduser(path)):
-        raise UserError(f"--data folder:PATH must name a folder; received {config.data.data}")
-    if config.data.data.startswith(("/", ".", "~")):
-        # No set of TFDS is called so.
-        raise UserError(f"--data must be folder:PATH where it is a folder; received {config.data.data}")
+    if kind == "folder":
+        _check_folder(path)
+    elif config.data.data != "digits":
+        _check_set(config.data.data)
     if config.transfer.weights:
         check_weights(config.transfer.weights)
+
+
+def _check_folder(path: str) -> None:
+    if not os.path.isdir(os.path.expanduser(path)):
+        raise UserError(f"--data folder:PATH must name a folder; received folder:{path}")
+    find_class_folders(real_path(Path(path)))
+
+
+def _check_set(name: str) -> None:
+    """Refuse what TFDS neither knows nor finds prepared; its list of names needs no TensorFlow."""
+    if name.startswith(("/", ".", "~")):
+        # No set of TFDS is called so.
+        raise UserError(f"--data must be folder:PATH where it is a folder; received {name}")
+    base = re.split("[/:]", name)[0]
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not re.fullmatch("[a-z0-9_]+", base) or (folder / base).is_dir():
+        return
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    if base not in known:
+        near = difflib.get_close_matches(base, [*known, "digits"], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"--data must be folder:PATH, digits or what TFDS can open in {folder}; received {name!r}{hint}"
+        )
 
 
 def check_weights(source: str) -> None:
