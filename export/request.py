@@ -10,8 +10,11 @@ from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 
-NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*", re.ASCII)
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 """With `_int8` behind it, a C identifier that is no keyword."""
+
+MAX_NAME = 64
+"""Letters that are taken over from the name of a run's directory."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,10 @@ class Request(Section):
         maximum=MAX_FILE_BYTES // 1024,
         metavar="KIB",
     )
-    name: str = option(
-        "model",
-        "of the C array: NAME_int8.h and .cc; networks of one firmware need different ones",
+    name: str | None = option(
+        None,
+        "of the C array, NAME_int8.h and .cc (default: the run directory's); networks of one firmware "
+        "need different ones",
         metavar="NAME",
     )
 
@@ -65,16 +69,28 @@ class Request(Section):
         super().__post_init__()
         if "all" in self.formats:
             object.__setattr__(self, "formats", tuple(FORMATS))
-        if not NAME.fullmatch(self.name):
+        if self.name is not None and not NAME.fullmatch(self.name):
             raise UserError(
-                "--name must be words of lower-case letters and digits, joined by _, each beginning "
+                "--name must be words of lower-case letters and digits, joined by _, the first beginning "
                 f"with a letter; received {self.name!r}"
             )
         for name in ("max_bytes", "max_arena_kib", "repair", "input_type", "name"):
-            if getattr(self, name) not in (None, False, "int8", "model") and "int8" not in self.formats:
+            if getattr(self, name) not in (None, False, "int8") and "int8" not in self.formats:
                 raise UserError(
                     f"{flag(name)} is about the int8 file; received --formats {','.join(self.formats)}"
                 )
+
+    @property
+    def c_name(self) -> str:
+        """Name of the C array of the int8 file: an identifier."""
+        return f"{self.name or _as_name(self.run.path)}_int8"
+
+
+def _as_name(run: Path) -> str:
+    """Make a `NAME` of a directory's name: `Digits-2026` becomes `digits_2026`."""
+    words = re.findall("[a-z0-9]+", run.resolve().name.lower()[:MAX_NAME])
+    name = "_".join(words)
+    return name if NAME.fullmatch(name) else "_".join(["run", *words])
 
 
 def parse_export_request(arguments: list[str]) -> Request:

@@ -88,7 +88,8 @@ def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name
         ExportFailed: TensorFlow Lite Micro has no such operation. A comment in the source instead
             would be found only once the device refuses the network.
     """
-    camel = "".join(word.capitalize() for word in name.split("_"))
+    # Before a digit the `_` stays: `net_1` must not become what `net1` does.
+    camel = "".join(word.capitalize() if word[0].isalpha() else f"_{word}" for word in name.split("_"))
     constant = f"k{camel}"
     methods = _methods(file.graph)
     header = _HEADER.format(

@@ -53,9 +53,8 @@ def write_bundle(
         write_golden(ported, files[ported], found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
         verify_golden(ported, files[ported], folder / "golden")
     if found.int8:
-        name = f"{request.name}_int8"
-        report["c_source"] = _write_c_source(found.files["int8"], found.int8.micro, folder, name)
-        report["c_name"] = name
+        report["c_source"] = _write_c_source(found.files["int8"], found.int8.micro, folder, request.c_name)
+        report["c_name"] = request.c_name
     write_json(folder / "report.json", report)
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 

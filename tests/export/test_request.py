@@ -23,7 +23,7 @@ DEFAULTS = Request(
     benchmark=False,
     max_bytes=None,
     max_arena_kib=None,
-    name="model",
+    name=None,
 )
 """What `python -m export runs/one` asks for."""
 
@@ -59,6 +59,7 @@ def test_nothing_asked_is_the_default():
         ("--max-arena-kib", "83.5", 83.5),
         ("--name", "front_door2", "front_door2"),
         ("--name", "int", "int"),
+        ("--name", "net_1", "net_1"),
     ],
 )
 def test_each_flag_reaches_its_field_and_no_other(flag, text, value):
@@ -89,7 +90,7 @@ def test_switches(flag):
         ("--max-arena-kib inf", "--max-arena-kib must be finite; received inf"),
         *(
             (f"--name={name}", f"--name must be words of lower-case letters and digits, .*received {name!r}")
-            for name in ("net_1", "Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
+            for name in ("Door", "2doors", "front-door", "a__b", "_a", "a_", "tür", "../a", "a.h")
         ),
         ("--name=", "--name must be text; received ''"),
         ("--out=", "--out must be a path; received ''"),
@@ -119,6 +120,30 @@ def test_a_run_must_be_named():
         parse_export_request([])
     with pytest.raises(UserError, match=r"^RUN_DIR must be a path; received ''$"):
         parse_export_request([""])
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        ("runs/door", "door_int8"),
+        ("runs/door/", "door_int8"),
+        ("runs/digits-20261130-041212", "digits_20261130_041212_int8"),
+        ("runs/Front Door.v2", "front_door_v2_int8"),
+        ("runs/2doors", "run_2doors_int8"),
+        ("runs/扉", "run_int8"),
+        ("/", "run_int8"),
+        (f"runs/{'a' * 200}", f"{'a' * 64}_int8"),
+    ],
+)
+def test_the_array_has_the_name_of_the_run_unless_one_is_given(run, name):
+    assert parse_export_request([run]).c_name == name
+    assert parse_export_request([run, "--name", "cat"]).c_name == "cat_int8"
+
+
+def test_the_run_that_one_stands_in_has_a_name_too(tmp_path, monkeypatch):
+    (tmp_path / "door").mkdir()
+    monkeypatch.chdir(tmp_path / "door")
+    assert parse_export_request(["."]).c_name == "door_int8"
 
 
 @pytest.mark.parametrize(

@@ -141,18 +141,19 @@ def test_an_arena_that_was_not_measured_is_no_constant(tmp_path):
     assert "not measured" in header
 
 
-def test_two_networks_fit_in_one_program(tmp_path):
+@pytest.mark.parametrize("names", [("door", "window"), ("net1", "net_1")])
+def test_two_networks_fit_in_one_program(names, tmp_path):
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile the source with")
     put_stand_in(tmp_path)
-    for name in ("door_int8", "window_int8"):
-        write_c_source(file_of("ADD"), 1600, tmp_path, name)
+    for name in names:
+        write_c_source(file_of("ADD"), 1600, tmp_path, f"{name}_int8")
+    one, other = (f"{name}_int8" for name in names)
     (tmp_path / "main.cc").write_text(
-        '#include "door_int8.h"\n#include "window_int8.h"\n'
-        "int main() { return door_int8 == window_int8 || kDoorInt8Bytes != kWindowInt8Bytes; }\n"
+        f'#include "{one}.h"\n#include "{other}.h"\nint main() {{ return {one} == {other}; }}\n'
     )
-    sources = [tmp_path / name for name in ("main.cc", "door_int8.cc", "window_int8.cc")]
+    sources = [tmp_path / name for name in ("main.cc", f"{one}.cc", f"{other}.cc")]
     subprocess.run([compiler, "-std=c++17", "-I", tmp_path, *sources, "-o", tmp_path / "main"], check=True)
     subprocess.run([tmp_path / "main"], check=True)
 
