@@ -1,5 +1,6 @@
 """What all tests share: two logical CPUs, to try mirroring on any machine, and a finished run."""
 
+import gc
 import json
 import os
 import shutil
@@ -24,6 +25,12 @@ import tensorflow as tf  # noqa: E402
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
 )
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection walk the libraries' million objects: a seventh of the suite's time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

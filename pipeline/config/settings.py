@@ -194,6 +194,9 @@ class TransferConfig(Section):
     freeze: str = option(
         "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")
     )
+    linear_head: bool = option(
+        False, "begin with the head that logistic regression finds on the weights' features", switch=True
+    )
     finetune_epochs: int = option(
         0, "epochs after --epochs, in which the frozen part trains as well", minimum=0, maximum=MAX_EPOCHS
     )
@@ -208,6 +211,8 @@ class TransferConfig(Section):
         super().__post_init__()
         if self.freeze != "none" and not self.weights:
             raise UserError(f"--freeze needs --weights to keep; received --freeze {self.freeze}")
+        if self.linear_head and not self.weights:
+            raise UserError("--linear-head needs --weights whose features it reads; received none")
         if self.finetune_epochs and self.freeze == "none":
             raise UserError(
                 "--finetune-epochs needs --freeze, as it trains what was frozen; received "

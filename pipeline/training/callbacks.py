@@ -60,11 +60,11 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best so far."""
-        best, history = self.progression.best_epoch, self.progression.history
-        if not best or _validates_better(history[-1], history[best - 1]):
+        best, row = self.progression.best, self.progression.history[-1]
+        if best is None or _validates_better(row, best):
             save_variables(self.path, self.weights)
             self.progression.best_epoch = epoch + 1
-        elif self.patience and epoch + 1 - best >= self.patience:
+        elif self.patience and epoch + 1 - self.progression.best_epoch >= self.patience:
             self.progression.stopped_early = True
             self.model.stop_training = True
 
@@ -160,6 +160,9 @@ class ShowProgress(keras.callbacks.Callback):
         if self._progress is None:
             step = self.progression.step
             self._progress = Progress(self.total_steps, "training", "steps", done=step)
+            if step == 0 and self.progression.start:
+                accuracy = self.progression.start["val_accuracy"]
+                self._progress.line(f"linear head: validation accuracy {accuracy:.4f}")
         self._last_step_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -31,6 +31,9 @@ ROW = (
 )
 """The figures of an epoch in a run's history."""
 
+START = ("step", "val_accuracy", "val_cross_entropy")
+"""Those of them that there are before the first step, which is step 0."""
+
 
 @dataclass
 class Progression:
@@ -39,14 +42,22 @@ class Progression:
     Attributes:
         step: training steps done.
         history: one row of figures, a `ROW`, for each finished epoch.
-        best_epoch: epoch (from 1) that validated best; 0 before the first.
+        best_epoch: epoch (from 1) that validated best; 0 before the first, or where none was better
+            than `start`.
         stopped_early: early stopping has ended the run.
+        start: how the run validated with a fitted head, before its first step: `START`.
     """
 
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     stopped_early: bool = False
+    start: dict[str, float] | None = None
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The figures of the best weights so far: a row of the history, or those of the start."""
+        return self.history[self.best_epoch - 1] if self.best_epoch else self.start
 
 
 class Checkpoints:
@@ -113,12 +124,12 @@ class Checkpoints:
         arrays = read_variables(path, self.variables)
         progression = _read_progression(arrays.get("progression"), path)
         lost: Damaged | None = None
-        if progression.best_epoch:
+        if progression.best:
             try:
                 read_variables(self.directory.best_weights, self.best)
             except Damaged as error:
                 lost = error
-        if lost and progression.step != progression.history[progression.best_epoch - 1]["step"]:
+        if lost and progression.best and progression.step != progression.best["step"]:
             raise Damaged(f"its best weights, in {self.directory.best_weights}: {lost}")
         for name, variable in self.variables.items():
             variable.assign(arrays[name])
@@ -173,7 +184,11 @@ def _read_progression(text: np.ndarray | None, path: Path) -> Progression:
                 raise ValueError(f"row {epoch} of its history")
             if row["epoch"] != epoch or row["step"] > progression.step:
                 raise ValueError(f"row {epoch} of its history is of another epoch")
-        if type(best) is not int or not bool(history) <= best <= len(history):
+        start = progression.start
+        if start is not None and (tuple(start) != START or not {*map(type, start.values())} <= {int, float}):
+            raise ValueError("the figures of its start")
+        least = bool(history) and start is None
+        if type(best) is not int or not least <= best <= len(history):
             raise ValueError(f"best epoch {best!r} of {len(history)}")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"its progression: {error}") from error

@@ -70,6 +70,8 @@ def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence
         rows["weights"] = pretrained.origin
         rows["normalised"] = f"as they want it: {_normalisation(pretrained)}"
         rows["head"] = _head(pretrained, fresh)
+    if transfer.linear_head:
+        rows["head"] = "fitted to their features by logistic regression, then trained on"
     if transfer.freeze != "none":
         up_to = "all but the head" if transfer.freeze == "backbone" else f"up to {transfer.freeze}"
         epochs = f" for {fit.epochs} epochs" if transfer.finetune_epochs else ""
@@ -145,9 +147,12 @@ def resume_command(run_dir: Path) -> str:
 def print_summary(run_dir: Path, metrics: dict[str, Any]) -> None:
     """Print the result, where everything lies and what comes next."""
     test, validation = metrics["test"], metrics["validation"]
+    best = (
+        f"best epoch {validation['best_epoch']}" if validation["best_epoch"] else "by the linear head alone"
+    )
     print(
         f"\ntest accuracy {test['accuracy']:.2%} on {test['images']:,} images "
-        f"(validation {validation['accuracy']:.2%}, best epoch {validation['best_epoch']})"
+        f"(validation {validation['accuracy']:.2%}, {best})"
     )
     print(f"everything lies in {run_dir}: model.keras, metrics.json, history.csv, plots/")
     print("next:")

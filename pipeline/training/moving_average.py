@@ -41,6 +41,11 @@ class MovingAverage(keras.callbacks.Callback):
             average.assign(average.value + (1 - decay) * (weight.value - average.value))
         self.updates.assign_add(1)
 
+    def restart(self) -> None:
+        """Begin at the weights as they are now."""
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            average.assign(weight.value)
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Update the averages."""
         self._update()

@@ -13,12 +13,14 @@ from pipeline.errors import UserError
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_whole
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.models.names import HEAD
 from pipeline.pretrained import assign_pretrained
 from pipeline.run_directory import RunDirectory
 from pipeline.training import plots
 from pipeline.training.callbacks import KeepBest, RecordHistory, StopOnNonFinite
 from pipeline.training.checkpoint import Checkpoints, Progression
 from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
+from pipeline.training.linear_head import compute_features, fit_linear_head
 from pipeline.training.moving_average import MovingAverage
 from pipeline.training.networks import (
     build_deployed_network,
@@ -29,7 +31,7 @@ from pipeline.training.networks import (
 from pipeline.training.optimization import Schedule, balanced_class_weights, build_schedule
 from pipeline.training.resolve import Resolved
 from pipeline.training.transfer import freeze
-from pipeline.training.variables import Damaged, load_variables, name_variables
+from pipeline.training.variables import Damaged, load_variables, name_variables, save_variables
 
 
 @dataclass
@@ -74,6 +76,8 @@ class TrainingRun:
             NonFinite: the loss or a weight is no longer finite.
         """
         config, steps_per_epoch = self.resolved.config, self.resolved.steps_per_epoch
+        if config.transfer.linear_head and self.progression.step == 0 and not self.progression.start:
+            self._begin_with_linear_head()
         saver = SaveCheckpoints(
             self.checkpoints,
             self.progression,
@@ -91,6 +95,24 @@ class TrainingRun:
                 self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
         if saver.signal is not None:
             raise Interrupted
+
+    def _begin_with_linear_head(self) -> None:
+        """Fit the head to the weights' features; what it validates at is what training has to beat."""
+        data, balanced = self.resolved.ground.data, self.resolved.config.fit.class_weights == "balanced"
+        seen = []
+        for split, rows in (("train", data.splits.train), ("validation", data.splits.validation)):
+            batches = evaluation_batches(self.resolved, split)
+            seen.append((compute_features(self.model, batches, len(rows)), data.source.labels[rows]))
+        self.model.get_layer(HEAD).set_weights(fit_linear_head(*seen, balanced=balanced))
+        if self.average:
+            self.average.restart()
+        found = self.model.evaluate(batches, return_dict=True, verbose=0)
+        figures = ("accuracy", "cross_entropy")
+        self.progression.start = {"step": 0, **{f"val_{name}": found[name] for name in figures}}
+        save_variables(self.directory.best_weights, self.checkpoints.best)
+        for metric in self.epoch_metrics:
+            metric.reset_state()
+        self.checkpoints.save(self.progression)
 
     def freeze_or_thaw(self) -> None:
         """Let those layers train that train in this phase of the run."""
@@ -228,16 +250,17 @@ def finish(run: TrainingRun) -> dict[str, Any]:
             jit_compile=False,
         )
     test = deployed.evaluate(evaluation_batches(resolved, "test"), return_dict=True, verbose=0)
-    history, best = run.progression.history, run.progression.best_epoch
+    history, best = run.progression.history, run.progression.best
+    assert best is not None
     plots.plot_learning_curves(history, directory.plots / "learning_curves.png")
     write_whole(directory.model, deployed.save)
     metrics = {
         "test": {"images": len(splits.test), **{name: test[name] for name in ("accuracy", "cross_entropy")}},
         "validation": {
             "images": len(splits.validation),
-            "best_epoch": best,
-            "accuracy": history[best - 1]["val_accuracy"],
-            "cross_entropy": history[best - 1]["val_cross_entropy"],
+            "best_epoch": run.progression.best_epoch,
+            "accuracy": best["val_accuracy"],
+            "cross_entropy": best["val_cross_entropy"],
         },
         "epochs": len(history),
         "steps": run.progression.step,

@@ -221,7 +221,8 @@ def accuracies_of(run: TrainingRun) -> list[float]:
 
 
 def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
-    history, best = run.progression.history, run.progression.best_epoch
+    history, best, figures = run.progression.history, run.progression.best_epoch, run.progression.best
+    assert figures is not None
     patience = trial.config.fit.early_stopping
     whole = len(history) == trial.config.total_epochs
     patient = patience > 0 and len(history) - best >= patience
@@ -231,8 +232,8 @@ def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
         COMPLETED if whole or patient else STOPPED,
         trial.values,
         trial.seed,
-        accuracy=history[best - 1]["val_accuracy"],
-        cross_entropy=history[best - 1]["val_cross_entropy"],
+        accuracy=figures["val_accuracy"],
+        cross_entropy=figures["val_cross_entropy"],
         images=len(run.resolved.ground.data.splits.validation),
         best_epoch=best,
         epochs=max(len(history) - trial.first_epoch, 0),

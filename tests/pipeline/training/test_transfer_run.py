@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import train
 from pipeline.training.messages import print_plan
-from pipeline.training.run import TrainingRun, finish
+from pipeline.training.run import TrainingRun, evaluation_batches, finish
 from tests.pipeline.training.samples import run_of
 
 SETTINGS = (
@@ -171,6 +172,58 @@ def test_a_run_resumes_bit_for_bit_in_either_phase(base, tmp_path, whole):
     assert resumed.progression.step == 13
     resumed.fit([])
     assert bits(resumed) == bits(untouched)
+
+
+LINEAR = "--linear-head --freeze stage2 --epochs 1 --ema-decay 0.9".split()
+
+
+def test_a_linear_head_is_the_start_and_what_training_has_to_beat(base, tmp_path):
+    # Steps of 1e-9 leave the head, which alone trains, as it was.
+    run = few_run(base, tmp_path, *LINEAR, "--freeze", "backbone", "--peak-learning-rate", "1e-9")
+    watch = Watch()
+    run.fit([watch])
+    before = arrays(keras.saving.load_model(base / "model.keras", compile=False))
+    assert changed(before, watch.epochs[0]) == {"head"}
+    validation = evaluation_batches(run.resolved, "validation")
+    found = run.model.evaluate(validation, return_dict=True, verbose=0)
+    start = run.progression.start
+    assert start["val_accuracy"] == pytest.approx(found["accuracy"], abs=1e-6)
+    assert start["val_cross_entropy"] == pytest.approx(found["cross_entropy"], rel=1e-4)
+    # Five classes: by chance 20 of 100.
+    assert finish(run)["test"]["accuracy"] > 0.4
+    assert [row["val_accuracy"] for row in run.progression.history] == [start["val_accuracy"]]
+
+
+def test_what_training_spoils_is_not_kept(base, tmp_path, capsys):
+    run_dir, few = tmp_path / "run", ["--data", f"folder:{base.parent / 'few'}", *FEW]
+    arguments = [*SETTINGS, *few, "--weights", str(base), *LINEAR, "--run-dir", str(run_dir)]
+    # Far too large a rate: the accuracy falls to chance.
+    assert train.main([*arguments, "--peak-learning-rate", "50", "--ema-decay", "0"]) == 0
+    out = capsys.readouterr().out
+    first = float(re.search(r"^linear head: validation accuracy (\S+)$", out, re.MULTILINE)[1])
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["validation"]["best_epoch"] == 0
+    assert metrics["validation"]["accuracy"] == pytest.approx(first, abs=5e-5)
+    assert ", by the linear head alone)" in out
+    model = keras.saving.load_model(run_dir / "model.keras", compile=False)
+    assert changed(arrays(keras.saving.load_model(base / "model.keras")), arrays(model)) == {"head"}
+
+
+def test_a_run_with_a_linear_head_resumes_bit_for_bit(base, tmp_path):
+    untouched = few_run(base, tmp_path / "whole", *LINEAR)
+    untouched.fit([])
+    for step in (0, 3):
+        stopped = few_run(base, tmp_path / "stopped", *LINEAR, "--checkpoint-steps", "1")
+        with pytest.raises(KeyboardInterrupt):
+            stopped.fit([StopAt(stopped, step)])
+    resumed = few_run(base, tmp_path / "stopped", *LINEAR, "--checkpoint-steps", "1")
+    assert resumed.progression.step == 3
+    assert resumed.progression.start == untouched.progression.start
+    resumed.fit([])
+    assert bits(resumed) == bits(untouched)
+    assert [v.numpy().tobytes() for v in resumed.average.variables] == [
+        v.numpy().tobytes() for v in untouched.average.variables
+    ]
 
 
 def test_resume_needs_the_weights_that_the_run_began_with(base, tmp_path, capsys):
