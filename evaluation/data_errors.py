@@ -29,14 +29,19 @@ class HeldOut:
         rows: int64 [images], of the table.
         answers: for them.
         suspects: those whose labels are probably wrong, by their places here.
+        cross_validated: whose features the heads read that judged the images of all splits, each
+            without having seen it; None where the network judged what it was not trained on.
     """
 
     rows: np.ndarray
     answers: Answers
     suspects: Suspects
+    cross_validated: str | None = None
 
 
-def find_suspects(data: PreparedData, answers: Mapping[str, Answers], temperature: float) -> HeldOut:
+def find_suspects(
+    data: PreparedData, answers: Mapping[str, Answers], temperature: float, cross_validated: str | None = None
+) -> HeldOut:
     """Look for wrong labels among the images of the given splits.
 
     Args:
@@ -44,12 +49,14 @@ def find_suspects(data: PreparedData, answers: Mapping[str, Answers], temperatur
         answers: of splits that were not trained on.
         temperature: at which the network is calibrated; of one that is too sure, hardly any label
             would be doubted.
+        cross_validated: see `HeldOut`.
     """
     rows = np.concatenate([getattr(data.splits, split) for split in answers])
     labels = np.concatenate([each.labels for each in answers.values()])
     logits = np.concatenate([each.logits for each in answers.values()])
     together = Answers(labels, logits).at_temperature(temperature)
-    return HeldOut(rows, together, suspect_labels(labels, together.probabilities))
+    suspects = suspect_labels(labels, together.probabilities)
+    return HeldOut(rows, together, suspects, cross_validated)
 
 
 def describe_label_errors(data: PreparedData, held_out: HeldOut, shown: int = SHOWN) -> dict[str, Any]:
@@ -64,6 +71,7 @@ def describe_label_errors(data: PreparedData, held_out: HeldOut, shown: int = SH
         image["probability"] = float(held_out.answers.probabilities[first[place], label])
     return {
         "images": len(held_out.rows),
+        "cross_validated": held_out.cross_validated,
         "suspected": len(suspects.indices),
         "estimated_share": suspects.wrong_share,
         "ranked": ranked,

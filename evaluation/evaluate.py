@@ -39,7 +39,7 @@ from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.training.resolve import images_in_place
 
-FIGURES = 2
+FIGURES = 3
 """Counts up when a figure changes its meaning, its name or its place, so that reports are made anew."""
 
 
@@ -134,6 +134,7 @@ def _describe_ingredients(
         "files_crc32": {file.name: file.tflite.crc32 for file in files},
         "measured": ["keras", *(file.name for file in measured)],
         "flip": request.flip,
+        "cross_validate": request.cross_validate,
         "corrupted": request.corrupted,
         "prepared_corruptions": prepared,
     }

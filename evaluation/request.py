@@ -37,6 +37,14 @@ class Request(Section):
         metavar="A,B,...",
     )
     flip: bool = option(False, "also average each image's answer with that for its mirror image", switch=True)
+    cross_validate: int = option(
+        0,
+        "look for wrong labels in all splits, each image judged by a linear head that was fitted to K - 1 of "
+        "K folds without it, 0 for none",
+        minimum=0,
+        maximum=100,
+        metavar="K",
+    )
     corrupted: int = option(
         1000,
         "test images that every corruption is applied to, 0 for none",
@@ -44,6 +52,11 @@ class Request(Section):
         maximum=10**6,
         metavar="N",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cross_validate == 1:
+            raise UserError("--cross-validate must be 0 or at least 2; received 1")
 
 
 def parse_evaluation_request(arguments: Sequence[str]) -> Request:

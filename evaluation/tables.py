@@ -29,9 +29,10 @@ def describe_predictions(data: PreparedData, answers: Mapping[str, Answers]) -> 
 def list_label_errors(data: PreparedData, held_out: HeldOut) -> list[list[Any]]:
     """Return a header and a row for each suspected label, the most suspicious first."""
     names, suspects = data.source.class_names, held_out.suspects
-    table: list[list[Any]] = [["row", "path", "label", "suggested", "margin"]]
+    table: list[list[Any]] = [["row", "path", "label", "suggested", "margin", "split"]]
     for place, suggested, margin in zip(suspects.indices, suspects.suggested, suspects.margins, strict=True):
-        table.append([*_image_cells(data, held_out.rows[place]), names[suggested], f"{margin:.4f}"])
+        row = held_out.rows[place]
+        table.append([*_image_cells(data, row), names[suggested], f"{margin:.4f}", data.splits.split_of(row)])
     return table
 
 

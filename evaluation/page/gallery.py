@@ -47,7 +47,7 @@ def describe_images(
     shown = {"image": load_rows(data, rows), **(views or {})}
     return [
         {
-            "split": next(name for name, members in vars(data.splits).items() if row in members),
+            "split": data.splits.split_of(row),
             "row": row,
             "path": data.source.path_of(row),
             "label": data.source.class_names[answers.labels[place]],

@@ -34,6 +34,10 @@ class Splits:
     calibration: np.ndarray
     test: np.ndarray
 
+    def split_of(self, row: int) -> str:
+        """Name the split that has a row of one."""
+        return next(name for name, rows in vars(self).items() if row in rows)
+
 
 def split_source(source: Source, config: DataConfig, seed: int) -> Splits:
     """Take what the source provides and carve the rest from its train rows.

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.console.progress import Progress
@@ -29,7 +30,8 @@ def compute_features(network: keras.Model, batches: tf.data.Dataset, images: int
     """
     body = keras.Model(network.input, network.get_layer(HEAD).input)
 
-    @tf.function(reduce_retracing=True)
+    # Of any number of images: the last batch of a split is a smaller one.
+    @tf.function(input_signature=[tf.TensorSpec(network.input_shape, tf.uint8)])
     def compute(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(body(pixels, training=False), tf.float32)
 
@@ -39,6 +41,18 @@ def compute_features(network: keras.Model, batches: tf.data.Dataset, images: int
             found.append(compute(pixels).numpy())
             progress.update(len(found[-1]))
     return np.concatenate(found)[:images]
+
+
+def build_head(strength: float, balanced: bool) -> Pipeline:
+    """Build a classifier of features: standardised, then multinomial logistic regression.
+
+    Args:
+        strength: the regression's C, above 0.
+        balanced: whether the classes count alike, however many images they have.
+    """
+    weights = "balanced" if balanced else None
+    regression = LogisticRegression(C=strength, class_weight=weights, max_iter=MAX_ITERATIONS)
+    return make_pipeline(StandardScaler(), regression)
 
 
 def fit_linear_head(
@@ -58,16 +72,16 @@ def fit_linear_head(
         The kernel, float32 [features, classes], and the bias, float32 [classes], of the fit whose
         cross-entropy on validation is the least.
     """
-    scaler = StandardScaler().fit(train[0].astype(np.float64))
-    seen, unseen = (scaler.transform(features.astype(np.float64)) for features, _ in (train, validation))
-    weights = "balanced" if balanced else None
-    fits = [
-        LogisticRegression(C=strength, class_weight=weights, max_iter=MAX_ITERATIONS).fit(seen, train[1])
-        for strength in STRENGTHS
+    heads = [
+        build_head(strength, balanced).fit(train[0].astype(np.float64), train[1]) for strength in STRENGTHS
     ]
-    best = min(fits, key=lambda fit: log_loss(validation[1], fit.predict_proba(unseen), labels=fit.classes_))
-    kernel, bias = best.coef_.T, best.intercept_
-    if len(best.classes_) == 2:
+    unseen = validation[0].astype(np.float64)
+    best = min(
+        heads, key=lambda head: log_loss(validation[1], head.predict_proba(unseen), labels=head.classes_)
+    )
+    scaler, regression = best[0], best[-1]
+    kernel, bias = regression.coef_.T, regression.intercept_
+    if len(regression.classes_) == 2:
         # One logit, that of the second class: half of it for, half against.
         kernel, bias = kernel * [-0.5, 0.5], bias * [-0.5, 0.5]
     # The network's features are not standardised: the kernel is.

@@ -232,6 +232,7 @@ def data(random: np.random.Generator, names: Sequence[str], images: Images) -> d
         },
         "label_errors": {
             "images": 15_000,
+            "cross_validated": None,
             "suspected": 91,
             "estimated_share": 0.0061,
             "ranked": [images.image(suggested="something else", probability=0.08) for _ in range(8)],

@@ -97,7 +97,13 @@ def test_no_suspect():
     truth = build_data(TRUTH, {"test": range(30)}, NAMES)
     answers["test"].logits[:] = np.log(np.eye(3)[TRUTH[:30]] * 0.9 + 0.03)
     described = describe_label_errors(truth, find_suspects(truth, answers, 1.0))
-    assert described == {"images": 30, "suspected": 0, "estimated_share": 0, "ranked": []}
+    assert described == {
+        "images": 30,
+        "cross_validated": None,
+        "suspected": 0,
+        "estimated_share": 0,
+        "ranked": [],
+    }
 
 
 def test_the_hardest_images_have_the_least_probable_labels():

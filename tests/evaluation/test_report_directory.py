@@ -349,9 +349,9 @@ def held_out() -> HeldOut:
 def test_label_errors_have_a_row_for_each_suspect(paths):
     table = to_csv(list_label_errors(build_data(LABELS, {"test": TEST}, NAMES, paths), held_out()))
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
-    assert list(rows[0]) == ["row", "path", "label", "suggested", "margin"]
+    assert list(rows[0]) == ["row", "path", "label", "suggested", "margin", "split"]
     files = [paths[row] if paths else "" for row in (2, 4)]
     assert [list(row.values()) for row in rows] == [
-        ["2", files[0], WRITTEN[4], WRITTEN[1], "-0.9877"],
-        ["4", files[1], WRITTEN[0], WRITTEN[3], "0.2500"],
+        ["2", files[0], WRITTEN[4], WRITTEN[1], "-0.9877", "train"],
+        ["4", files[1], WRITTEN[0], WRITTEN[3], "0.2500", "train"],
     ]

@@ -16,6 +16,7 @@ DEFAULTS = Request(
     out=Path("runs/one/evaluation"),
     formats=None,
     flip=False,
+    cross_validate=0,
     corrupted=1000,
 )
 """What `python -m evaluation runs/one` asks for."""
@@ -43,13 +44,15 @@ def test_nothing_asked_is_the_default():
         ("--formats", "int8", ("int8",)),
         ("--formats", "float32, int8,float32", ("float32", "int8")),
         ("--formats", "int16,dynamic,float16", ("int16", "dynamic", "float16")),
+        ("--cross-validate", "0", 0),
+        ("--cross-validate", "5", 5),
         ("--corrupted", "0", 0),
         ("--corrupted", "1", 1),
         ("--corrupted", "10000", 10_000),
     ],
 )
 def test_each_flag_reaches_its_field_and_no_other(flag, text, value):
-    expected = {**vars(DEFAULTS), flag.removeprefix("--"): value}
+    expected = {**vars(DEFAULTS), flag.removeprefix("--").replace("-", "_"): value}
     for arguments in ([flag, text], [f"{flag}={text}"]):
         assert vars(parse(*arguments)) == expected
         assert vars(parse_evaluation_request([*arguments, "runs/one"])) == expected
@@ -85,6 +88,8 @@ def test_several_runs_are_compared_beside_the_first():
     ("arguments", "message"),
     [
         ("--corrupted", "argument --corrupted: expected one argument"),
+        ("--cross-validate=1", "--cross-validate must be 0 or at least 2; received 1"),
+        ("--cross-validate=101", "--cross-validate must be at least 0 and at most 100; received 101"),
         (
             "--formats int9",
             "unknown --formats 'int9'; did you mean 'int8'? known: dynamic, float16, float32, int16, int8",
@@ -144,7 +149,7 @@ def test_help_names_every_flag_and_format(capsys):
     assert ended.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name in vars(DEFAULTS).keys() - {"runs"}:
-        assert f"--{name}" in shown
+        assert f"--{name.replace('_', '-')}" in shown
     assert "RUN_DIR" in shown
     assert "float32, float16, dynamic, int8, int16" in shown
     assert "(default: 1,000)" in shown

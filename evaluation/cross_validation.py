@@ -1,0 +1,69 @@
+"""Every image judged by a linear head that was fitted without it."""
+
+import keras
+import numpy as np
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from evaluation.metrics.answers import Answers
+from pipeline.data.batches import build_evaluation_batches
+from pipeline.data.prepare import PreparedData
+from pipeline.errors import UserError
+from pipeline.training.linear_head import STRENGTHS, build_head, compute_features
+
+BATCH = 64
+
+
+def cross_validate(
+    data: PreparedData, network: keras.Model, folds: int, seed: int, *, balanced: bool
+) -> dict[str, Answers]:
+    """Answer for the images of all splits, each by a head that did not see it.
+
+    The images, whatever split they are of, are dealt into folds, each class evenly; a head is
+    fitted to the features of all folds but one and answers for that one. The penalty is the one
+    whose answers have the least cross-entropy.
+
+    Args:
+        data: the images; those of all splits are judged.
+        network: what gives the features; it must not have learned these labels.
+        folds: at least 2.
+        seed: of the folds.
+        balanced: whether the classes count alike, however many images they have.
+
+    Returns:
+        Split -> answers in its order; their logits are log-probabilities.
+
+    Raises:
+        UserError: a class has fewer images than there are folds.
+    """
+    rows = {split: rows for split, rows in vars(data.splits).items() if len(rows)}
+    features = np.concatenate(
+        [
+            compute_features(
+                network, build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of)
+            )
+            for split, of in rows.items()
+        ]
+    )
+    labels = data.source.labels[np.concatenate(list(rows.values()))]
+    counts = np.bincount(labels)
+    if counts.min() < folds:
+        raise UserError(
+            f"--cross-validate must be at most the images of the smallest class; received {folds}, and "
+            f"{counts.min()} of {data.source.class_names[counts.argmin()]!r}"
+        )
+    dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    answers = [
+        cross_val_predict(
+            build_head(strength, balanced),
+            features.astype(np.float64),
+            labels,
+            cv=dealt,
+            method="predict_log_proba",
+        )
+        for strength in STRENGTHS
+    ]
+    best = min(answers, key=lambda logits: log_loss(labels, np.exp(logits)))
+    ends = np.cumsum([len(of) for of in rows.values()])[:-1]
+    parts = zip(rows, np.split(labels, ends), np.split(best.astype(np.float32), ends), strict=True)
+    return {split: Answers(of, logits) for split, of, logits in parts}
