@@ -5,7 +5,9 @@ import os
 import re
 from pathlib import Path
 
+from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import Config
+from pipeline.config.settings import IMAGENET
 from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
@@ -25,7 +27,9 @@ def check_places(config: Config) -> None:
         _check_folder(path)
     elif config.data.data != "digits":
         _check_set(config.data.data)
-    if config.transfer.weights:
+    if config.transfer.weights == IMAGENET:
+        _check_imagenet(config.model.model)
+    elif config.transfer.weights:
         check_weights(config.transfer.weights)
 
 
@@ -52,6 +56,15 @@ def _check_set(name: str) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(
             f"--data must be folder:PATH, digits or what TFDS can open in {folder}; received {name!r}{hint}"
+        )
+
+
+def _check_imagenet(model: str) -> None:
+    if model not in IMAGENET_SIZES:
+        raise UserError(
+            f"--weights {IMAGENET} must go with --model {' or '.join(IMAGENET_SIZES)}, whose weights come "
+            f"with the project; for {model} give a file (.safetensors, .pth), a KerasHub preset to download, "
+            "or --weights none"
         )
 
 

@@ -1,5 +1,6 @@
 """Every network by its name in the field, and what it is made of; see docs/networks.md."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -57,7 +58,50 @@ class Baseline:
     width_step = 1
 
 
-Architecture = ResidualArchitecture | Baseline
+@dataclass(frozen=True)
+class MobileStage:
+    """Inverted residual blocks of one shape, the first of which has the strides.
+
+    Attributes:
+        expansion: channels inside a block, as a multiple of those that enter it.
+        filters: channels that leave it, as a multiple of the network's width.
+        blocks: how many there are.
+        strides: 1 or 2.
+        kernel_size: of the depthwise convolutions.
+    """
+
+    expansion: int
+    filters: float
+    blocks: int
+    strides: int
+    kernel_size: int
+
+
+@dataclass(frozen=True)
+class MobileArchitecture:
+    """A network of inverted residual blocks: stem, stages, a last 1x1 convolution, head.
+
+    Attributes:
+        stages: first to last.
+        width: channels of the first stage, in its paper.
+        stem_width: channels of the stem, at any width.
+        top_width: channels of the last convolution, at any width.
+    """
+
+    stages: tuple[MobileStage, ...]
+    width: int
+    stem_width: int
+    top_width: int
+    blocks_end_in_norms = False
+    width_step = 2  # so that all channels are whole
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the last feature maps are than the images."""
+        return 2 * math.prod(stage.strides for stage in self.stages)
+
+
+Architecture = ResidualArchitecture | MobileArchitecture | Baseline
 
 
 def cifar_resnet(depth: int, shortcut: str = "zero_padding") -> ResidualArchitecture:
@@ -81,6 +125,22 @@ def wide_resnet(depth: int, factor: int) -> ResidualArchitecture:
     )
 
 
+EFFICIENTNET_LITE0 = MobileArchitecture(
+    # Tan & Le 2019 (arXiv:1905.11946), table 1, B0; Lite0 has its stages, without squeeze-excitation.
+    stages=(
+        MobileStage(1, 1, 1, 1, 3),
+        MobileStage(6, 1.5, 2, 2, 3),
+        MobileStage(6, 2.5, 2, 2, 5),
+        MobileStage(6, 5, 3, 2, 3),
+        MobileStage(6, 7, 3, 1, 5),
+        MobileStage(6, 12, 4, 2, 5),
+        MobileStage(6, 20, 1, 1, 3),
+    ),
+    width=16,
+    stem_width=32,
+    top_width=1280,
+)
+
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": ResidualArchitecture((2, 2, 2, 2)),
     "resnet34": ResidualArchitecture((3, 4, 6, 3)),
@@ -102,8 +162,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Baseline(64),
     "convnet": Baseline(32),
     "plain18": ResidualArchitecture((2, 2, 2, 2), shortcut="none"),
+    "efficientnet_lite0": EFFICIENTNET_LITE0,
 }
 """The networks by name; `wrn_N_K` names any other wide one."""
+
+
+IMAGENET_SIZES = {"efficientnet_lite0": 224}
+"""Networks whose ImageNet weights come with the project -> pixels of the images that they learned from."""
 
 
 def find_architecture(name: str) -> Architecture:

@@ -48,8 +48,11 @@ MAX_DEVICES = 64
 MAX_BATCH_VALUES = 2**31
 """Most values of a device's share of a batch of images: 2 GiB of pixels."""
 
-PARTS = ("stem", "stage1", "stage2", "stage3", "stage4")
-"""Parts of a residual network before its head, first to last."""
+IMAGENET = "imagenet"
+"""What `--weights` calls the weights that come with the project."""
+
+PARTS = ("stem", *(f"stage{number}" for number in range(1, 8)))
+"""Parts of a network of blocks before its head, first to last, as many as the longest has."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,10 @@ class ModelConfig(Section):
                 "--zero-init needs blocks with shortcuts whose last layer is a norm; received "
                 f"--model {self.model}, --shortcut {self.shortcut}"
             )
-        elif self.width % architecture.width_step:
+        if self.width % architecture.width_step:
             raise UserError(
-                f"--width of {self.model} must be a multiple of {architecture.width_step}, so that "
-                f"its {architecture.groups} groups are whole; received {self.width}"
+                f"--width of {self.model} must be a multiple of {architecture.width_step}, so that all "
+                f"its channels and groups are whole; received {self.width}"
             )
 
     def _check_residual_settings_are_unset(self) -> None:
@@ -189,7 +192,7 @@ class TransferConfig(Section):
     weights: str = option(
         "",
         "start from a run directory, a .keras file, the state dict of a PyTorch ResNet (.pth, .pt, "
-        ".safetensors) or a KerasHub preset",
+        ".safetensors), a KerasHub preset, or imagenet (with --model efficientnet_lite0); none: from scratch",
     )
     freeze: str = option(
         "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")
@@ -209,6 +212,9 @@ class TransferConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.weights == "none":
+            # One spelling, so that both are the same setting.
+            object.__setattr__(self, "weights", "")
         if self.freeze != "none" and not self.weights:
             raise UserError(f"--freeze needs --weights to keep; received --freeze {self.freeze}")
         if self.linear_head and not self.weights:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
-from pipeline.config.settings import ModelConfig
+from pipeline.config.settings import IMAGENET, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.errors import UserError, unknown
 
@@ -52,6 +53,9 @@ class ChosenSettings(Section):
         if chosen.get("model", own) != own and "width" not in chosen:
             # The preset's width is for its network: another name means that paper's.
             chosen["width"] = 0
+        if chosen.get("weights") == IMAGENET and (model := chosen.get("model")) in IMAGENET_SIZES:
+            # They see best what is as large as what they learned from.
+            chosen.setdefault("image_size", IMAGENET_SIZES[model])
         return {**values, **chosen}
 
     def _file_values(self) -> dict[str, Any]:

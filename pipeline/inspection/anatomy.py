@@ -110,7 +110,7 @@ def receptive_fields(model: keras.Model) -> dict[str, float]:
 def _window(operation: keras.Operation) -> tuple[float, int]:
     """Return how many positions of its input an output sees on a side, and the stride."""
     match operation:
-        case layers.Conv2D():
+        case layers.Conv2D() | layers.DepthwiseConv2D():
             return operation.kernel_size[0], operation.strides[0]
         case layers.MaxPooling2D() | layers.AveragePooling2D():
             return operation.pool_size[0], operation.strides[0]

@@ -77,9 +77,13 @@ def _words(layer: Layer) -> list[str]:
             kernel = f"{layer.kernel_size[0]}{TIMES}{layer.kernel_size[1]}"
             groups = [f"{layer.groups} groups"] if layer.groups > 1 else []
             return [f"{kernel} conv, {layer.filters:,}", *groups, *_stride(layer)]
+        case layers.DepthwiseConv2D():
+            return [f"{layer.kernel_size[0]}{TIMES}{layer.kernel_size[1]} depthwise", *_stride(layer)]
         case layers.MaxPooling2D():
             kernel = f"{layer.pool_size[0]}{TIMES}{layer.pool_size[1]}"
             return [f"{kernel} max-pool", *_stride(layer)]
+        case layers.ReLU() if layer.max_value is not None:
+            return [f"ReLU{layer.max_value:g}"]
         case layers.Dropout():
             return [f"dropout {layer.rate:g}"]
         case layers.Dense():
@@ -103,6 +107,8 @@ def _colour(layer: Layer) -> str | None:
     match layer:
         case layers.Conv2D():
             return POINTWISE if layer.kernel_size == (1, 1) else SPATIAL
+        case layers.DepthwiseConv2D():
+            return SPATIAL
         case layers.MaxPooling2D() | layers.GlobalAveragePooling2D():
             return POOLING
         case layers.Dense():

@@ -6,15 +6,25 @@ from functools import partial
 
 import keras
 
-from pipeline.config.architectures import ResidualArchitecture
+from pipeline.config.architectures import MobileArchitecture, ResidualArchitecture
 from pipeline.config.settings import ModelConfig
 from pipeline.models.baselines import BASELINES
+from pipeline.models.efficientnet_lite import NORM_EPSILON, mobile_features
 from pipeline.models.elements import convolution, head, normalised
 from pipeline.models.names import PIXELS
 from pipeline.models.resnet import residual_features
 from pipeline.models.stems import LARGE_IMAGE_PIXELS
 
-__all__ = ["blocks", "build_model", "cost", "fast_gradient", "fused_norm", "names", "resolve_model"]
+__all__ = [
+    "blocks",
+    "build_model",
+    "cost",
+    "efficientnet_lite",
+    "fast_gradient",
+    "fused_norm",
+    "names",
+    "resolve_model",
+]
 
 
 def resolve_model(model: ModelConfig, image_size: int) -> ModelConfig:
@@ -80,6 +90,9 @@ def build_model(
             norm=norm,
         )
         dropout = 0.0 if architecture.dropout_in_blocks else dropout
+    elif isinstance(architecture, MobileArchitecture):
+        norm = partial(norm, epsilon=NORM_EPSILON)
+        x = mobile_features(x, architecture, seed=seed, conv=conv, norm=norm)
     else:
         x = BASELINES[model.model](x, architecture.width, conv=conv, seed=seed)
     return keras.Model(pixels, head(x, classes, dropout, seed=seed), name=model.model)

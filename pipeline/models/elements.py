@@ -37,18 +37,21 @@ def convolution(
     *,
     groups: int = 1,
     use_bias: bool = False,
+    centred: bool = True,
     layer: Callable[..., keras.Layer],
     seed: int,
     name: str,
 ) -> KerasTensor:
     """Convolve, padding `kernel_size // 2` zeros on every side (`kernel_size` odd).
 
+    Where not `centred`, the padding is TensorFlow's `same`: of stride 2 on even sizes it puts one
+    zero fewer at the top left.
+
     Initial weights are normal with variance 2 / fan_out (He et al. 2015, arXiv:1502.01852,
     eq. 14).
     """
     padding = "same"
-    if strides > 1 and kernel_size > 1:
-        # On even sizes "same" pads less at the top left than at the bottom right; PyTorch does not.
+    if centred and strides > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
         padding = "valid"
     he_normal = keras.initializers.VarianceScaling(
@@ -66,10 +69,15 @@ def convolution(
     )(x)
 
 
-def norm_relu(x: KerasTensor, *, norm: Callable[..., keras.Layer], name: str) -> KerasTensor:
-    """Normalise and rectify; the ReLU is called as the norm, with `relu` in place of `norm`."""
+def norm_relu(
+    x: KerasTensor, *, norm: Callable[..., keras.Layer], name: str, maximum: float | None = None
+) -> KerasTensor:
+    """Normalise and rectify; the ReLU is called as the norm, with `relu` in place of `norm`.
+
+    Where there is a `maximum`, nothing becomes larger.
+    """
     x = norm(name=name)(x)
-    return layers.ReLU(name=name.replace("norm", "relu"))(x)
+    return layers.ReLU(maximum, name=name.replace("norm", "relu"))(x)
 
 
 def hidden(x: KerasTensor, units: int, *, seed: int, name: str) -> KerasTensor:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 NORMALIZATION, DROPOUT, HEAD = "normalization", "dropout", "head"
-PIXELS, FINAL_NORM = "pixels", "final_norm"
+PIXELS, FINAL_NORM, POOL = "pixels", "final_norm", "pool"
 
 ADD, PROJECTION, PROJECTION_NORM = "add", "projection", "projection_norm"
 SHORTCUT_POOL, SHORTCUT_SUBSAMPLE = "shortcut_pool", "shortcut_subsample"
@@ -21,6 +21,11 @@ IN_BLOCK = re.compile(r"(stage(\d+)_block\d+)_(.*)")
 def stem_layer(role: str) -> str:
     """Name a layer of the stem."""
     return f"stem_{role}"
+
+
+def top_layer(role: str) -> str:
+    """Name a layer between the last stage and the pooling."""
+    return f"top_{role}"
 
 
 def stage_name(stage: int) -> str:

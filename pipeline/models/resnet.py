@@ -12,7 +12,7 @@ from pipeline.config.architectures import ResidualArchitecture
 from pipeline.errors import UserError, unknown
 from pipeline.models.blocks import basic_block, bottleneck_block, preactivation_block
 from pipeline.models.elements import norm_relu
-from pipeline.models.names import FINAL_NORM, block_name
+from pipeline.models.names import FINAL_NORM, POOL, block_name
 from pipeline.models.shortcuts import SHORTCUTS
 from pipeline.models.stems import STEMS
 
@@ -112,7 +112,7 @@ def residual_features(
         x = stage(x, filters, blocks, strides, block=block, number=index + 1)
     if preactivation:
         x = activate(x, name=FINAL_NORM)
-    return layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
+    return layers.GlobalAveragePooling2D(name=POOL, dtype="float32")(x)
 
 
 def _leave(x: KerasTensor, name: str) -> KerasTensor:

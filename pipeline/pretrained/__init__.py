@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.settings import IMAGENET
 from pipeline.errors import UserError
 from pipeline.places import check_weights, is_preset
+from pipeline.pretrained.efficientnet_lite0 import read_imagenet_weights
 from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
 from pipeline.pretrained.weights import Pretrained, assign_pretrained
 
-__all__ = ["Pretrained", "assign_pretrained", "keras_file", "read_pretrained"]
+__all__ = ["Pretrained", "assign_pretrained", "efficientnet_lite0", "keras_file", "read_pretrained"]
 
 
 def read_pretrained(source: str) -> Pretrained:
@@ -20,7 +22,7 @@ def read_pretrained(source: str) -> Pretrained:
     Args:
         source: a finished run's directory; a `.keras` file of this pipeline; a residual network's
             state dict in a file of `torch.save` or `.safetensors`; a KerasHub preset, by its name
-            or its directory.
+            or its directory; `imagenet`, the weights that come with the project.
 
     Raises:
         UserError: it does not exist, is damaged, is of another kind, or needs a package that is
@@ -39,6 +41,8 @@ def read_pretrained(source: str) -> Pretrained:
 
 
 def _read(source: str) -> Pretrained:
+    if source == IMAGENET:
+        return read_imagenet_weights()
     check_weights(source)
     path = Path(source)
     if path.is_dir() and not is_preset(path):

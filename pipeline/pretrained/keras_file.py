@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
 from pipeline.files.regular import check_regular
 from pipeline.models.names import NORMALIZATION, shortcut_of
-from pipeline.pretrained.weights import NORM_EPSILON, Pretrained
+from pipeline.pretrained.weights import NORM_EPSILON, Pretrained, change_epsilon
 from pipeline.run_directory import RunDirectory
 
 
@@ -49,20 +49,14 @@ def check_archive(path: Path) -> None:
             raise zipfile.BadZipFile(f"{damaged} in it is damaged")
 
 
-def layer_arrays(layer: keras.Layer) -> list[np.ndarray]:
-    """Return a layer's float32 arrays in Keras' order, a norm's as those of epsilon 1e-5.
-
-    A norm divides by sqrt(variance + epsilon), so that a difference of epsilons moves into the
-    variance and leaves the result what it was.
-    """
+def layer_arrays(layer: keras.Layer, epsilon: float = NORM_EPSILON) -> list[np.ndarray]:
+    """Return a layer's float32 arrays in Keras' order, a norm's as one of `epsilon` needs them."""
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
     if not isinstance(layer, keras.layers.BatchNormalization):
         return arrays
     if (lowest := arrays[-1].min()) < 0:
         raise UserError(f"a norm of --weights must have variances of at least 0; {layer.name} has {lowest:g}")
-    if layer.epsilon != NORM_EPSILON:
-        arrays[-1] = arrays[-1] + np.float32(layer.epsilon - NORM_EPSILON)
-    return arrays
+    return change_epsilon(arrays, layer.epsilon, epsilon)
 
 
 def read_keras_file(path: Path) -> Pretrained:
@@ -84,13 +78,16 @@ def read_keras_file(path: Path) -> Pretrained:
     mean, variance = (
         np.asarray(values, np.float64).ravel() for values in (normalization.mean, normalization.variance)
     )
+    epsilons = {x.epsilon for x in layers.values() if isinstance(x, keras.layers.BatchNormalization)}
+    epsilon = epsilons.pop() if len(epsilons) == 1 else NORM_EPSILON
     return Pretrained(
         origin=f"{network.name} of {path}",
-        layers={name: layer_arrays(layer) for name, layer in layers.items() if layer.weights},
+        layers={name: layer_arrays(layer, epsilon) for name, layer in layers.items() if layer.weights},
         shortcut=shortcut_of(layers),
         mean=tuple(mean.tolist()),
         std=tuple(np.sqrt(variance).tolist()),
         class_names=_class_names(path, network.output_shape[-1]),
+        norm_epsilon=epsilon,
     )
 
 

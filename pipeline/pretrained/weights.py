@@ -17,7 +17,7 @@ from pipeline.models.blocks import EXPANSION
 from pipeline.models.names import HEAD, block_layer, blocks_per_stage, shortcut_of, stem_layer
 
 NORM_EPSILON = 1e-5
-"""What every norm of this pipeline adds to its variance."""
+"""What norms add to their variance, where nothing else is said."""
 
 SHOWN = 3
 """How many differences a message shows."""
@@ -35,12 +35,13 @@ class Pretrained:
     Attributes:
         origin: where they come from, for printing.
         layers: layer name -> float32 arrays in the order of the Keras layer: kernel, bias; gamma,
-            beta, moving mean, moving variance (of norms with an epsilon of 1e-5).
+            beta, moving mean, moving variance.
         shortcut: how blocks change shape: `projection`, `pooling`, `zero_padding` or `none`.
             Networks that differ in nothing else have the same arrays and other logits.
         mean: of each channel, in units of [0, 255]: what the weights want subtracted.
         std: of each channel, in units of [0, 255]: what they want divided by.
         class_names: logit of the head -> name; None where the source does not tell.
+        norm_epsilon: what their norms add to the variance.
     """
 
     origin: str
@@ -49,6 +50,7 @@ class Pretrained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...] | None = None
+    norm_epsilon: float = NORM_EPSILON
 
     @property
     def fingerprint(self) -> str:
@@ -90,8 +92,20 @@ def assign_pretrained(pretrained: Pretrained, network: keras.Model, class_names:
     fresh = [HEAD] if others or _head_is_new(pretrained, network) else []
     for name, arrays in pretrained.layers.items():
         if name not in fresh:
-            network.get_layer(name).set_weights(arrays)
+            layer = network.get_layer(name)
+            if isinstance(layer, keras.layers.BatchNormalization):
+                arrays = change_epsilon(arrays, pretrained.norm_epsilon, layer.epsilon)
+            layer.set_weights(arrays)
     return fresh
+
+
+def change_epsilon(arrays: list[np.ndarray], old: float, new: float) -> list[np.ndarray]:
+    """Return the arrays with which a norm of epsilon `new` does what it did with `old`.
+
+    It divides by sqrt(variance + epsilon), so that the difference moves into the variance, the
+    last of the arrays.
+    """
+    return arrays if old == new else [*arrays[:-1], arrays[-1] + np.float32(old - new)]
 
 
 def _mismatches(pretrained: Pretrained, network: keras.Model) -> list[str]:

@@ -172,7 +172,7 @@ def test_fine_tuning_warms_up_and_decays_anew():
     [
         ({"freeze": "stage3"}, "--freeze needs --weights to keep; received --freeze stage3"),
         ({"weights": "run", "finetune_epochs": 3}, "--finetune-epochs needs --freeze"),
-        ({"weights": "run", "freeze": "stage5"}, "unknown --freeze 'stage5'; did you mean"),
+        ({"weights": "run", "freeze": "stage8"}, "unknown --freeze 'stage8'; did you mean"),
         ({"finetune_rate": 0.0}, "--finetune-rate must be above 0"),
         ({"stage_rate_decay": 1.5}, "--stage-rate-decay must be above 0 and at most 1"),
     ],
