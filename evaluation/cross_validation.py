@@ -9,7 +9,7 @@ from evaluation.metrics.answers import Answers
 from pipeline.data.batches import build_evaluation_batches
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
-from pipeline.training.linear_head import STRENGTHS, build_head, compute_features
+from pipeline.training.linear_head import build_heads, compute_features, measure_scale
 
 BATCH = 64
 
@@ -37,14 +37,11 @@ def cross_validate(
         UserError: a class has fewer images than there are folds.
     """
     rows = {split: rows for split, rows in vars(data.splits).items() if len(rows)}
-    features = np.concatenate(
-        [
-            compute_features(
-                network, build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of)
-            )
-            for split, of in rows.items()
-        ]
-    )
+    batches = {
+        split: (build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of))
+        for split, of in rows.items()
+    }
+    features = np.concatenate(list(compute_features(network, batches).values()))
     labels = data.source.labels[np.concatenate(list(rows.values()))]
     counts = np.bincount(labels)
     if counts.min() < folds:
@@ -53,15 +50,10 @@ def cross_validate(
             f"{counts.min()} of {data.source.class_names[counts.argmin()]!r}"
         )
     dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    scaled = measure_scale(features).apply(features)
     answers = [
-        cross_val_predict(
-            build_head(strength, balanced),
-            features.astype(np.float64),
-            labels,
-            cv=dealt,
-            method="predict_log_proba",
-        )
-        for strength in STRENGTHS
+        cross_val_predict(head, scaled, labels, cv=dealt, method="predict_log_proba")
+        for head in build_heads(balanced=balanced)
     ]
     best = min(answers, key=lambda logits: log_loss(labels, np.exp(logits)))
     ends = np.cumsum([len(of) for of in rows.values()])[:-1]

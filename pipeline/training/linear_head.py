@@ -1,32 +1,35 @@
 """A linear head on the features of a network as it is: computed once, fitted in seconds."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pipeline.console.progress import Progress
 from pipeline.models.names import HEAD
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Values of C that are tried, the inverse of the weight decay on standardised features."""
+"""Values of C, the inverse of the weight decay, that are tried on features of mean variance 1."""
 
-MAX_ITERATIONS = 300
+MAX_ITERATIONS = 1000
 
 
-def compute_features(network: keras.Model, batches: tf.data.Dataset, images: int) -> np.ndarray:
-    """Compute what the head of a network sees.
+def compute_features(
+    network: keras.Model, splits: Mapping[str, tuple[tf.data.Dataset, int]]
+) -> dict[str, np.ndarray]:
+    """Compute what the head of a network sees of each image.
 
     Args:
         network: one of `pipeline.models`.
-        batches: images, labels and weights, as of `build_evaluation_batches`; copies come last.
-        images: how many there are without copies.
+        splits: name -> batches, as of `build_evaluation_batches`, copies last, and how many images
+            there are without copies.
 
     Returns:
-        float32 [images, features].
+        Name -> float32 [images, features].
     """
     body = keras.Model(network.input, network.get_layer(HEAD).input)
 
@@ -35,24 +38,46 @@ def compute_features(network: keras.Model, batches: tf.data.Dataset, images: int
     def compute(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(body(pixels, training=False), tf.float32)
 
-    found = []
-    with Progress(images, "computing features", "images") as progress:
-        for pixels, _, _ in batches:
-            found.append(compute(pixels).numpy())
-            progress.update(len(found[-1]))
-    return np.concatenate(found)[:images]
+    features = {}
+    with Progress(sum(images for _, images in splits.values()), "computing features", "images") as progress:
+        for split, (batches, images) in splits.items():
+            found = []
+            for pixels, _, _ in batches:
+                found.append(compute(pixels).numpy())
+                progress.update(len(found[-1]))
+            features[split] = np.concatenate(found)[:images]
+    return features
 
 
-def build_head(strength: float, balanced: bool) -> Pipeline:
-    """Build a classifier of features: standardised, then multinomial logistic regression.
+class Scale(NamedTuple):
+    """Where features lie, float64 [features], and how far they spread, one number for all of them.
+
+    Each by its own spread, those that hardly vary would get kernels of thousands, which int8 and
+    further training cannot carry.
+    """
+
+    centre: np.ndarray
+    spread: float
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Return features around 0 and of mean variance 1, float64, as L-BFGS likes them."""
+        return (features - self.centre) / self.spread
+
+
+def measure_scale(features: np.ndarray) -> Scale:
+    """Measure features, float32 [images, features]."""
+    variance = features.var(axis=0, dtype=np.float64).mean()
+    return Scale(features.mean(axis=0, dtype=np.float64), float(np.sqrt(variance)) or 1.0)
+
+
+def build_heads(*, balanced: bool) -> list[LogisticRegression]:
+    """Build multinomial logistic regressions, one a strength of the penalty, for scaled features.
 
     Args:
-        strength: the regression's C, above 0.
         balanced: whether the classes count alike, however many images they have.
     """
     weights = "balanced" if balanced else None
-    regression = LogisticRegression(C=strength, class_weight=weights, max_iter=MAX_ITERATIONS)
-    return make_pipeline(StandardScaler(), regression)
+    return [LogisticRegression(C=c, class_weight=weights, max_iter=MAX_ITERATIONS) for c in STRENGTHS]
 
 
 def fit_linear_head(
@@ -72,18 +97,15 @@ def fit_linear_head(
         The kernel, float32 [features, classes], and the bias, float32 [classes], of the fit whose
         cross-entropy on validation is the least.
     """
-    heads = [
-        build_head(strength, balanced).fit(train[0].astype(np.float64), train[1]) for strength in STRENGTHS
-    ]
-    unseen = validation[0].astype(np.float64)
+    scale = measure_scale(train[0])
+    seen, unseen = scale.apply(train[0]), scale.apply(validation[0])
+    heads = [head.fit(seen, train[1]) for head in build_heads(balanced=balanced)]
     best = min(
         heads, key=lambda head: log_loss(validation[1], head.predict_proba(unseen), labels=head.classes_)
     )
-    scaler, regression = best[0], best[-1]
-    kernel, bias = regression.coef_.T, regression.intercept_
-    if len(regression.classes_) == 2:
+    kernel, bias = best.coef_.T, best.intercept_
+    if len(best.classes_) == 2:
         # One logit, that of the second class: half of it for, half against.
         kernel, bias = kernel * [-0.5, 0.5], bias * [-0.5, 0.5]
-    # The network's features are not standardised: the kernel is.
-    kernel = kernel / scaler.scale_[:, None]
-    return kernel.astype(np.float32), (bias - scaler.mean_ @ kernel).astype(np.float32)
+    kernel = kernel / scale.spread
+    return kernel.astype(np.float32), (bias - scale.centre @ kernel).astype(np.float32)

@@ -99,14 +99,14 @@ class TrainingRun:
     def _begin_with_linear_head(self) -> None:
         """Fit the head to the weights' features; what it validates at is what training has to beat."""
         data, balanced = self.resolved.ground.data, self.resolved.config.fit.class_weights == "balanced"
-        seen = []
-        for split, rows in (("train", data.splits.train), ("validation", data.splits.validation)):
-            batches = evaluation_batches(self.resolved, split)
-            seen.append((compute_features(self.model, batches, len(rows)), data.source.labels[rows]))
-        self.model.get_layer(HEAD).set_weights(fit_linear_head(*seen, balanced=balanced))
+        rows = {"train": data.splits.train, "validation": data.splits.validation}
+        batches = {split: (evaluation_batches(self.resolved, split), len(of)) for split, of in rows.items()}
+        features = compute_features(self.model, batches)
+        train, validation = ((features[split], data.source.labels[of]) for split, of in rows.items())
+        self.model.get_layer(HEAD).set_weights(fit_linear_head(train, validation, balanced=balanced))
         if self.average:
             self.average.restart()
-        found = self.model.evaluate(batches, return_dict=True, verbose=0)
+        found = self.model.evaluate(batches["validation"][0], return_dict=True, verbose=0)
         figures = ("accuracy", "cross_entropy")
         self.progression.start = {"step": 0, **{f"val_{name}": found[name] for name in figures}}
         save_variables(self.directory.best_weights, self.checkpoints.best)
