@@ -44,13 +44,13 @@ def test_images_are_large_enough_to_be_halved_five_times():
         build(31)
 
 
-def test_initial_features_neither_vanish_nor_explode():
-    """He et al. 2015 (1502.01852), section 2.2: each layer keeps the order of magnitude."""
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)
-    network = build(64)
-    inside = keras.Model(network.input, [network.get_layer(f"stage{n}_block1_norm3").output for n in (1, 7)])
-    for maps in inside(pixels, training=True):
-        assert 0.5 < np.std(maps) < 2
+def test_depthwise_convolutions_begin_with_hes_variance():
+    """2 / fan_out (He et al. 2015, 1502.01852, eq. 14): of an output channel alone, a square of weights."""
+    network = build()
+    for name, kernel_size in (("stage5_block3_conv2", 5), ("stage7_block1_conv2", 3)):
+        kernel = np.asarray(network.get_layer(name).kernel)
+        # Of n values the standard deviation is known to 1 / sqrt(2 n), here 0.8 % at most.
+        assert kernel.std() == pytest.approx(np.sqrt(2) / kernel_size, rel=0.03)
 
 
 def test_nothing_is_larger_than_six_after_a_relu():
