@@ -112,6 +112,12 @@ def test_the_head_is_fresh_for_other_classes(names, fresh, shipped):
     assert assign_pretrained(shipped, lite0(shipped, 32, len(names)), names) == fresh
 
 
+def test_another_network_is_answered_with_the_one_they_fit(shipped):
+    with pytest.raises(UserError, match="must fit the network") as error:
+        assign_pretrained(shipped, ours(size=32, model="resnet8"), tuple("0123456789"))
+    assert one_line(error).endswith("(a network for them: --model efficientnet_lite0 --width 16)")
+
+
 def test_a_changed_file_is_refused(tmp_path):
     content = bytearray(FILE.read_bytes())
     content[len(content) // 2] ^= 1
