@@ -20,7 +20,12 @@ from typing import Any
 
 from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, images, tflite
 from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns, own_process, seconds
-from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    MobileArchitecture,
+    ResidualArchitecture,
+)
 from pipeline.config.settings import ModelConfig
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
@@ -56,13 +61,15 @@ def networks_for(image_size: int) -> list[str]:
     Three stages end in maps a quarter as large as the first: 56 x 56 for images of 224 px and a
     large stem, where four end in 7 x 7. The plain networks would flatten even larger ones.
     """
-    if image_size < LARGE_PIXELS:
-        return list(ARCHITECTURES)
-    return [
-        name
-        for name, found in ARCHITECTURES.items()
-        if isinstance(found, ResidualArchitecture) and len(found.blocks) == 4
-    ]
+    return [name for name in ARCHITECTURES if _is_made_for(ARCHITECTURES[name], image_size)]
+
+
+def _is_made_for(network: Architecture, image_size: int) -> bool:
+    if isinstance(network, MobileArchitecture):
+        return image_size >= network.reduction
+    return image_size < LARGE_PIXELS or (
+        isinstance(network, ResidualArchitecture) and len(network.blocks) == 4
+    )
 
 
 def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
@@ -189,7 +196,7 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
         "--models",
         nargs="+",
         metavar="NAME",
-        help=f"default: all; from {LARGE_PIXELS} px on those with four stages",
+        help=f"default: all; from {LARGE_PIXELS} px on those made for them",
     )
     arguments = parser.parse_args(given)
     arguments.models = arguments.models or networks_for(arguments.image_size)

@@ -172,7 +172,7 @@ class ModelConfig(Section):
     def _check_residual_settings_are_unset(self) -> None:
         for name, unset in (("stem", "auto"), ("shortcut", "auto"), ("zero_init", False)):
             if getattr(self, name) != unset:
-                raise UserError(f"{flag(name)} needs a residual network; received --model {self.model}")
+                raise UserError(f"{flag(name)} is a setting of ResNets; received --model {self.model}")
 
     @property
     def architecture(self) -> Architecture:

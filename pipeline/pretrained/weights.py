@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
+from pipeline.config.architectures import ARCHITECTURES, MobileArchitecture, ResidualArchitecture
 from pipeline.config.option import flag
 from pipeline.config.settings import ModelConfig
 from pipeline.errors import UserError
@@ -156,7 +156,7 @@ def _text(shapes: Shapes) -> str:
 
 
 def _fitting_flags(pretrained: Pretrained) -> str | None:
-    """Name the flags of a residual network that takes the weights, as far as there is one.
+    """Name the flags of a network of blocks that takes the weights, as far as there is one.
 
     Each candidate is built and tried, so that what is named does fit.
     """
@@ -180,12 +180,15 @@ def _fitting_flags(pretrained: Pretrained) -> str | None:
 def _candidates(pretrained: Pretrained) -> Iterator[dict[str, Any]]:
     """Yield settings of networks like it, those that have its shortcuts by themselves first."""
     layers = pretrained.layers
+    blocks = blocks_per_stage(layers)
     bottleneck = block_layer(1, 1, "conv3") in layers
     last = layers.get(block_layer(1, 1, "conv3" if bottleneck else "conv1"))
     stem = layers.get(stem_layer("conv"))
     if last is None or not (stem or stem_layer("conv1") in layers):
         return
-    blocks = blocks_per_stage(layers)
+    for name, mobile in ARCHITECTURES.items():
+        if isinstance(mobile, MobileArchitecture) and tuple(s.blocks for s in mobile.stages) == blocks:
+            yield {"model": name, "width": int(last[0].shape[-1] / mobile.stages[0].filters)}
     found = [
         (architecture.shortcut != pretrained.shortcut, name)
         for name, architecture in ARCHITECTURES.items()

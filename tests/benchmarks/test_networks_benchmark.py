@@ -12,6 +12,7 @@ from pipeline.config.architectures import ARCHITECTURES
 
 def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():
     assert networks_for(95) == list(ARCHITECTURES)
+    assert networks_for(31) == [name for name in ARCHITECTURES if name != "efficientnet_lite0"]
     assert networks_for(96) == [
         "resnet18",
         "resnet34",
@@ -22,6 +23,7 @@ def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():
         "resnext50",
         "preresnet18",
         "plain18",
+        "efficientnet_lite0",
     ]
 
 

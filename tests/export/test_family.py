@@ -27,7 +27,12 @@ from export.tflite.file import TFLiteFile
 from export.tflite.graph import verify_built_in, verify_integer_only
 from export.tflite.interpreter import Interpreter
 from export.verify import micro
-from pipeline.config.architectures import ARCHITECTURES, Architecture, ResidualArchitecture
+from pipeline.config.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    MobileArchitecture,
+    ResidualArchitecture,
+)
 from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
 from pipeline.run_directory import RunDirectory
@@ -55,6 +60,9 @@ def without_repeats(name: str) -> Architecture:
     One is deeper, resnet20: what 9 blocks round adds up.
     """
     found = ARCHITECTURES[name]
+    if isinstance(found, MobileArchitecture):
+        # Blocks without and with expansion, with strides and without, with both sizes of kernels.
+        return dataclasses.replace(found, stages=found.stages[:3:2], top_width=64)
     if not isinstance(found, ResidualArchitecture):
         return found
     blocks = (3, 3, 3) if found.shortcut == "zero_padding" else (2, 1)
@@ -63,6 +71,8 @@ def without_repeats(name: str) -> Architecture:
 
 KINDS = {without_repeats(name): name for name in reversed(ARCHITECTURES)}
 """One name for each network that differs from the others in more than its size."""
+
+FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, MobileArchitecture)]
 
 LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
 NARROWEST = {"wrn_28_10": 16, "mlp": 16}
@@ -74,8 +84,8 @@ SMALL, LARGE = 8, 32
 IMAGES = 64
 """Real images that calibrate and are compared, so that no activation is beyond its range."""
 
-MICRO = ("resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet")
-"""Zeros as channels, pooling, groups, norms before convolutions, no shortcuts, no residuals."""
+MICRO = ("resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet", *FOR_LARGE_IMAGES)
+"""Zeros as channels, pooling, groups, norms before convolutions, no shortcuts, no residuals, depthwise."""
 
 needs_micro = pytest.mark.skipif(
     not find_spec("tflite_micro"), reason="the package tflite_micro is not installed"
@@ -116,7 +126,9 @@ def exported(request, grounds, tmp_path_factory) -> Exported:
     directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
     with shortened(name), directory.open():
         config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
-        run = open_run(resolve(config, grounds[LARGE if stem else SMALL]), directory)
+        run = open_run(
+            resolve(config, grounds[LARGE if stem or name in FOR_LARGE_IMAGES else SMALL]), directory
+        )
         return train_and_export(run, tmp_path_factory.mktemp("graph"))
 
 

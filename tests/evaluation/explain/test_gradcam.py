@@ -65,8 +65,12 @@ def test_pytorch_agrees_where_gradients_differ_from_place_to_place():
 
 
 def _resnet18(size: int) -> keras.Model:
+    return _network("resnet18", size)
+
+
+def _network(name: str, size: int) -> keras.Model:
     return build_model(
-        ModelConfig(model="resnet18", width=8),
+        ModelConfig(model=name, width=8),
         input_shape=(size, size, 3),
         classes=10,
         pixel_mean=[120] * 3,
@@ -102,6 +106,17 @@ def test_cam_agrees_on_a_resnet_batch_by_batch(monkeypatch):
 )
 def test_last_feature_maps_of_a_resnet(size, layer):
     network = _resnet18(size)
+    assert last_feature_maps(network) is network.get_layer(layer).output
+
+
+@pytest.mark.parametrize(
+    ("size", "layer"),
+    # A 32nd of 128 pixels are 4 x 4 positions. Of 64 it is 2 x 2: stage 6 halves them behind its
+    # first convolution, which no shortcut leads around.
+    [(128, "top_relu"), (64, "stage6_block1_relu1")],
+)
+def test_last_feature_maps_of_inverted_residual_blocks(size, layer):
+    network = _network("efficientnet_lite0", size)
     assert last_feature_maps(network) is network.get_layer(layer).output
 
 

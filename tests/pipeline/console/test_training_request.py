@@ -204,6 +204,15 @@ BAD_INPUTS = [
     ("digits --weights missing.pth", "--weights must exist; received missing.pth"),
     ("digits --weights some/run", "--weights must exist; received some/run"),
     ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
+    (
+        "digits --weights imagenet",
+        "--weights imagenet must go with --model efficientnet_lite0, whose weights come with the project; "
+        "for resnet18 give a file (.safetensors, .pth), a KerasHub preset to download, or --weights none",
+    ),
+    (
+        "--model efficientnet_lite0 --width 17",
+        "--width of efficientnet_lite0 must be a multiple of 2, so that",
+    ),
     ("--data cifar11", "or what TFDS can open in "),
     ("--data cifar11", "; received 'cifar11'; did you mean 'cifar10"),
     ("--data folder:folds", "'one', 'two' in"),
@@ -253,6 +262,7 @@ REFUSED_AT_ONCE = (
     "--data cifar11",
     "--data cifar11:3.0.2",
     "--weights missing.pth",
+    "--weights imagenet",
     "--weights empty",
     "--config fifo",
 )
@@ -294,6 +304,27 @@ def test_every_complaint_of_the_parser_is_a_user_error():
 def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
     """He et al. 2015 (64; 16 for CIFAR), Zagoruyko & Komodakis 2016 (16 K), McMahan et al. (32)."""
     assert chosen_by(*arguments.split()).build_config().model.width == width
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ("--weights imagenet --model efficientnet_lite0", 224),
+        ("folder --weights imagenet --model efficientnet_lite0", 224),
+        ("folder --weights imagenet --model efficientnet_lite0 --image-size 128", 128),
+        ("--weights imagenet --model efficientnet_lite0 --image-size 0", 0),
+        ("folder --model efficientnet_lite0", 160),
+        ("folder --weights run --model efficientnet_lite0", 160),
+        ("folder --weights imagenet", 160),
+    ],
+)
+def test_imagenets_weights_bring_the_size_of_their_images_unless_one_is_named(arguments, size):
+    config = chosen_by(*arguments.split()).build_config()
+    assert config.data.image_size == size
+
+
+def test_no_weights_are_the_same_as_none():
+    assert chosen_by("--weights", "none").build_config() == chosen_by().build_config()
 
 
 @pytest.mark.parametrize("name", ["wrn_29_10", "wrn_4_1", "wrn_28_0", "wrn_1006_1", "wrn_10_65"])

@@ -61,8 +61,46 @@ def test_resnet18_has_the_stages_of_the_papers_table():
     assert column(parts, "multiply_adds")["stage1"] == 56 * 56 * 9 * 64 * 64 * 4
 
 
+def test_efficientnet_lite0_has_the_stages_of_the_papers_table():
+    parts = dissect(build((224, 224), 1000, model="efficientnet_lite0"))
+    # Tan & Le 2019, table 1: resolution of a stage's input there, of its output here.
+    assert column(parts, "output_shape") == {
+        "input": (224, 224, 3),
+        "stem": (112, 112, 32),
+        "stage1": (112, 112, 16),
+        "stage2": (56, 56, 24),
+        "stage3": (28, 28, 40),
+        "stage4": (14, 14, 80),
+        "stage5": (14, 14, 112),
+        "stage6": (7, 7, 192),
+        "stage7": (7, 7, 320),
+        "top": (7, 7, 1280),
+        "pool": (1280,),
+        "head": (1000,),
+    }
+    assert [len(part.blocks) for part in parts[2:9]] == [1, 2, 2, 3, 3, 4, 1]
+    shortcuts = [[block.shortcut for block in part.blocks] for part in parts[2:9]]
+    assert shortcuts == [[None, *["identity"] * (n - 1)] for n in (1, 2, 2, 3, 3, 4, 1)]
+    # A kernel of k adds k - 1 times its jump, which the stem and stages 2, 3, 4 and 6 double.
+    assert list(column(parts, "receptive_field").values()) == [
+        1,
+        3,
+        7,
+        7 + 2 * 2 + 2 * 4,
+        19 + 4 * 4 + 4 * 8,
+        67 + 2 * 8 + 2 * 2 * 16,
+        147 + 3 * 4 * 16,
+        339 + 4 * 16 + 3 * 4 * 32,
+        787 + 2 * 32,
+        851,
+        math.inf,
+        math.inf,
+    ]
+
+
 @pytest.mark.parametrize(
-    "name", ["resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet"]
+    "name",
+    ["resnet20", "resnet18d", "resnext50", "preresnet18", "plain18", "mlp", "convnet", "efficientnet_lite0"],
 )
 def test_the_parts_are_the_whole(name):
     width = ARCHITECTURES[name].width_step * 2

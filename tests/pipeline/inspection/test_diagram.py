@@ -146,6 +146,19 @@ def test_resnet18_says_what_the_paper_says():
             },
         ),
         (
+            "efficientnet_lite0",
+            {},
+            {
+                "3x3 conv, 32\nstride 2\nnorm, ReLU6": 1,
+                "3x3 depthwise\nnorm, ReLU6": 4,  # stages 1, 2, 4 and 7
+                "3x3 depthwise\nstride 2\nnorm, ReLU6": 2,
+                "5x5 depthwise\nstride 2\nnorm, ReLU6": 2,
+                "1x1 conv, 320\nnorm": 1,
+                "1x1 conv, 1,280\nnorm, ReLU6": 1,
+                "identity": 5,
+            },
+        ),
+        (
             "mlp",
             {"dropout": 0.1},
             {

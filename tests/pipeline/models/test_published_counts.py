@@ -56,6 +56,9 @@ COSTS = [
     Cost("wrn_40_1", "0.6M"),
     Cost("wrn_16_8", "11.0M"),
     Cost("wrn_28_10", "36.5M"),
+    # github.com/tensorflow/tpu, models/official/efficientnet/lite; its 407M multiply-adds are
+    # by another count, which PyTorch's is not.
+    Cost("efficientnet_lite0", "4.7M", input_shape=(224, 224, 3), classes=1000),
     # MLPerf Tiny's reference has 78,666 in Keras' count. That counts 336 biases of convolutions
     # and 480 moving statistics of 7 norms, and lacks 192 scales and offsets of 2 projection norms.
     Cost("resnet8", str(78_666 - 336 - 480 + 192)),

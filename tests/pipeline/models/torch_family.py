@@ -6,6 +6,7 @@ The weights of residual networks carry torchvision's and timm's names, so that t
 from math import prod
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -249,6 +250,10 @@ def build_torch_network(
         return MLP(prod(input_shape), classes, 8 * settings.get("width", 64))
     if name == "convnet":
         return ConvNet(input_shape, classes, **settings)
+    if name == "efficientnet_lite0":
+        package = pytest.importorskip("efficientnet_lite_pytorch", reason="the independent definition")
+        size = {"image_size": input_shape[:2], "num_classes": classes}
+        return package.EfficientNet.from_name("efficientnet-lite0", **size)
     if name.startswith("wrn_"):
         depth, factor = map(int, name.split("_")[1:])
         architecture = {

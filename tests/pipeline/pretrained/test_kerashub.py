@@ -1,5 +1,6 @@
 """KerasHub presets: the same logits here as there, or a refusal. Nothing is downloaded."""
 
+import socket
 import sys
 from typing import Any
 
@@ -179,3 +180,19 @@ def test_a_missing_kerashub_is_named(preset, monkeypatch):
     for source in (path, "resnet_50_imagenet"):
         with pytest.raises(UserError, match="needs the package keras-hub: pip install keras-hub"):
             read_pretrained(source)
+
+
+def test_without_a_network_the_ways_out_are_told(tmp_path, monkeypatch):
+    def no_network(*_: Any, **__: Any):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="must be downloaded, which failed") as error:
+        read_pretrained("resnet_18_imagenet")
+    message = one_line(error)
+    assert "HTTPS" not in message
+    assert message.endswith(
+        "without a network give a file (.safetensors, .pth), --weights none, or --weights imagenet with "
+        "--model efficientnet_lite0"
+    )

@@ -34,6 +34,7 @@ def layer_names(model: keras.Model, trainable: bool) -> set[str]:
         ("resnet18", ["stem", *STAGES, "head"]),
         ("resnet20", ["stem", *STAGES[:3], "head"]),
         ("preresnet18", ["stem", *STAGES, "final", "head"]),
+        ("efficientnet_lite0", ["stem", *(f"stage{number}" for number in range(1, 8)), "top", "head"]),
         ("convnet", ["stage1", "stage2", "hidden", "head"]),
         ("mlp", ["hidden1", "hidden2", "head"]),
     ],
