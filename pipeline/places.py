@@ -64,7 +64,7 @@ def _check_imagenet(model: str) -> None:
         raise UserError(
             f"--weights {IMAGENET} must go with --model {' or '.join(IMAGENET_SIZES)}, whose weights come "
             f"with the project; for {model} give a file (.safetensors, .pth), a KerasHub preset to download, "
-            "or --weights none"
+            "or --weights none (the preset folder_scratch has none)"
         )
 
 

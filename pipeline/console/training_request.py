@@ -41,8 +41,14 @@ class ChosenSettings(Section):
         """Return the named preset, else the one that suits the data, else `cifar10`."""
         if self.preset:
             return self.preset
-        data = str(self.explicit_values().get("data", "cifar10"))
-        kind = data.partition(":")[0].partition("/")[0]
+        explicit = self.explicit_values()
+        kind = str(explicit.get("data", "cifar10")).partition(":")[0].partition("/")[0]
+        if (
+            kind == "folder"
+            and explicit.get("model", PRESETS["folder"]["model"]) != PRESETS["folder"]["model"]
+        ):
+            # The weights that come along are of one network.
+            return "folder_scratch"
         return {"imagenet2012": "imagenet"}.get(kind, kind if kind in PRESETS else "cifar10")
 
     def explicit_values(self) -> dict[str, Any]:

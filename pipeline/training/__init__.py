@@ -4,6 +4,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_callbacks",
     "devices",
+    "linear_head",
     "networks",
     "resolve",
     "run",

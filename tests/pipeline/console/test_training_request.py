@@ -83,6 +83,8 @@ def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
         ("--data imagenette/160px-v2", "imagenette"),
         ("--data imagenet2012", "imagenet"),
         ("--data folder:some/where", "folder"),
+        ("--data folder:some/where --model efficientnet_lite0", "folder"),
+        ("--data folder:some/where --model resnet18", "folder_scratch"),
         ("--data mnist", "cifar10"),
         ("digits --data mnist", "digits"),
         ("--config digits.json", "digits"),
@@ -310,12 +312,13 @@ def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
     ("arguments", "size"),
     [
         ("--weights imagenet --model efficientnet_lite0", 224),
-        ("folder --weights imagenet --model efficientnet_lite0", 224),
+        ("folder_scratch --weights imagenet --model efficientnet_lite0", 224),
         ("folder --weights imagenet --model efficientnet_lite0 --image-size 128", 128),
         ("--weights imagenet --model efficientnet_lite0 --image-size 0", 0),
-        ("folder --model efficientnet_lite0", 160),
-        ("folder --weights run --model efficientnet_lite0", 160),
-        ("folder --weights imagenet", 160),
+        ("folder", 224),
+        ("folder_scratch --model efficientnet_lite0", 160),
+        ("folder_scratch --weights run --model efficientnet_lite0", 160),
+        ("folder_scratch --weights imagenet", 160),
     ],
 )
 def test_imagenets_weights_bring_the_size_of_their_images_unless_one_is_named(arguments, size):

@@ -64,7 +64,7 @@ def image_folder(path: Path, images: int = 12, size: int = 20) -> Path:
 
 
 def folder_settings(path: Path) -> list[str]:
-    return ["folder", "--data", f"folder:{path}", *QUICK, "--image-size", "16", "--batch-size", "8"]
+    return ["folder_scratch", "--data", f"folder:{path}", *QUICK, "--image-size", "16", "--batch-size", "8"]
 
 
 def error_of(capsys, *arguments: str) -> str:
@@ -383,7 +383,7 @@ def make_no_image(path: Path) -> None:
 )
 def test_folders_that_cannot_be_trained_on_leave_nothing_behind(capsys, tmp_path, make, rule):
     make(tmp_path / "images")
-    error = error_of(capsys, "folder", "--data", f"folder:{tmp_path / 'images'}", "--run-dir", "run")
+    error = error_of(capsys, "folder_scratch", "--data", f"folder:{tmp_path / 'images'}", "--run-dir", "run")
     assert str(tmp_path / "images") in error
     assert rule in error
     assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from pipeline.training.run import TrainingRun, evaluation_batches, finish
 from tests.pipeline.training.samples import run_of
 
 SETTINGS = (
-    "folder --model resnet8 --width 8 --image-size 8 --devices cpu --calibration-size 5 "
+    "folder_scratch --model resnet8 --width 8 --image-size 8 --devices cpu --calibration-size 5 "
     "--resized-crop-area 0 --flip none --brightness 0 --contrast 0 --saturation 0 "
     "--crop-padding 1 --crop-mode zero --rotation 10"
 ).split()
