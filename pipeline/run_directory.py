@@ -1,7 +1,6 @@
 """The run directory: what lies where, who may write in it, and the settings of its run."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
+from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link
 
 METRICS = {
@@ -138,11 +138,7 @@ class RunDirectory:
         Raises:
             UserError: the directory holds a run, finished or not, or cannot be made.
         """
-        nearest = next(path for path in (self.path, *self.path.parents, Path()) if self._has(path))
-        if not nearest.is_dir():
-            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is no directory")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is not")
+        check_can_be_made(self.path, "--run-dir")
         if self._has(self.metrics):
             raise UserError(f"--run-dir must not hold a finished run; received {self.path}")
         if self._has(self.config):
