@@ -114,6 +114,7 @@ class Network:
     """A TFLite file and what preprocessing.json says of its input and output."""
 
     def __init__(self, path: Path, description: dict[str, Any], threads: int) -> None:
+        _check_regular(path)
         content = path.read_bytes()
         if (found := f"0x{zlib.crc32(content):08x}") != description["crc32"]:
             raise UsageError(
@@ -189,9 +190,14 @@ def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
 
 
 def _read(name: str) -> str:
-    if (FOLDER / name).exists() and not (FOLDER / name).is_file():
-        raise UsageError(f"{name} must be a regular file")
+    _check_regular(FOLDER / name)
     return (FOLDER / name).read_text("utf-8")
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse a pipe, which might never begin, and whatever else is no file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path.name} must be a regular file")
 
 
 def _choose(asked: str | None, models: dict[str, Any]) -> Path:
