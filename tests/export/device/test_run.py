@@ -175,6 +175,14 @@ def test_runs_where_a_stream_is_closed(bundle, images, closed):
     assert result.stdout.startswith(b"" if closed == "stdout" else os.fsencode(images[0]))
 
 
+def test_runs_where_all_but_stdout_is_closed_and_prints_nothing_but_answers_there(bundle, images):
+    command = ["sh", "-c", '"$0" "$@" <&- 2>&-', sys.executable, bundle / "run.py", "missing.png", images[0]]
+    result = subprocess.run(command, capture_output=True)
+    assert result.returncode == 1
+    assert result.stdout.startswith(os.fsencode(images[0]))
+    assert result.stdout.count(b"\n") == 1
+
+
 def test_a_pipe_or_a_device_is_not_opened(bundle, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")  # opened, it would wait
     result = classify(bundle, tmp_path / "pipe.png", "/dev/zero")
