@@ -1,6 +1,7 @@
 """The run directory: what lies where, who may write in it, and the settings of its run."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ class RunDirectory:
         """Versions and machine."""
         return self.path / "environment.json"
 
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.checkpoints, self.plots, self.tensorboard
+
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Create the directory and hold its lock; a kill releases the lock.
@@ -105,7 +110,7 @@ class RunDirectory:
         existed = self._has(self.path)
         busy = f"a run directory takes one process at a time; another one is using {self.path}"
         with contextlib.ExitStack() as stack:
-            for folder in (self.checkpoints, self.plots, self.tensorboard):
+            for folder in self._folders:
                 refuse_link(folder)
             try:
                 for folder in (self.path, self.checkpoints, self.plots):
@@ -133,10 +138,11 @@ class RunDirectory:
             raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror}") from None
 
     def check_is_new(self) -> None:
-        """Refuse to overwrite another run, or what is no directory.
+        """Refuse to overwrite another run or what no run wrote, or what is no directory.
 
         Raises:
-            UserError: the directory holds a run, finished or not, or cannot be made.
+            UserError: the directory holds a run, finished or not, or files in the place of a run's, or
+                cannot be made.
         """
         check_can_be_made(self.path, "--run-dir")
         if self._has(self.metrics):
@@ -145,6 +151,13 @@ class RunDirectory:
             raise UserError(
                 f"--run-dir must not hold an unfinished run; received {self.path} "
                 "(add --resume to go on with it)"
+            )
+        folders = [folder for folder in self._folders if folder.is_dir() and any(folder.iterdir())]
+        # A run writes these once it has its settings.
+        if others := [path.name for path in (self.model, self.history, *folders) if os.path.lexists(path)]:
+            raise UserError(
+                f"--run-dir must be new or hold nothing that a run would overwrite; {self.path} holds "
+                f"no run, but {', '.join(others)} (move that elsewhere)"
             )
 
     def load_unfinished(self, asked: Mapping[str, Any]) -> Config:

@@ -17,9 +17,7 @@ def test_what_just_fits_is_taken():
 
 @pytest.mark.parametrize("kib", [17984 / 1024, 20239 / 1024])
 def test_the_arena_that_is_reserved_is_judged_and_not_the_least(kib):
-    with pytest.raises(
-        UserError, match=r"^--max-arena-kib must be at least the 19\.765625 KiB .* reserves"
-    ):
+    with pytest.raises(UserError, match=r"^--max-arena-kib must be at least the 19\.765625 KiB .* reserves"):
         check_limits(5000, MICRO, max_bytes=None, max_arena_kib=kib)
 
 
