@@ -92,6 +92,19 @@ def test_a_full_disk_is_a_user_error_wherever_it_is(tmp_path, then, where):
     assert error.count("\n") == 2
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path, encoding):
+    then = "print('K\\xe4fer \\u72ac \\udce9')"
+    shell = f"PYTHONIOENCODING={encoding} {{command}} > printed"
+    assert run(tmp_path, shell, then) == (0, "to stderr\n", "done")
+    line = (tmp_path / "printed").read_bytes().splitlines()[-1]
+    # Whatever is left as it is: a reader of backslashes gets the name back.
+    shown = (
+        "Käfer 犬" if encoding == "utf-8" else r"K\xe4fer \u72ac" if encoding == "ascii" else r"Käfer \u72ac"
+    )
+    assert line == shown.encode(encoding) + rb" \udce9"
+
+
 def test_a_bug_keeps_its_traceback(tmp_path):
     code, error, _ = run(tmp_path, "{command} > /dev/null", "open('/nowhere/at/all')")
     assert code == 1
