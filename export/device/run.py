@@ -245,6 +245,11 @@ def printable(path: Path) -> str:
     return str(path) if str(path).isprintable() else ascii(str(path))
 
 
+def in_a_line(name: str) -> str:
+    """Return a name for stdout: as it is, but for controls, which a terminal obeys or which part a line."""
+    return "".join(ascii(c)[1:-1] if c < " " or "\x7f" <= c < "\xa0" else c for c in name)
+
+
 def explain(error: Exception) -> str:
     """Say in one line why an image could not be decoded."""
     if isinstance(error, UnfitImage):
@@ -312,7 +317,8 @@ def main(arguments: list[str]) -> int:
             continue
         chances = network.classify(image)
         best = np.argsort(-chances, kind="stable")[: options.top]
-        print(path, *(f"{labels[index]}\t{chances[index]:.4f}" for index in best), sep="\t")
+        answers = (f"{in_a_line(labels[index])}\t{chances[index]:.4f}" for index in best)
+        print(in_a_line(str(path)), *answers, sep="\t")
     return failed
 
 
