@@ -2,7 +2,7 @@
 
 import sys
 
-from evaluation.request import parse_evaluation_request
+from evaluation.request import Request, parse_evaluation_request
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
 
@@ -16,12 +16,21 @@ def _evaluate(arguments: list[str]) -> int:
     request = parse_evaluation_request(arguments)
     for run in request.runs:
         run.load_finished()
+    _check_place(request)
     load_tensorflow_quietly()
     # Not before the command line is understood: TensorFlow takes seconds to load.
     from evaluation.evaluate import evaluate
 
     evaluate(request)
     return DONE
+
+
+def _check_place(request: Request) -> None:
+    """Refuse a place that cannot be the report's; the reading of files needs NumPy, but no TensorFlow."""
+    from evaluation.report_directory import ReportDirectory, comparison_directory
+
+    alone = len(request.runs) == 1
+    (ReportDirectory(request.out) if alone else comparison_directory(request.out)).check()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ import numpy as np
 from evaluation.metrics.quantised import describe_difference
 from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.summary import print_comparison
-from evaluation.report_directory import COMPARISON, COMPARISON_PAGE, MADE_BY, ReportDirectory
+from evaluation.report_directory import (
+    COMPARISON,
+    COMPARISON_PAGE,
+    MADE_BY,
+    ReportDirectory,
+    comparison_directory,
+)
 from evaluation.request import Request
 from evaluation.tables import read_predictions
 from export.verify.comparison import paired_comparison
@@ -34,7 +40,7 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
     _check_same_test(request.runs)
     names = _distinct_names([run.path for run in request.runs])
     reports, answered = {}, {}
-    out = ReportDirectory(request.out, (COMPARISON_PAGE, COMPARISON), COMPARISON)
+    out = comparison_directory(request.out)
     with out.open():
         for name, run in zip(names, request.runs, strict=True):
             print(f"{name}:", flush=True)

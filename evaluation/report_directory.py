@@ -23,6 +23,7 @@ from pipeline.files.own_files import (
     shown,
     write_list,
 )
+from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link, write_together
 
 MADE_BY = "python -m evaluation"
@@ -61,6 +62,20 @@ class ReportDirectory:
         """All of them."""
         return tuple(self.path / name for name in self.names)
 
+    def check(self) -> None:
+        """Refuse to overwrite what no evaluation wrote, or what was changed since; write nothing.
+
+        Raises:
+            UserError: such files are here, or the directory cannot be made.
+        """
+        refuse_link(self.path)
+        check_can_be_made(self.path, "--out")
+        if others := self._others():
+            raise UserError(
+                f"--out must be new or hold an earlier evaluation; {self.path} holds what no "
+                f"evaluation wrote, or what was changed since: {shown(others)}"
+            )
+
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Create the directory; leave none where there was none and nothing was written.
@@ -69,7 +84,7 @@ class ReportDirectory:
             UserError: it cannot be created, or holds files of these names that are not an evaluation's.
         """
         try:
-            self._check_is_ours()
+            self.check()
             existed = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             # Before all is measured: only a file tells whether there can be one.
@@ -83,15 +98,6 @@ class ReportDirectory:
             if not existed:
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
-
-    def _check_is_ours(self) -> None:
-        """Refuse to overwrite what no evaluation wrote, or what was changed since."""
-        refuse_link(self.path)
-        if others := self._others():
-            raise UserError(
-                f"--out must be new or hold an earlier evaluation; {self.path} holds what no "
-                f"evaluation wrote, or what was changed since: {shown(others)}"
-            )
 
     def _others(self) -> list[str]:
         listed = read_list(self.path, MADE_BY)
@@ -134,7 +140,7 @@ class ReportDirectory:
         Raises:
             UserError: the disk is full, or the like, or somebody has put such a file there meanwhile.
         """
-        self._check_is_ours()
+        self.check()
         new = {name: text.encode() for name, text in contents.items()}
         now = list_files(self.path, [name for name in new if (self.path / name).exists()])
         later = {name: [sha256(content)] for name, content in new.items()}
@@ -149,8 +155,13 @@ class ReportDirectory:
 
     def _checksums(self) -> dict[str, str]:
         """CRC-32 of each file beside the report, by its name."""
-        beside = [path for path in self.files if path != self.report and path.exists()]
+        beside = [path for path in self.files if path != self.report and is_regular(path)]
         return {path.name: crc32(path.read_bytes()) for path in beside}
+
+
+def comparison_directory(path: Path) -> ReportDirectory:
+    """Return the place of a comparison."""
+    return ReportDirectory(path, (COMPARISON_PAGE, COMPARISON), COMPARISON)
 
 
 def with_checksums(report: Mapping[str, Any], beside: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import Config
 from pipeline.config.settings import IMAGENET
 from pipeline.data.folder_layout import find_class_folders, real_path
+from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 
@@ -45,7 +46,7 @@ def _check_set(name: str) -> None:
         # No set of TFDS is called so.
         raise UserError(f"--data must be folder:PATH where it is a folder; received {name}")
     base = re.split("[/:]", name)[0]
-    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    folder = tfds_folder()
     if not re.fullmatch("[a-z0-9_]+", base) or (folder / base).is_dir():
         return
     import tensorflow_datasets as tfds

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config.config import Config, fill_in, load_values
 from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
+from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link
 
 METRICS = {
@@ -93,6 +94,10 @@ class RunDirectory:
         """Versions and machine."""
         return self.path / "environment.json"
 
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.checkpoints, self.plots, self.tensorboard
+
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Create the directory and hold its lock; a kill releases the lock.
@@ -105,7 +110,7 @@ class RunDirectory:
         existed = self._has(self.path)
         busy = f"a run directory takes one process at a time; another one is using {self.path}"
         with contextlib.ExitStack() as stack:
-            for folder in (self.checkpoints, self.plots, self.tensorboard):
+            for folder in self._folders:
                 refuse_link(folder)
             try:
                 for folder in (self.path, self.checkpoints, self.plots):
@@ -133,22 +138,26 @@ class RunDirectory:
             raise UserError(f"--run-dir must be writable; {self.path}: {error.strerror}") from None
 
     def check_is_new(self) -> None:
-        """Refuse to overwrite another run, or what is no directory.
+        """Refuse to overwrite another run or what no run wrote, or what is no directory.
 
         Raises:
-            UserError: the directory holds a run, finished or not, or cannot be made.
+            UserError: the directory holds a run, finished or not, or files in the place of a run's, or
+                cannot be made.
         """
-        nearest = next(path for path in (self.path, *self.path.parents, Path()) if self._has(path))
-        if not nearest.is_dir():
-            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is no directory")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UserError(f"--run-dir must be writable; {self.path}: {nearest} is not")
+        check_can_be_made(self.path, "--run-dir")
         if self._has(self.metrics):
             raise UserError(f"--run-dir must not hold a finished run; received {self.path}")
         if self._has(self.config):
             raise UserError(
                 f"--run-dir must not hold an unfinished run; received {self.path} "
                 "(add --resume to go on with it)"
+            )
+        folders = [folder for folder in self._folders if folder.is_dir() and any(folder.iterdir())]
+        # A run writes these once it has its settings.
+        if others := [path.name for path in (self.model, self.history, *folders) if os.path.lexists(path)]:
+            raise UserError(
+                f"--run-dir must be new or hold nothing that a run would overwrite; {self.path} holds "
+                f"no run, but {', '.join(others)} (move that elsewhere)"
             )
 
     def load_unfinished(self, asked: Mapping[str, Any]) -> Config:

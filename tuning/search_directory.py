@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.config.config import Config, flat_values
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, verify_fields, write_json
 from pipeline.files.lock import hold_lock
+from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link
 from pipeline.run_directory import RunDirectory
 from tuning.space.limits import Limits
@@ -136,11 +136,7 @@ class SearchDirectory:
             self.check_identity(identity)
 
     def _check_place(self) -> None:
-        nearest = next(path for path in (self.path, *self.path.parents, Path()) if path.exists())
-        if not nearest.is_dir():
-            raise UserError(f"--out must be writable; {self.path}: {nearest} is no directory")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise UserError(f"--out must be writable; {self.path}: {nearest} is not")
+        check_can_be_made(self.path, "--out")
         if self.path.exists() and not self.search.exists() and self._holds_something():
             raise UserError(f"--out must be new, empty or hold a search; received {self.path}")
 

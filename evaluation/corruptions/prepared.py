@@ -1,12 +1,11 @@
 """CIFAR-10-C as its authors made it: the set `cifar10_corrupted` of TensorFlow Datasets."""
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from evaluation.corruptions.corrupt import BATCH, CORRUPTIONS, SEVERITIES, Corrupted
+from pipeline.data.tfds_folder import tfds_folder
 
 SET = "cifar10_corrupted"
 
@@ -16,13 +15,13 @@ TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"
 
 def find_prepared() -> list[str]:
     """Return the corruptions that lie prepared on this machine at every severity."""
-    folder = _data_dir() / SET
+    folder = tfds_folder() / SET
     if not folder.is_dir():
         return []
     import tensorflow_datasets as tfds
 
     def is_prepared(name: str, severity: int) -> bool:
-        builder = tfds.builder(_config(name, severity), data_dir=_data_dir())
+        builder = tfds.builder(_config(name, severity), data_dir=tfds_folder())
         return builder.is_prepared()
 
     return [
@@ -31,10 +30,6 @@ def find_prepared() -> list[str]:
         if (folder / _config(name, 1).partition("/")[2]).is_dir()
         and all(is_prepared(name, severity) for severity in SEVERITIES)
     ]
-
-
-def _data_dir() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
 def _config(name: str, severity: int) -> str:
@@ -56,7 +51,7 @@ def read_prepared(count: int, seed: int) -> Corrupted:
             split="test",
             as_supervised=True,
             batch_size=-1,
-            data_dir=_data_dir(),
+            data_dir=tfds_folder(),
             download=False,
         )
         images, labels = tfds.as_numpy(every)

@@ -8,6 +8,7 @@ from export.tflite.file import TFLiteFile
 from export.tflite.formats import FORMATS, OUTPUTS
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
+from pipeline.files.regular import open_regular
 from pipeline.finished_run import FinishedRun
 
 NEEDED = ("files", "output", "temperature", "splits")
@@ -88,7 +89,8 @@ def _load(folder: Path, name: str, report: dict[str, Any]) -> DeployedFile:
         )
     path = folder / described["file"]
     try:
-        tflite = TFLiteFile(path.read_bytes())
+        with open_regular(path) as file:
+            tflite = TFLiteFile(file.read())
     except OSError as error:
         raise UserError(f"a bundle must be whole; {path}: {error.strerror}") from None
     if tflite.crc32 != described["crc32"]:

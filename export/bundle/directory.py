@@ -20,6 +20,7 @@ from export.bundle.ours import (
 from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
 from pipeline.files.own_files import shown
+from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link
 
 UNWRITABLE = (
@@ -77,6 +78,7 @@ class BundleDirectory:
         refuse_link(self.path)
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise UserError(f"--out must be a directory; received the file {self.path}")
+        check_can_be_made(self.path, "--out")
         with self._writable():
             others = foreign_files(self._place)
         if others:

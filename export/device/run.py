@@ -114,6 +114,7 @@ class Network:
     """A TFLite file and what preprocessing.json says of its input and output."""
 
     def __init__(self, path: Path, description: dict[str, Any], threads: int) -> None:
+        _check_regular(path)
         content = path.read_bytes()
         if (found := f"0x{zlib.crc32(content):08x}") != description["crc32"]:
             raise UsageError(
@@ -189,9 +190,14 @@ def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
 
 
 def _read(name: str) -> str:
-    if (FOLDER / name).exists() and not (FOLDER / name).is_file():
-        raise UsageError(f"{name} must be a regular file")
+    _check_regular(FOLDER / name)
     return (FOLDER / name).read_text("utf-8")
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse a pipe, which might never begin, and whatever else is no file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path.name} must be a regular file")
 
 
 def _choose(asked: str | None, models: dict[str, Any]) -> Path:
@@ -237,6 +243,11 @@ def looks_like_image(path: Path) -> bool:
 def printable(path: Path) -> str:
     """Return a path for stderr, escaped where a terminal would act on it."""
     return str(path) if str(path).isprintable() else ascii(str(path))
+
+
+def in_a_line(name: str) -> str:
+    """Return a name for stdout: as it is, but for controls, which a terminal obeys or which part a line."""
+    return "".join(ascii(c)[1:-1] if c < " " or "\x7f" <= c < "\xa0" else c for c in name)
 
 
 def explain(error: Exception) -> str:
@@ -306,7 +317,8 @@ def main(arguments: list[str]) -> int:
             continue
         chances = network.classify(image)
         best = np.argsort(-chances, kind="stable")[: options.top]
-        print(path, *(f"{labels[index]}\t{chances[index]:.4f}" for index in best), sep="\t")
+        answers = (f"{in_a_line(labels[index])}\t{chances[index]:.4f}" for index in best)
+        print(in_a_line(str(path)), *answers, sep="\t")
     return failed
 
 

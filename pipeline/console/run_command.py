@@ -80,7 +80,7 @@ def _forgiving(stream: TextIO | None) -> TextIO:
 
 
 class ForgivingStream:
-    """A text stream that drops what it can no longer take."""
+    """A text stream that drops what it can no longer take, and escapes what it cannot show."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -88,10 +88,21 @@ class ForgivingStream:
     def write(self, text: str) -> int:
         """Write, or drop."""
         try:
-            return self._stream.write(text)
+            return self._stream.write(self._showable(text))
         except OSError:
             self._let_go()
             return len(text)
+
+    def _showable(self, text: str) -> str:
+        """Escape what the terminal's encoding lacks: of a class name or a path, for instance."""
+        encoding, errors = self._stream.encoding, self._stream.errors
+        if not encoding:
+            return text
+        try:
+            text.encode(encoding, errors or "strict")
+        except UnicodeEncodeError:
+            return text.encode(encoding, "backslashreplace").decode(encoding)
+        return text
 
     def flush(self) -> None:
         """Flush, or drop."""

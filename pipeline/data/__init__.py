@@ -11,4 +11,5 @@ __all__ = [
     "splits",
     "table",
     "tfds",
+    "tfds_folder",
 ]

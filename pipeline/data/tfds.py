@@ -19,6 +19,7 @@ from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.data.split_names import SPLITS, split_of
 from pipeline.data.table import ArrayImages, EncodedImages, Source
+from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def open_builder(name: str) -> "DatasetBuilder":
     """
     import tensorflow_datasets as tfds
 
-    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    folder = tfds_folder()
     try:
         return tfds.builder(name, data_dir=folder)
     except Exception as error:  # TFDS raises errors of every kind for what it cannot open.

@@ -55,8 +55,9 @@ PLAIN_TIMM_ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 Those without values act in training alone, or show in the weights.
 """
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
-"""What DataParallel, `torch.compile` and the usual wrappers put before every name."""
+PREFIXED = re.compile(r"(.*?\.)??(conv1|bn1|layer\d+|fc|linear)\.")
+"""A name of such a network, and what DataParallel, `torch.compile` and other wrappers put before it:
+`module.`, `_orig_mod.`, `model.`, `encoder_q.`, several of them."""
 
 Layers = dict[str, list[np.ndarray]]
 
@@ -111,14 +112,20 @@ def translate(tensors: dict[str, np.ndarray]) -> tuple[Layers, str]:
 
 def _without_prefixes(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Take off what stands before every name; before some alone it tells two networks apart."""
-    while prefix := next((p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), ""):
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return tensors
+    prefixes = {_prefix(key) for key in tensors}
+    prefix = prefixes.pop() if len(prefixes) == 1 else None
+    return {key.removeprefix(prefix or ""): tensor for key, tensor in tensors.items()}
+
+
+def _prefix(key: str) -> str | None:
+    """Return what stands before the network's own name; None where there is no such name."""
+    found = PREFIXED.match(key)
+    return found and (found[1] or "")
 
 
 def _advice(key: str) -> str:
     """Say what to do about a name that begins with more than the network's own."""
-    if not (prefix := next((p for p in PREFIXES if key.startswith(p)), "")):
+    if not (prefix := _prefix(key)):
         return ""
     return (
         f", and other names do not begin with {prefix!r} (save the network's own alone: "

@@ -11,8 +11,9 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.pretrained.keras_file import check_archive
 
-WRAPPERS = ("state_dict", "model", "net", "state_dict_ema", "model_ema", "ema")
-"""Where checkpoints keep the state dict, beside the epoch and the like, the first of them taken."""
+WRAPPERS = ("state_dict", "model", "net", "model_state_dict", "params")
+"""Where checkpoints keep the state dict, beside the epoch and the like, the first of them taken; where
+there is none of these, any entry that is one."""
 COUNTERS = ("num_batches_tracked", "n_averaged")
 """Whole numbers in a state dict that no logit depends on: of norms, and of PyTorch's averages."""
 WEIGHTS = {"F16", "BF16", "F32", "F64"}
@@ -101,14 +102,15 @@ def _unwrapped(loaded: Any) -> tuple[dict[str, Any], str]:
     """Take the state dict out of a checkpoint; say so where it has another, as of averaged weights."""
     if not isinstance(loaded, dict):
         return {}, ""
-    wrapped = [name for name in WRAPPERS if isinstance(loaded.get(name), dict)]
-    if not wrapped:
-        return loaded, ""
-    others = [
+    found = [
         name
         for name, value in loaded.items()
-        if name != wrapped[0] and isinstance(value, dict) and value and all(map(_is_tensor, value.values()))
+        if isinstance(value, dict) and value and all(map(_is_tensor, value.values()))
     ]
+    wrapped = [name for name in WRAPPERS if isinstance(loaded.get(name), dict)] or found
+    if not wrapped:
+        return loaded, ""
+    others = [name for name in found if name != wrapped[0]]
     if not others:
         return loaded[wrapped[0]], ""
     return loaded[wrapped[0]], (

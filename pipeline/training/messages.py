@@ -12,6 +12,7 @@ from pipeline.config.config import Config, per_replica_batch_size
 from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.data.class_names import list_classes
 from pipeline.data.splits import MIN_CALIBRATION
+from pipeline.errors import printable
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.models.names import HEAD
 from pipeline.pretrained import Pretrained
@@ -59,7 +60,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
     for name, text in rows.items():
-        print(f"{name:>10}  {text}")
+        print(f"{name:>10}  {printable(text)}")
     sys.stdout.flush()
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -108,8 +109,7 @@ def test_a_place_that_cannot_be_a_folder(tmp_path, below):
     place.write_text("the only copy")
     with pytest.raises(UserError) as raised, ReportDirectory(place / below).open():
         pass
-    reason = "Not a directory" if below else "File exists"
-    assert str(raised.value) == f"--out must be writable; {place / below}: {reason}"
+    assert str(raised.value) == f"--out must be writable; {place / below}: {place} is no directory"
     assert place.read_text() == "the only copy"
 
 
@@ -170,6 +170,20 @@ def test_a_kill_between_two_files_leaves_none_that_the_next_evaluation_takes_for
     with written.open():
         written.write(contents(figure=0.75))
     assert written.earlier(MADE_OF)["figure"] == 0.75
+
+
+@pytest.mark.parametrize("error", [UserError("no"), KeyboardInterrupt()])
+def test_an_evaluation_that_ends_early_leaves_the_earlier_report(written, error):
+    before = read_all(written.path)
+
+    def measure() -> None:
+        with written.open():
+            raise error
+
+    with pytest.raises(type(error)):
+        measure()
+    assert read_all(written.path) == before
+    assert written.earlier(MADE_OF)["figure"] == 0.5
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
@@ -296,6 +310,13 @@ def test_an_earlier_report_is_replaced(written):
 @pytest.mark.parametrize("name", NAMES_OF_FILES)
 def test_a_report_that_is_not_whole_does_not_hold(written, name):
     (written.path / name).unlink()
+    assert written.earlier(MADE_OF) is None
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_a_report_with_a_pipe_in_it_does_not_hold(written, name):
+    (written.path / name).unlink()
+    os.mkfifo(written.path / name)  # opened, it would wait
     assert written.earlier(MADE_OF) is None
 
 

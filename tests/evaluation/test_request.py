@@ -1,5 +1,6 @@
 """From the flags of `python -m evaluation` to a request, and what bad input is answered with."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from evaluation.request import Request, parse_evaluation_request
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
+
+EARLIER = ROOT / "tests/fixtures/earlier/run"
 
 DEFAULTS = Request(
     runs=(RunDirectory(Path("runs/one")),),
@@ -179,6 +182,34 @@ def test_bad_input_is_answered_without_tensorflow_in_one_line(tmp_path):
     for arguments, error in ([str(tmp_path)], missing), ([str(tmp_path), "--flop"], flag):
         answer = start(*arguments)
         assert (answer.returncode, answer.stdout, answer.stderr) == (2, "loaded:\n", error)
+
+
+def test_a_place_that_cannot_be_the_reports_is_refused_before_tensorflow_loads(tmp_path):
+    (tmp_path / "predictions.csv").write_text("mine")
+    (tmp_path / "comparison.html").write_text("mine")
+    other = shutil.copytree(EARLIER, tmp_path / "other", ignore=shutil.ignore_patterns("export"))
+    code = (
+        "import sys; from evaluation.__main__ import main; "
+        "codes = [main(line.split()) for line in sys.argv[1:]]; print(codes, 'tensorflow' in sys.modules)"
+    )
+    lines = [
+        f"{EARLIER} --out {tmp_path}",
+        f"{EARLIER} {other} --out {tmp_path}",
+        f"{EARLIER} --out /dev/null",
+        f"{EARLIER} --out {tmp_path}/predictions.csv/below",
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *lines], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[2, 2, 2, 2] False\n", done.stderr
+    ends = (
+        "predictions.csv",
+        "comparison.html",
+        "/dev/null is no directory",
+        "predictions.csv is no directory",
+    )
+    # What the earlier run's settings lack is said beside them.
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: --out must be ")]
+    for line, end in zip(errors, ends, strict=True):
+        assert line.endswith(end)
 
 
 def test_help_is_answered_without_tensorflow():

@@ -141,7 +141,11 @@ def test_a_place_of_somebody_else_is_refused_before_tensorflow_loads(tmp_path):
         "print(code, 'tensorflow' in sys.modules)"
     )
     run = ROOT / "tests" / "fixtures" / "earlier" / "run"
-    command = [sys.executable, "-c", code, run, "--out", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "2 False\n"
-    assert done.stderr.endswith("changed since: notes.txt\n")
+    for out, reason in (
+        (tmp_path, "changed since: notes.txt\n"),
+        (tmp_path / "notes.txt/export", "notes.txt is no directory\n"),
+    ):
+        command = [sys.executable, "-c", code, run, "--out", out]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == "2 False\n"
+        assert done.stderr.endswith(reason)

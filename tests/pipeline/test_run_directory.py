@@ -108,6 +108,16 @@ def test_a_new_run_overwrites_no_other(tmp_path, files, message):
         RunDirectory(tmp_path).check_is_new()
 
 
+@pytest.mark.parametrize(
+    "name", ["model.keras", "history.csv", "checkpoints/best.pth", "plots/mine.png", "tensorboard/mine"]
+)
+def test_what_no_run_wrote_is_not_overwritten(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"^--run-dir must be new .* holds no run, but {name.split('/')[0]}"):
+        RunDirectory(tmp_path).check_is_new()
+
+
 RECORDED = preset("digits").with_values(
     {"devices": "cpu:1", "precision": "float32", "stem": "cifar", "image_size": 8}
 )

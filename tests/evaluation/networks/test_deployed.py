@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,13 @@ def test_a_file_that_is_gone(run):
     path = put_bundle(run) / "model_int8.tflite"
     path.unlink()
     assert refusal(run) == f"a bundle must be whole; {path}: No such file or directory"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run):
+    path = put_bundle(run) / "model_int8.tflite"
+    path.unlink()
+    os.mkfifo(path)
+    assert refusal(run) == f"a bundle must be whole; {path}: it is no regular file"
 
 
 def test_a_bundle_of_other_images(run):

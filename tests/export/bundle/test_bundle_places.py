@@ -30,8 +30,8 @@ def test_a_file_is_refused_and_left(directory):
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("file/runs/export", "Not a directory"),
-        ("file/export", "File exists"),
+        ("file/runs/export", ".*/file is no directory"),
+        ("file/export", ".*/file is no directory"),
         ("x" * 300, "File name too long"),
     ],
     ids=["in a file", "directly in a file", "long name"],

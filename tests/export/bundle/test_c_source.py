@@ -134,6 +134,13 @@ def test_the_array_is_aligned_by_declaration_and_not_by_luck(tmp_path):
     assert "alignas(16) const unsigned char model_int8[" in (tmp_path / "model_int8.cc").read_text()
 
 
+def test_the_header_says_that_an_arena_is_a_multiple_of_16(tmp_path):
+    write_c_source(file_of("ADD"), 1808, tmp_path, "model_int8")
+    words = " ".join((tmp_path / "model_int8.h").read_text().replace("//", "").split())
+    assert "rounded up to a multiple of 16." in words
+    assert "keep to multiples of 16, a Cortex-M refuses others" in words
+
+
 def test_an_arena_that_was_not_measured_is_no_constant(tmp_path):
     write_c_source(file_of("ADD"), None, tmp_path, "model_int8")
     header = (tmp_path / "model_int8.h").read_text()

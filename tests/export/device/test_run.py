@@ -175,12 +175,34 @@ def test_runs_where_a_stream_is_closed(bundle, images, closed):
     assert result.stdout.startswith(b"" if closed == "stdout" else os.fsencode(images[0]))
 
 
+def test_runs_where_all_but_stdout_is_closed_and_prints_nothing_but_answers_there(bundle, images):
+    command = ["sh", "-c", '"$0" "$@" <&- 2>&-', sys.executable, bundle / "run.py", "missing.png", images[0]]
+    result = subprocess.run(command, capture_output=True)
+    assert result.returncode == 1
+    assert result.stdout.startswith(os.fsencode(images[0]))
+    assert result.stdout.count(b"\n") == 1
+
+
 def test_a_pipe_or_a_device_is_not_opened(bundle, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")  # opened, it would wait
     result = classify(bundle, tmp_path / "pipe.png", "/dev/zero")
     complaints = [f"error: {path}: must be a regular file" for path in (tmp_path / "pipe.png", "/dev/zero")]
     assert (result.returncode, result.stderr.splitlines()) == (1, complaints)
-    (bundle / "labels.txt").unlink()
-    os.mkfifo(bundle / "labels.txt")
-    result = classify(bundle, tmp_path / "any.png")
-    assert (result.returncode, result.stderr) == (2, "error: labels.txt must be a regular file\n")
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "preprocessing.json", "model_int8.tflite"])
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_folder_in_the_place_of_a_file_is_told(bundle, images, name, put, monkeypatch, capsys):
+    (bundle / name).unlink()
+    put(bundle / name)
+    monkeypatch.chdir(bundle)  # where a model is looked for as well
+    assert main_of(bundle)([str(images[0])]) == 2
+    assert capsys.readouterr() == ("", f"error: {name} must be a regular file\n")
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_a_model_by_its_path_is_a_regular_file_too(bundle, images, tmp_path, put, capsys):
+    put(tmp_path / "model_float32.tflite")
+    (bundle / "model_float32.tflite").unlink()
+    assert main_of(bundle)([str(images[0]), "--model", str(tmp_path / "model_float32.tflite")]) == 2
+    assert capsys.readouterr().err == "error: model_float32.tflite must be a regular file\n"

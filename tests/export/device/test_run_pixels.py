@@ -8,6 +8,7 @@ from PIL import Image
 from export.device import run
 from pipeline.data.decode import decode_image, resize_image
 from tests.encodings import ENCODED, enormous
+from tests.export.device.samples import classify
 
 CORNERS = np.mgrid[0:120, 0:150] / np.array([119, 149])[:, None, None]
 SCENES = {
@@ -48,6 +49,14 @@ def test_an_enormous_image_is_refused_as_in_training(kind, tmp_path):
     with pytest.raises(run.UnfitImage) as refused:
         run.decode(path)
     assert run.explain(refused.value) == "20,000 x 20,000 pixels are more than 178,956,970"
+
+
+def test_an_enormous_image_is_no_damaged_one_where_pillow_alone_decides(bundle, tmp_path):
+    # In this process training has lifted Pillow's own limit already, which calls it damaged.
+    (tmp_path / "large.png").write_bytes(enormous("png"))
+    result = classify(bundle, tmp_path / "large.png")
+    error = f"error: {tmp_path / 'large.png'}: 20,000 x 20,000 pixels are more than 178,956,970\n"
+    assert (result.returncode, result.stderr) == (1, error)
 
 
 @pytest.mark.parametrize("name", ["RGB plain.jpg", "CMYK progressive.jpg", "RGB.png", "P.gif"])

@@ -51,6 +51,16 @@ def test_a_name_with_an_escape_code_reaches_no_terminal_raw(bundle, tmp_path):
     assert "\x1b" not in result.stderr
 
 
+def test_a_label_or_a_path_with_controls_stays_in_its_line_and_reaches_no_terminal_raw(bundle, tmp_path):
+    (bundle / "labels.txt").write_text("".join(f"\x1b[2Jclass {number}\n" for number in range(5)))
+    (tmp_path / "a\n\tb\x9b.png").write_bytes(save(IMAGES[0], "png"))
+    result = classify(bundle, tmp_path / "a\n\tb\x9b.png")
+    assert result.returncode == 0
+    path, label, _ = result.stdout.removesuffix("\n").split("\t")
+    assert path == str(tmp_path / r"a\n\tb\x9b.png")
+    assert label.startswith(r"\x1b[2Jclass ")
+
+
 def rewrite(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         description = json.loads((folder / "preprocessing.json").read_text())

@@ -1,5 +1,7 @@
 """LiteRT's answers against Keras, and its integers against exact fractions."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import keras
@@ -9,6 +11,7 @@ import pytest
 from export.convert.converter import Range, quantize_to_int8
 from export.tflite.file import TFLiteFile
 from export.tflite.interpreter import Interpreter, dequantize, quantize
+from tests.commands import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 9, 3), dtype=np.uint8)
 
@@ -98,6 +101,18 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
     assert len(np.unique(scores)) > 12  # the images are told apart
     others = np.stack([reference.run(levels) for levels in encoded]).astype(int)
     assert np.abs(scores - others).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "load", ["interpreter import Interpreter as load", "latency import count_delegated as load"]
+)
+def test_notices_of_native_code_reach_no_terminal(float32, load, tmp_path):
+    # LiteRT gives its notice once a process.
+    (tmp_path / "model.tflite").write_bytes(float32.content)
+    code = f"import sys; from export.tflite.{load}; load(open(sys.argv[1], 'rb').read())"
+    command = [sys.executable, "-c", code, tmp_path / "model.tflite"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_kept_tensors_are_what_keras_layers_give(trained, float32):

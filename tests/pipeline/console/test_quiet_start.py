@@ -80,7 +80,8 @@ def test_tensorflow_loads_in_silence_and_leaves_the_level_as_it_was(level):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": level} if level else {}
     code = (
-        "import os; from pipeline.console.quiet_start import load_tensorflow_quietly as load; load(); "
+        "import logging, os; from pipeline.console.quiet_start import load_tensorflow_quietly as load; "
+        "load(); logging.getLogger('absl').warning('a notice of a library'); "
         "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
     )
     done = subprocess.run(

@@ -34,10 +34,12 @@ def run(tmp_path, shell: str, then: str = "") -> tuple[int, str, str]:
     (tmp_path / "command.py").write_text(COMMAND.format(then=then))
     left = tmp_path / "left"
     line = f"{sys.executable} command.py {left}"
+    # What is not flushed stays in Python's buffer, unless a variable has it otherwise.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     result = subprocess.run(
         ["bash", "-c", shell.format(command=line)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**buffered, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -59,9 +61,10 @@ def test_work_goes_on_where_nobody_reads_what_it_prints(tmp_path, shell, stderr)
     assert run(tmp_path, shell) == (0, stderr, "done")
 
 
-def test_a_file_that_is_opened_does_not_get_what_is_printed_to_a_closed_stream(tmp_path):
+@pytest.mark.parametrize("shell", ["{command} >&-", "{command} <&- >&-"])
+def test_a_file_that_is_opened_does_not_get_what_is_printed_to_a_closed_stream(tmp_path, shell):
     then = "import os; file = open(sys.argv[1] + '.log', 'w'); os.write(1, b'native'); file.close()"
-    assert run(tmp_path, "{command} >&-", then) == (0, "to stderr\n", "done")
+    assert run(tmp_path, shell, then) == (0, "to stderr\n", "done")
     assert (tmp_path / "left.log").read_text() == ""
 
 
@@ -87,6 +90,19 @@ def test_a_full_disk_is_a_user_error_wherever_it_is(tmp_path, then, where):
     assert code == 2
     assert error.startswith(f"to stderr\nerror: a disk must have room; {where}")
     assert error.count("\n") == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path, encoding):
+    then = "print('K\\xe4fer \\u72ac \\udce9')"
+    shell = f"PYTHONIOENCODING={encoding} {{command}} > printed"
+    assert run(tmp_path, shell, then) == (0, "to stderr\n", "done")
+    line = (tmp_path / "printed").read_bytes().splitlines()[-1]
+    # Whatever is left as it is: a reader of backslashes gets the name back.
+    shown = (
+        "Käfer 犬" if encoding == "utf-8" else r"K\xe4fer \u72ac" if encoding == "ascii" else r"Käfer \u72ac"
+    )
+    assert line == shown.encode(encoding) + rb" \udce9"
 
 
 def test_a_bug_keeps_its_traceback(tmp_path):

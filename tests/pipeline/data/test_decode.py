@@ -17,6 +17,7 @@ from tests.encodings import (
     HEIGHT,
     WIDTH,
     bmp_with_alpha,
+    enormous,
     grey,
     over_white,
     png,
@@ -183,6 +184,15 @@ def test_changed_content_is_refused(kind, colours):
 def test_other_content_is_refused(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_image(content)
+
+
+@pytest.mark.parametrize("kind", ["bmp", "gif"])
+def test_what_pillow_decodes_is_held_to_the_limit_without_a_folders_check(kind):
+    # As in a set of TensorFlow Datasets.
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="20,000 x 20,000 pixels are more than 178,956,970"
+    ):
+        decode_image(enormous(kind))
 
 
 def test_webp_is_refused(colours):

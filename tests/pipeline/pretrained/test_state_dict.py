@@ -106,6 +106,8 @@ def parallel(state):
         ("weights.pth.tar", lambda state: {"epoch": 3, "state_dict": state, "arch": "resnet18"}),
         ("weights.pth", lambda state: {"model": state, "optimizer": {"state": {}}}),
         ("ckpt.pth", lambda state: {"net": parallel(state), "acc": 95.1, "epoch": 1}),
+        ("tutorial.pt", lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}}),
+        ("other.pt", lambda state: {"epoch": 3, "classifier": state, "loss": 0.4}),
         ("half.safetensors", lambda state: {k: v.half().float() for k, v in state.items()}),
     ],
 )
@@ -201,7 +203,8 @@ def test_both_forms_of_timms_config_are_read_and_held_to_our_network(saved, tmp_
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "module._orig_mod.model."]
+    "prefix",
+    ["module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder_q.", "module._orig_mod.model."],
 )
 def test_a_prefix_before_every_name_is_taken_off(saved, prefix):
     state = build_network((1, 1, 1)).state_dict()
@@ -216,7 +219,9 @@ def test_a_prefix_before_every_name_is_taken_off(saved, prefix):
     one_line(error)
 
 
-@pytest.mark.parametrize(("raw", "average"), [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+@pytest.mark.parametrize(
+    ("raw", "average"), [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("params", "params_ema")]
+)
 def test_where_averaged_weights_lie_beside_the_raw_ones_it_is_said_which_are_taken(saved, raw, average):
     state = build_network((1, 1, 1)).state_dict()
     half = {name: value / 2 for name, value in state.items()}

@@ -158,6 +158,16 @@ def test_a_calibration_that_is_asked_small_is_told(capsys, tmp_path):
     assert line in capsys.readouterr().out
 
 
+def test_the_plan_shows_no_escape_code_of_a_run_from_elsewhere(finished, capsys, tmp_path):
+    other = shutil.copytree(finished[0], tmp_path / "other")
+    recorded = json.loads((other / "splits.json").read_text())
+    recorded["class_names"][0] = "\x1b[2J"
+    (other / "splits.json").write_text(json.dumps(recorded))
+    run = run_of(tmp_path / "run", "digits", *TINY, "--weights", str(other))
+    print_plan(run.resolved, run.model, run.parameters, run.fresh)
+    assert r"fresh, as theirs is for other classes: \x1b[2J, 1, 2" in capsys.readouterr().out
+
+
 def test_a_run_leaves_everything_that_it_promises(finished):
     run_dir, out = finished
     for name in (
