@@ -198,7 +198,7 @@ class TransferConfig(Section):
         "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")
     )
     linear_head: bool = option(
-        False, "begin with the head that logistic regression finds on the weights' features", switch=True
+        False, "begin with the head that logistic regression finds on the features of the weights"
     )
     finetune_epochs: int = option(
         0, "epochs after --epochs, in which the frozen part trains as well", minimum=0, maximum=MAX_EPOCHS

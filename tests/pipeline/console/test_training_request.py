@@ -83,7 +83,6 @@ def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
         ("--data imagenette/160px-v2", "imagenette"),
         ("--data imagenet2012", "imagenet"),
         ("--data folder:some/where", "folder"),
-        ("--data folder:some/where --model efficientnet_lite0", "folder"),
         ("--data folder:some/where --model resnet18", "folder_scratch"),
         ("--data mnist", "cifar10"),
         ("digits --data mnist", "digits"),
