@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.tflite.file import crc32
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, to_json
 from pipeline.files.own_files import (
@@ -24,6 +23,7 @@ from pipeline.files.own_files import (
     write_list,
 )
 from pipeline.files.whole import refuse_link, write_together
+from pipeline.tflite.file import crc32
 
 MADE_BY = "python -m evaluation"
 

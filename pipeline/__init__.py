@@ -13,5 +13,6 @@ __all__ = [
     "pareto",
     "places",
     "run_directory",
+    "tflite",
     "training",
 ]

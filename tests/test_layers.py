@@ -137,7 +137,7 @@ FUSED = {"pipeline.models.fused_norm", "pipeline.models.fast_gradient"}
 
 
 def test_a_file_is_run_and_timed_without_tensorflow():
-    inside = [name for name in modules() if name.startswith("export.tflite.")]
+    inside = [name for name in modules() if name.startswith("pipeline.tflite.")]
     assert len(inside) >= 4
     assert not {name for name in inside if libraries(name) & {"tensorflow", "keras"}}
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from export.convert.converter import Range, quantize_to_int8
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter, dequantize, quantize
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter, dequantize, quantize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 9, 3), dtype=np.uint8)
 
