@@ -34,7 +34,7 @@ def describe_score(answered: Answered, unsure: float) -> str:
     right, is_sure = labels == predicted, answered.confidence[has_label] >= unsure
     lines = [f"accuracy {_share(right)} labelled images"]
     if not is_sure.all():
-        lines.append(f"of {is_sure.sum():,} that it is sure of: {_share(right[is_sure])}")
+        lines.append(f"where it is sure {_share(right[is_sure])}")
     if unlabelled := len(has_label) - len(labels):
         lines.append(f"not scored: {unlabelled:,} images in no folder that is called as a class")
     names = [on_a_terminal(name) for name in answered.class_names]

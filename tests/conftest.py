@@ -142,3 +142,22 @@ def trained():
     x = layers.Dropout(0.5, seed=0, name="dropout")(x)
     head = layers.Dense(4, bias_initializer="random_uniform", name="head")
     return keras.Model(pixels, head(x), name="net")
+
+
+@pytest.fixture(scope="session")
+def digit_folder(tmp_path_factory) -> Path:
+    """Forty digits as PNGs in folders that are called as their classes; for reading only."""
+    from tests.prediction_samples import write_digit_folder
+
+    return write_digit_folder(tmp_path_factory.mktemp("digits") / "images")
+
+
+@pytest.fixture(scope="session")
+def digit_bundle(digits_run, converter_of, tmp_path_factory) -> Path:
+    """The finished run as float32 and int8 files with what a bundle has beside them; for reading only."""
+    import keras
+
+    from tests.prediction_samples import write_digit_bundle
+
+    network = keras.saving.load_model(digits_run / "model.keras", compile=False)
+    return write_digit_bundle(tmp_path_factory.mktemp("bundle"), converter_of(network).float32())
