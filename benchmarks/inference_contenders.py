@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Measure
-from export.tflite.interpreter import Interpreter
 from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.tflite.interpreter import Interpreter
 
 CLASSES, IMAGES = 10, 16
 PIXEL_MEAN, PIXEL_DEVIATION = 127.5, 73.9

@@ -82,7 +82,7 @@ def write_int8(file: Path, name: str, size: int, classes: int) -> Cost:
     import keras
 
     from export.quantize.preview import preview_int8
-    from export.tflite.graph import verify_built_in, verify_integer_only
+    from export.verify.operations import verify_built_in, verify_integer_only
     from pipeline.models import build_model, resolve_model
     from pipeline.models.cost import count_parameters, multiply_adds
 

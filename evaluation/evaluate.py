@@ -31,12 +31,12 @@ from evaluation.report_directory import (
 )
 from evaluation.request import Request
 from evaluation.tables import describe_predictions, list_label_errors
-from export.tflite.file import crc32
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.files.csv_file import to_csv
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
+from pipeline.tflite.file import crc32
 from pipeline.training.resolve import images_in_place
 
 FIGURES = 3

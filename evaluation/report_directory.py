@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.tflite.file import crc32
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, to_json
 from pipeline.files.own_files import (
@@ -25,6 +24,7 @@ from pipeline.files.own_files import (
 )
 from pipeline.files.place import check_can_be_made
 from pipeline.files.whole import refuse_link, write_together
+from pipeline.tflite.file import crc32
 
 MADE_BY = "python -m evaluation"
 

@@ -1,3 +1,3 @@
 """From a finished run to verified files that a device can run."""
 
-__all__ = ["convert", "quantize", "tflite", "verify"]
+__all__ = ["convert", "formats", "quantize", "verify"]

@@ -24,23 +24,23 @@ from export.convert.network import (
     write_single_image_graph,
 )
 from export.errors import ExportFailed
+from export.formats import FORMATS
 from export.limits import check_limits
 from export.quantize.calibration_images import CalibrationImages, load_calibration
 from export.quantize.search import Tried, try_strategies
 from export.quantize.stability import compare_halves
 from export.quantize.strategies import Strategy, list_strategies
 from export.request import Request
-from export.tflite.file import TFLiteFile
-from export.tflite.formats import FORMATS
-from export.tflite.graph import verify_built_in, verify_integer_only
-from export.tflite.latency import Latency, measure_file
 from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import Comparison
 from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
+from export.verify.operations import verify_built_in, verify_integer_only
 from export.verify.pixels import DevicePixels, verify_device_pixels
 from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun, load_finished_run
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.latency import Latency, measure_file
 
 VERIFIED_IMAGES = 32
 """Real images on which exact formats are held to the Keras network."""

@@ -105,3 +105,59 @@ def _contents(folder: Path) -> dict[str, bytes | None]:
 def contents() -> Callable[[Path], dict[str, bytes | None]]:
     """Everything below a folder but lock files: path -> bytes, None for a folder."""
     return _contents
+
+
+@pytest.fixture(scope="session")
+def converter_of(tmp_path_factory) -> Callable:
+    """Network -> the converter of its single-image graph."""
+    import keras
+
+    from export.convert.converter import Converter
+    from export.convert.network import write_single_image_graph
+
+    def convert(network: keras.Model) -> Converter:
+        graph = tmp_path_factory.mktemp("graph")
+        write_single_image_graph(network, graph)
+        return Converter(graph, [layer.name for layer in network.layers])
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A network that dropout and batch statistics would change beyond recognition."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    x = pixels = keras.Input((6, 9, 3), name="pixels")
+    x = layers.Normalization(mean=[120.0] * 3, variance=[4096.0] * 3, name="normalization")(x)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
+    constant = keras.initializers.Constant
+    x = layers.BatchNormalization(
+        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5), name="stem_norm"
+    )(x)
+    x = layers.ReLU(name="stem_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(0.5, seed=0, name="dropout")(x)
+    head = layers.Dense(4, bias_initializer="random_uniform", name="head")
+    return keras.Model(pixels, head(x), name="net")
+
+
+@pytest.fixture(scope="session")
+def digit_folder(tmp_path_factory) -> Path:
+    """Forty digits as PNGs in folders that are called as their classes; for reading only."""
+    from tests.prediction_samples import write_digit_folder
+
+    return write_digit_folder(tmp_path_factory.mktemp("digits") / "images")
+
+
+@pytest.fixture(scope="session")
+def digit_bundle(digits_run, converter_of, tmp_path_factory) -> Path:
+    """The finished run as float32 and int8 files with what a bundle has beside them; for reading only."""
+    import keras
+
+    from tests.prediction_samples import write_digit_bundle
+
+    network = keras.saving.load_model(digits_run / "model.keras", compile=False)
+    return write_digit_bundle(tmp_path_factory.mktemp("bundle"), converter_of(network).float32())

@@ -12,7 +12,7 @@ def leave_out_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     from evaluation.metrics import cost
     from export import export as exporter
     from export.quantize import search
-    from export.tflite.latency import Latency
+    from pipeline.tflite.latency import Latency
 
     latency = Latency(1, 1.0, 1.0, 1.0, 1.0, 1.0, 1000.0, None, 1, 1, 1)
     for module in (exporter, search, cost):

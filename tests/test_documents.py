@@ -50,7 +50,7 @@ def test_every_path_of_the_repository_is_there(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_that_is_named_without_its_folder_is_there(document):
     parts = [ROOT / folder for folder in ("pipeline", "export", "tuning", "evaluation", "benchmarks")]
-    there = {path.name for part in parts for path in part.rglob("*.py")} | {"train.py"}
+    there = {path.name for part in parts for path in part.rglob("*.py")} | {"train.py", "predict.py"}
     assert set(MODULE_FILE.findall(words_of(document))) <= there
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands import ROOT
 
-COMMANDS = ("train", "pipeline", "tuning", "evaluation", "export", "benchmarks")
+COMMANDS = ("train", "predict", "pipeline", "tuning", "evaluation", "export", "benchmarks")
 """Where the product's code stands, at the top of the repository."""
 
 
@@ -22,7 +22,11 @@ def module_name(path: Path) -> str:
 
 @cache
 def modules() -> dict[str, Path]:
-    files = [ROOT / "train.py", *(p for part in COMMANDS for p in (ROOT / part).rglob("*.py"))]
+    files = [
+        ROOT / "train.py",
+        ROOT / "predict.py",
+        *(p for part in COMMANDS for p in (ROOT / part).rglob("*.py")),
+    ]
     return {module_name(path): path for path in files}
 
 
@@ -108,9 +112,9 @@ def test_what_answers_at_once_loads_no_library_that_takes_seconds():
         name
         for name in modules()
         if name.startswith(("pipeline.config", "pipeline.console"))
-        or (name.split(".")[-1] in ("request", "__main__", "train") and "pipeline" not in name)
+        or (name.split(".")[-1] in ("request", "__main__", "train", "predict") and "pipeline" not in name)
     ]
-    assert {"export.request", "tuning.request", "evaluation.request", "train"} <= set(light)
+    assert {"export.request", "tuning.request", "evaluation.request", "train", "predict"} <= set(light)
     heavy = {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "sklearn", "PIL", "keras_tuner"}
     code = f"import sys, {', '.join(light)}; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -137,7 +141,7 @@ FUSED = {"pipeline.models.fused_norm", "pipeline.models.fast_gradient"}
 
 
 def test_a_file_is_run_and_timed_without_tensorflow():
-    inside = [name for name in modules() if name.startswith("export.tflite.")]
+    inside = [name for name in modules() if name.startswith("pipeline.tflite.")]
     assert len(inside) >= 4
     assert not {name for name in inside if libraries(name) & {"tensorflow", "keras"}}
 

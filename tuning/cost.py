@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from export.quantize.preview import preview_int8
-from export.tflite.latency import measure_file
 from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, verify_fields, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.tflite.latency import measure_file
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, resolve
 from tuning.space.limits import Limits

@@ -3,9 +3,9 @@
 import numpy as np
 
 from evaluation.explain.gradcam import rectify_and_resize
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Graph, Tensor
-from export.tflite.interpreter import Interpreter, dequantize
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Graph, Tensor
+from pipeline.tflite.interpreter import Interpreter, dequantize
 
 _PASSING_ON = ("RESHAPE", "QUANTIZE", "DEQUANTIZE", "SOFTMAX")
 """What may stand at the file's end that neither weighs nor averages."""

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from export.formats import FORMATS
 from export.quantize.preview import preview_int8
-from export.tflite.file import TFLiteFile
-from export.tflite.formats import FORMATS
-from export.tflite.latency import measure_file
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, load_images
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.latency import measure_file
 
 TIMED_IMAGES = 16
 SECONDS = 0.5

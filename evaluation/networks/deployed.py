@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.tflite.file import TFLiteFile
-from export.tflite.formats import FORMATS, OUTPUTS
+from export.formats import FORMATS, OUTPUTS
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
 from pipeline.files.regular import open_regular
 from pipeline.finished_run import FinishedRun
+from pipeline.tflite.file import TFLiteFile
 
 NEEDED = ("files", "output", "temperature", "splits")
 """What a bundle's report must tell."""

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Graph, Tensor
 from export.verify.micro import ARENA_ALIGNMENT, HEADROOM
 from pipeline.files.whole import write_text
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Graph, Tensor
 
 BYTES_PER_LINE = 16
 

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile, crc32
-from export.tflite.interpreter import Interpreter
 from pipeline.files.json_file import to_json
 from pipeline.files.whole import write_whole
+from pipeline.tflite.file import TFLiteFile, crc32
+from pipeline.tflite.interpreter import Interpreter
 
 README = """\
 # Golden vectors

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Tensor
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Tensor
 
 STEPS = (
     "Decode the image to 8-bit RGB: grey repeats in all three channels, of 16 bits the high "

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from export.bundle.ours import MADE_BY
+from export.formats import FORMATS
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import Tried
 from export.quantize.stability import Halves
 from export.request import Request
-from export.tflite.file import TFLiteFile
-from export.tflite.formats import FORMATS
-from export.tflite.latency import Latency
 from export.verify.comparison import Comparison
 from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
 from export.verify.micro import MicroResult
@@ -20,6 +18,8 @@ from export.verify.pixels import DevicePixels
 from pipeline.console.tables import plain_table
 from pipeline.environment import describe_environment
 from pipeline.finished_run import FinishedRun
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.latency import Latency
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from export.bundle.plots import plot_files
 from export.bundle.preprocessing import describe_preprocessing
 from export.bundle.report import Findings
 from export.errors import ExportFailed
+from export.formats import FORMATS
 from export.request import Request
-from export.tflite.file import TFLiteFile
-from export.tflite.formats import FORMATS
 from export.verify.micro import MicroResult
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
+from pipeline.tflite.file import TFLiteFile
 
 GOLDEN_IMAGES = 4
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from export.tflite.file import TFLiteFile
 from pipeline.console.quiet_start import hold_back_notices
+from pipeline.tflite.file import TFLiteFile
 
 
 def align_weights(file: TFLiteFile) -> TFLiteFile:

@@ -14,9 +14,9 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import layer_of
 from pipeline.console.quiet_start import hold_back_notices
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import layer_of
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.convert.converter import Range, quantize_beside_float
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Graph, Operation
-from export.tflite.interpreter import Interpreter, dequantize
 from pipeline.console.progress import Progress
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Graph, Operation
+from pipeline.tflite.interpreter import Interpreter, dequantize
 
 
 @dataclass(frozen=True)

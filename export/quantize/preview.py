@@ -12,7 +12,7 @@ from export.convert.converter import Converter
 from export.convert.network import build_inference_network, write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 
 
 def preview_int8(network: keras.Model, images: np.ndarray) -> TFLiteFile:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from export.convert.converter import Range
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Tensor
-from export.tflite.interpreter import Interpreter
 from pipeline.console.progress import Progress
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Tensor
+from pipeline.tflite.interpreter import Interpreter
 
 BINS = 2048
 """Of each activation's histogram."""

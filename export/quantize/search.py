@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import verify_built_in, verify_integer_only
-from export.tflite.latency import measure_file
 from export.verify.accuracy import KerasAnswers
 from export.verify.comparison import Comparison
+from export.verify.operations import verify_built_in, verify_integer_only
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.latency import measure_file
 
 TIMED_IMAGES, TIMED_SECONDS = 20, 0.2
 """How long each strategy's file is timed, and on how many images."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
 from export.verify.accuracy import Split
 from export.verify.comparison import paired_comparison
+from pipeline.tflite.file import TFLiteFile
 
 
 @dataclass(frozen=True)

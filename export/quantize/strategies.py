@@ -10,8 +10,8 @@ from export.convert.converter import Range, quantize_to_int8
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.layer_error import LayerError, rank_layers
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Graph
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Graph
 
 MORE_IMAGES = 4
 """Times the calibration split that every strategy but the first draws from train as well."""

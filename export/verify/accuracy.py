@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from export.tflite.file import TFLiteFile
 from export.verify.comparison import Comparison, paired_comparison
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.tflite.file import TFLiteFile
 
 BATCH = 128
 

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
 from export.verify.evidence import write_enlarged
 from pipeline.files.whole import write_whole
+from pipeline.tflite.file import TFLiteFile
 
 SAVED_MODEL_TOLERANCE = 1e-5
 """The same kernels: only fusing them and another batch size may round otherwise."""

@@ -17,9 +17,9 @@ from typing import IO, Any
 import numpy as np
 
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
 from pipeline.console.progress import Progress
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 
 ARENA_ALIGNMENT = 16
 """Of buffers in the arena, in bytes: `MicroArenaBufferAlignment` of TensorFlow Lite Micro."""

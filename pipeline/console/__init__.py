@@ -1,3 +1,11 @@
 """What a command says and how it is called: parsing, progress, tables; standard library only."""
 
-__all__ = ["command_line", "progress", "quiet_start", "run_command", "tables", "training_request"]
+__all__ = [
+    "command_line",
+    "prediction_request",
+    "progress",
+    "quiet_start",
+    "run_command",
+    "tables",
+    "training_request",
+]

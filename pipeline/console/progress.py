@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from tqdm import tqdm
 
@@ -26,21 +26,25 @@ class Progress:
         label: what the work is, shown first.
         unit: plural name of one unit, shown with the rate.
         done: units that were finished before this process began.
+        stream: where it is shown; stdout unless told otherwise.
     """
 
-    def __init__(self, total: int, label: str, unit: str, done: int = 0) -> None:
+    def __init__(
+        self, total: int, label: str, unit: str, done: int = 0, stream: TextIO | None = None
+    ) -> None:
         self.total, self.label, self.unit = total, label, unit
         self.done = done
+        self._stream = stream or sys.stdout
         self._timed_from: tuple[int, float] | None = None
         self._last_line = time.monotonic()
         self._bar = None
-        if sys.stdout.isatty():
+        if self._stream.isatty():
             self._bar = tqdm(
                 total=total,
                 initial=done,
                 desc=label,
                 unit=f" {unit}",
-                file=sys.stdout,
+                file=self._stream,
                 dynamic_ncols=True,
                 leave=False,
             )
@@ -62,10 +66,14 @@ class Progress:
             rate = (self.done - first) / max(now - started, 1e-9)
             left = duration((self.total - self.done) / max(rate, 1e-9))
             share = f"{self.done:,} of {self.total:,} {self.unit}"
-            print(f"{self.label}: {share}, {left} left{', ' + note if note else ''}", flush=True)
+            print(
+                f"{self.label}: {share}, {left} left{', ' + note if note else ''}",
+                file=self._stream,
+                flush=True,
+            )
 
     def line(self, text: str) -> None:
-        """Print a line that stays, above the bar where there is one."""
+        """Print a line to stdout that stays, above the bar where there is one."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stdout)
             sys.stdout.flush()

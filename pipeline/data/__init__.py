@@ -5,6 +5,7 @@ __all__ = [
     "class_names",
     "decode",
     "folder",
+    "folder_check",
     "folder_layout",
     "image_size",
     "prepare",

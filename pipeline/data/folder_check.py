@@ -60,7 +60,7 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
         # In chunks, because `map` queues all that it is given: a million tasks would fill memory.
         for start in range(0, len(paths), CHUNK):
             chunk = [os.path.join(root, path) for path in paths[start : start + CHUNK]]
-            for row, (digest, problem, deep) in enumerate(pool.map(_check_file, chunk), start):
+            for row, (digest, problem, deep) in enumerate(pool.map(check_file, chunk), start):
                 if not problem:
                     checked.digests[row] = np.frombuffer(digest, np.uint8)
                 elif problem in (NO_IMAGE, EMPTY) and is_side_file(paths[row]):
@@ -107,8 +107,12 @@ def find_copies(
     return problems
 
 
-def _check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
-    """Return (digest, "", range of 16-bit samples) of an image, or (b"", what is wrong, None)."""
+def check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
+    """Read, hash and decode one file.
+
+    Returns:
+        (digest, "", range of 16-bit samples) of an image, or (b"", what is wrong, None).
+    """
     try:
         # Before opening: a named pipe would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):

@@ -17,8 +17,8 @@ from benchmarks.inference_contenders import (
     write_onnx_files,
     write_our_files,
 )
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import verify_integer_only
+from export.verify.operations import verify_integer_only
+from pipeline.tflite.file import TFLiteFile
 
 WIDTH, SIZE = 2, 16
 needs_torch = pytest.mark.skipif(not measure.find_spec("torch"), reason="PyTorch is the peer")

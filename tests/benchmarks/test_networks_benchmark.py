@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks import networks
 from benchmarks.networks import Cost, networks_for, print_networks, write_int8
-from export.tflite.file import TFLiteFile
 from pipeline.config.architectures import ARCHITECTURES
+from pipeline.tflite.file import TFLiteFile
 
 
 def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():

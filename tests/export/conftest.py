@@ -8,45 +8,12 @@ from pathlib import Path
 
 import keras
 import pytest
-from keras import layers
 from packaging.requirements import Requirement
 
 from export.bundle.directory import BundleDirectory
-from export.convert.converter import Converter
-from export.convert.network import write_single_image_graph
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 from tests.commands import Outcome, run_command
 from tests.quick_export import leave_out_micro, leave_out_timing
-
-
-@pytest.fixture(scope="session")
-def trained() -> keras.Model:
-    """A network that dropout and batch statistics would change beyond recognition."""
-    keras.utils.set_random_seed(0)
-    x = pixels = keras.Input((6, 9, 3), name="pixels")
-    x = layers.Normalization(mean=[120.0] * 3, variance=[4096.0] * 3, name="normalization")(x)
-    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem_conv")(x)
-    constant = keras.initializers.Constant
-    x = layers.BatchNormalization(
-        moving_mean_initializer=constant(0.3), moving_variance_initializer=constant(0.5), name="stem_norm"
-    )(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = layers.Dropout(0.5, seed=0, name="dropout")(x)
-    head = layers.Dense(4, bias_initializer="random_uniform", name="head")
-    return keras.Model(pixels, head(x), name="net")
-
-
-@pytest.fixture(scope="session")
-def converter_of(tmp_path_factory) -> Callable[[keras.Model], Converter]:
-    """Network -> the converter of its single-image graph."""
-
-    def convert(network: keras.Model) -> Converter:
-        graph = tmp_path_factory.mktemp("graph")
-        write_single_image_graph(network, graph)
-        return Converter(graph, [layer.name for layer in network.layers])
-
-    return convert
 
 
 @pytest.fixture

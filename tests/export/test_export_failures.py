@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from export import export as exporter
-from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from pipeline import finished_run
 from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits, fingerprint
+from pipeline.tflite.interpreter import Interpreter
 from tests.commands import ROOT
 
 KILL_WHILE_WRITING = """

@@ -23,10 +23,8 @@ from export.convert.network import (
 )
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import verify_built_in, verify_integer_only
-from export.tflite.interpreter import Interpreter
 from export.verify import micro
+from export.verify.operations import verify_built_in, verify_integer_only
 from pipeline.config.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -36,6 +34,8 @@ from pipeline.config.architectures import (
 from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
 from pipeline.run_directory import RunDirectory
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, prepare_ground, resolve
 from pipeline.training.run import TrainingRun, training_batches

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export.tflite.file import TFLiteFile
 from pipeline.config.config import Config
+from pipeline.tflite.file import TFLiteFile
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, prepare_ground
 from tests.commands import ROOT

@@ -6,7 +6,7 @@ Standard library only: the command line must answer without importing TensorFlow
 import dataclasses
 from dataclasses import dataclass
 
-from export.tflite.formats import MAX_FILE_BYTES
+from export.formats import MAX_FILE_BYTES
 from pipeline.config.option import Section, option
 
 

@@ -10,7 +10,7 @@ from evaluation.explain.gradcam import overlay
 from evaluation.networks.deployed import DeployedFile
 from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 
 RED, BLUE = 0, 1
 

@@ -13,7 +13,7 @@ from export.convert.converter import Converter
 from export.convert.network import write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 from tests.evaluation.explain.two_blocks import build_two_blocks
 
 

@@ -10,10 +10,10 @@ from keras import layers
 
 from evaluation.metrics import cost
 from evaluation.metrics.cost import measure_cost
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
 from pipeline.finished_run import FinishedRun
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 from tests.evaluation.made_up import build_data, build_run, images_of
 
 INT8, FLOAT32 = {"int8": TFLiteFile(b"." * 300)}, {"float32": TFLiteFile(b"." * 900)}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from evaluation.networks.deployed import DeployedFile, choose, load_deployed
-from export.tflite.file import TFLiteFile
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
 from pipeline.finished_run import FinishedRun
+from pipeline.tflite.file import TFLiteFile
 from tests.commands import ROOT
 from tests.evaluation.made_up import build_data, build_run
 

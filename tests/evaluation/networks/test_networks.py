@@ -14,8 +14,8 @@ from export.convert.converter import Converter
 from export.convert.network import build_inference_network, write_single_image_graph
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
-from export.tflite.file import TFLiteFile
 from pipeline.console.progress import Progress
+from pipeline.tflite.file import TFLiteFile
 from tests.evaluation.made_up import images_of, table_network
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 4, 4, 3), np.uint8)

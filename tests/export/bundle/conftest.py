@@ -17,7 +17,6 @@ from export.quantize.search import Tried
 from export.quantize.stability import Halves
 from export.quantize.strategies import Strategy
 from export.request import parse_export_request
-from export.tflite.file import TFLiteFile
 from export.verify.micro import MicroResult
 from export.verify.pixels import DevicePixels
 from pipeline.config.presets import preset
@@ -26,6 +25,7 @@ from pipeline.data.splits import Splits
 from pipeline.data.table import ArrayImages, Source
 from pipeline.finished_run import FinishedRun
 from pipeline.run_directory import RunDirectory
+from pipeline.tflite.file import TFLiteFile
 from tests.export.bundle.samples import ERRORS, KERAS, LABELS, NAMES, comparison, latency
 
 

@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from export.quantize.layer_error import LayerError
-from export.tflite.latency import Latency
 from export.verify.comparison import paired_comparison
+from pipeline.tflite.latency import Latency
 
 NAMES = ("cat", "dog", "owl", "yak")
 

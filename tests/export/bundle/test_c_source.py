@@ -10,7 +10,7 @@ import pytest
 
 from export.bundle.c_source import write_c_source
 from export.errors import ExportFailed
-from export.tflite.graph import Graph, Operation, Tensor
+from pipeline.tflite.graph import Graph, Operation, Tensor
 
 CONTENT = bytes(range(256)) * 3 + b"not a whole line"
 

@@ -10,8 +10,8 @@ from export.convert import alignment
 from export.convert.alignment import align_weights
 from export.convert.converter import quantize_to_int8
 from export.quantize.ranges import Calibrator
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 
 micro = pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"

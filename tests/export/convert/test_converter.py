@@ -10,9 +10,9 @@ from keras import layers
 
 from export.convert.converter import Converter, Range, quantize_beside_float, quantize_to_int8
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import Operation
-from export.tflite.interpreter import Interpreter
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import Operation
+from pipeline.tflite.interpreter import Interpreter
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CONVOLUTIONS = {"stem_conv": "stem_norm", "depthwise": "depthwise_norm", "conv2": "norm2"}

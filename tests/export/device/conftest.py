@@ -10,7 +10,7 @@ from PIL import Image
 from export.convert.converter import quantize_to_int8
 from export.convert.network import build_inference_network
 from export.quantize.ranges import Calibrator
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 from tests.export.device.samples import HEIGHT, IMAGES, LABELS, WIDTH, write_bundle
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
-from export.tflite.file import TFLiteFile
+from pipeline.tflite.file import TFLiteFile
 
 HEIGHT, WIDTH = 6, 9  # unequal, so that a swapped axis shows
 LABELS = ["cat", "sea lion", "Äffchen", "犬", "cat and dog"]

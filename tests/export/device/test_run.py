@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.special import softmax
 
 from export.bundle.preprocessing import describe_preprocessing
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 from tests.export.device.samples import (
     HEIGHT,
     IMAGES,

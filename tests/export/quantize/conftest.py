@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 from export.quantize.strategies import Strategy, list_strategies
-from export.tflite.file import TFLiteFile
 from pipeline.data.batches import Examples
 from pipeline.data.table import ArrayImages, Source
+from pipeline.tflite.file import TFLiteFile
 from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
 
 LOUD = 1000.0

@@ -11,7 +11,7 @@ from keras import layers
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.preview import preview_int8
 from export.quantize.strategies import Strategy
-from export.tflite.graph import verify_integer_only
+from export.verify.operations import verify_integer_only
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 6, 9, 3), dtype=np.uint8)
 CLASSES = 4

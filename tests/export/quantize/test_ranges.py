@@ -9,7 +9,7 @@ import pytest
 from export.convert.converter import Range, quantize_to_int8
 from export.convert.network import build_inference_network
 from export.quantize.ranges import BINS, Calibrator, clip_by_percentile, clip_by_squared_error
-from export.tflite.interpreter import Interpreter
+from pipeline.tflite.interpreter import Interpreter
 
 KERAS_LAYERS = {
     "CONV_2D conv1": "norm1",

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from export.quantize.stability import compare_halves
-from export.tflite.interpreter import Interpreter
 from export.verify.accuracy import Split
+from pipeline.tflite.interpreter import Interpreter
 from tests.export.quantize.samples import IMAGES, ROWS, images
 
 

@@ -8,8 +8,8 @@ from export.convert.converter import quantize_to_int8
 from export.quantize.layer_error import LayerError
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
 from export.quantize.strategies import find_kept
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import verify_integer_only
+from export.verify.operations import verify_integer_only
+from pipeline.tflite.file import TFLiteFile
 from tests.export.quantize.samples import IMAGES
 
 

@@ -12,10 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from export.convert.converter import quantize_to_int8
 from export.errors import ExportFailed
 from export.quantize.ranges import Calibrator
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
 from export.verify import micro
 from export.verify.micro import MicroResult, to_reserve, verify_on_micro
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 
 pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"

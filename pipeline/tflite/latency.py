@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter
 from pipeline.console.quiet_start import hold_back_notices
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter
 
 WARM_UP_RUNS = 5
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from export.convert.converter import Range, quantize_to_int8
-from export.tflite.file import TFLiteFile
-from export.tflite.interpreter import Interpreter, dequantize, quantize
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.interpreter import Interpreter, dequantize, quantize
 from tests.commands import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 9, 3), dtype=np.uint8)
@@ -109,7 +109,7 @@ def test_reference_kernels_differ_by_one_level_at_most(float32, ranges):
 def test_notices_of_native_code_reach_no_terminal(float32, load, tmp_path):
     # LiteRT gives its notice once a process.
     (tmp_path / "model.tflite").write_bytes(float32.content)
-    code = f"import sys; from export.tflite.{load}; load(open(sys.argv[1], 'rb').read())"
+    code = f"import sys; from pipeline.tflite.{load}; load(open(sys.argv[1], 'rb').read())"
     command = [sys.executable, "-c", code, tmp_path / "model.tflite"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -12,9 +12,10 @@ from keras import layers
 
 from export.convert.converter import Range, quantize_to_int8
 from export.errors import ExportFailed
-from export.tflite.file import TFLiteFile
-from export.tflite.graph import layer_of, verify_built_in, verify_integer_only
+from export.verify.operations import verify_built_in, verify_integer_only
 from pipeline.models.cost import multiply_adds
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.graph import layer_of
 
 
 @pytest.fixture(scope="module")

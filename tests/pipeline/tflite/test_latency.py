@@ -12,9 +12,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
-from export.tflite import latency as benchmark
-from export.tflite.file import TFLiteFile
-from export.tflite.latency import count_delegated, measure_file, measure_here, time_runs
+from pipeline.tflite import latency as benchmark
+from pipeline.tflite.file import TFLiteFile
+from pipeline.tflite.latency import count_delegated, measure_file, measure_here, time_runs
 from tests.commands import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -156,6 +156,6 @@ def test_peak_memory_is_unknown_where_the_system_does_not_tell(file, monkeypatch
 
 
 def test_the_fresh_process_starts_without_tensorflow():
-    code = "import export.tflite.latency, sys; print({'tensorflow', 'keras'} & set(sys.modules))"
+    code = "import pipeline.tflite.latency, sys; print({'tensorflow', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from export.tflite.graph import Graph, read_graph
-from export.tflite.interpreter import Interpreter
+from pipeline.tflite.graph import Graph, read_graph
+from pipeline.tflite.interpreter import Interpreter
 
 
 def crc32(content: bytes) -> str:

@@ -1,0 +1,108 @@
+"""The file that answers, found by what the user called it, before TensorFlow loads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError, received
+from pipeline.files.json_file import read_json, verify_fields
+from pipeline.files.regular import open_regular
+from pipeline.run_directory import RunDirectory
+
+LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
+"""What lies beside every .tflite file of a bundle."""
+
+NEEDED = {"input": dict, "input.dtype": str, "output": dict, "output.scores": str}
+"""What `PREPROCESSING` must tell of a file, and its type."""
+
+SCORES = ("logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A network on the disk.
+
+    Attributes:
+        path: a .keras or a .tflite file.
+        class_names: label -> name; empty where nothing tells them.
+        scores: what it returns, one of `SCORES`.
+        crc32: of a .tflite file as it was exported; None where its bundle is too old to tell.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    scores: str = "logits"
+    crc32: str | None = None
+
+
+def find_model(name: str) -> ModelFile:
+    """Find what MODEL means.
+
+    Args:
+        name: a run directory, which stands for its model.keras with the best weights; a bundle,
+            which stands for its int8 file, else for its first; a .tflite file of a bundle; a
+            .keras file.
+
+    Raises:
+        UserError: it is none of these, unfinished, or what belongs to it is missing or damaged.
+    """
+    path = Path(name)
+    if (path / PREPROCESSING).exists():
+        return _of_bundle(path, None)
+    if (path / "config.json").exists():
+        RunDirectory(path).load_finished()
+        return _of_keras(RunDirectory(path).model)
+    if path.suffix == ".tflite" and path.is_file():
+        return _of_bundle(path.parent, path.name)
+    if path.suffix == ".keras" and path.is_file():
+        return _of_keras(path)
+    raise UserError(
+        "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
+        f"received {received(name)}"
+    )
+
+
+def _of_bundle(folder: Path, name: str | None) -> ModelFile:
+    """Describe a file of a bundle, or the one that its run.py takes."""
+    path = folder / PREPROCESSING
+    if name and not (path.exists() and (folder / LABELS).exists()):
+        raise UserError(
+            f"a .tflite file must have {LABELS} and {PREPROCESSING} beside it, as python -m export writes "
+            f"them; received {folder / name} without (copy the whole folder)"
+        )
+    models = read_json(path, {"models": dict}, of="a bundle")["models"]
+    for described in models.values():
+        verify_fields(described, NEEDED, path, of="a bundle")
+    chosen = name or _default(models)
+    if chosen is None or chosen not in models:
+        described_ones = ", ".join(models) or "none"
+        raise UserError(
+            f"{path} must describe the .tflite file; received {chosen}, and it has {described_ones}"
+        )
+    scores = models[chosen]["output"]["scores"]
+    if scores not in SCORES:
+        raise UserError(f"scores in {path} must be {' or '.join(SCORES)}; received {received(scores)}")
+    return ModelFile(folder / chosen, _read_labels(folder / LABELS), scores, models[chosen].get("crc32"))
+
+
+def _default(models: dict[str, Any]) -> str | None:
+    int8 = (name for name, described in models.items() if described["input"]["dtype"] in ("int8", "uint8"))
+    return next(int8, next(iter(models), None))
+
+
+def _of_keras(path: Path) -> ModelFile:
+    """Describe a .keras file; its run knows the names of its classes, or labels.txt beside it."""
+    directory = RunDirectory(path.parent)
+    if path.name == directory.model.name and directory.splits.exists():
+        names = read_json(directory.splits, {"class_names": list})["class_names"]
+        return ModelFile(path, tuple(map(str, names)))
+    labels = path.with_name(LABELS)
+    return ModelFile(path, _read_labels(labels) if labels.exists() else ())
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        with open_regular(path) as file:
+            return tuple(file.read().decode("utf-8").removesuffix("\n").split("\n"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} must be readable text in UTF-8; {error}") from None
