@@ -233,7 +233,9 @@ def test_a_run_starts_from_them_and_says_so(tmp_path, capsys):
                 pixels = rng.integers(0, 100, (40, 40, 3), dtype=np.uint8)
                 pixels[..., colour] += 150
                 Image.fromarray(pixels).save(folder / f"{number}.png")
-    arguments = f"--data folder:{tmp_path / 'images'} --model efficientnet_lite0 --weights imagenet"
+    arguments = (
+        f"folder_scratch --data folder:{tmp_path / 'images'} --model efficientnet_lite0 --weights imagenet"
+    )
     settings = (
         "--freeze backbone --image-size 32 --epochs 1 --batch-size 8 --calibration-size 2 --devices cpu"
     )

@@ -248,7 +248,7 @@ def test_resume_needs_the_weights_that_the_run_began_with(base, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--freeze", "stage9"], "unknown --freeze 'stage9'; did you mean 'stage4'?"),
+        (["--freeze", "stage9"], "unknown --freeze 'stage9'; did you mean 'stage7'?"),
         (["--freeze", "stage4"], "--freeze must name a part of resnet8 "),
         (["--width", "4"], "--weights must fit the network; "),
     ],
