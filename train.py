@@ -23,8 +23,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    began = time.monotonic()
     request = parse_training_request(arguments)
     chosen = request.chosen
+    deadline = None if request.minutes is None else began + 60 * request.minutes
     run_dir = request.run_dir or new_run_dir(chosen.preset_name())
     if request.resume:
         config = RunDirectory(run_dir).load_unfinished(asked=chosen.explicit_values())
@@ -46,13 +48,13 @@ def _train(arguments: list[str]) -> int:
     from pipeline.training.train import train
 
     try:
-        return train(config, run_dir, resume=request.resume)
+        return train(config, run_dir, resume=request.resume, deadline=deadline)
     except UnavailableData:
         if chosen.names_data or request.resume:
             raise
     print("CIFAR-10 is neither prepared nor downloadable here: training on digits instead")
     config = replace(chosen, preset="digits").build_config()
-    return train(config, request.run_dir or new_run_dir("digits"))
+    return train(config, request.run_dir or new_run_dir("digits"), deadline=deadline)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import Config, fill_in, load_values
+from pipeline.config.option import flag
 from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
 from pipeline.files.place import check_can_be_made
@@ -177,9 +179,35 @@ class RunDirectory:
         asked = {name: value for name, value in asked.items() if value != left_open.get(name, "auto")}
         if differences := config.differences(config.with_values(asked)):
             raise UserError(
-                f"--resume must not change the settings of a run; received {', '.join(differences)}"
+                f"--resume must not change the settings of a run; received {', '.join(differences)} "
+                f"(a new run that {self._what_goes_on(asked)})"
             )
         return config
+
+    def _what_goes_on(self, asked: Mapping[str, Any]) -> str:
+        """Say which line does what other settings for this run were meant to do."""
+        own = self._load_config().values()
+        values = {name: value for name, value in asked.items() if value != own[name]}
+        finished = self._has(self.metrics)
+        start = "starts from its weights" if finished else "has them"
+        return f"{start}: {self.continue_command(values, weights=finished)}"
+
+    def continue_command(self, settings: Mapping[str, Any], *, weights: bool = True) -> str:
+        """Return the line that trains a new run with this one's settings but for some.
+
+        Args:
+            settings: those that differ.
+            weights: whether it starts from this one's weights.
+        """
+        words = ["python", "train.py", "--config", str(self.config)]
+        if weights:
+            words += ["--weights", str(self.path)]
+        for name, value in settings.items():
+            if isinstance(value, bool):
+                words.append(flag(name) if value else flag(f"no_{name}"))
+            else:
+                words += [flag(name), str(value)]
+        return shlex.join(words)
 
     def load_finished(self) -> Config:
         """Read the settings of the finished run that is here.

@@ -58,7 +58,8 @@ def print_next(report: Mapping[str, Any], run: Path, written: Sequence[Path]) ->
     # What the exported files have of it; before there are any, nothing.
     folded = [each["folded_temperature"] for name, each in networks.items() if name != "keras"]
     missing = any(abs(temperature / each - 1) > WORTH_FOLDING for each in folded or [1.0])
-    if missing and not calibration["temperature_at_limit"]:
+    errors = [calibration[when]["ece_equal_width"]["value"] for when in ("before", "after")]
+    if missing and not calibration["temperature_at_limit"] and errors[1] < errors[0]:
         print(f"next, by the temperature of {images:,} validation images:")
         print(f"  python -m export {shlex.quote(str(run))} --temperature {temperature:.3f}")
 

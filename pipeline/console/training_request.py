@@ -8,9 +8,11 @@ from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
-from pipeline.config.settings import IMAGENET, ModelConfig
+from pipeline.config.settings import IMAGENET, MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.errors import UserError, unknown
+
+MAX_MINUTES = MAX_SECONDS // 60
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Request(Section):
         resume: go on with the run in `run_dir`.
         summary: print the network as a table in place of training it.
         diagram: draw the network in place of training it.
+        minutes: what the whole command may take; the epochs are as many as fit.
     """
 
     chosen: ChosenSettings
@@ -117,11 +120,24 @@ class Request(Section):
     resume: bool = option(False, "go on with the run in --run-dir", switch=True)
     summary: bool = option(False, "only print the network as a table", switch=True)
     diagram: bool = option(False, "only draw the network as a diagram", switch=True)
+    minutes: float | None = option(
+        None, "in place of --epochs: as many as end within so many minutes", above=0, maximum=MAX_MINUTES
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resume and not self.run_dir:
             raise UserError("--resume needs --run-dir DIR, the run to go on with; received none")
+        if self.minutes is not None and "epochs" in self.chosen.values:
+            raise UserError(
+                "--epochs and --minutes exclude each other; received "
+                f"--epochs {self.chosen.values['epochs']} and --minutes {self.minutes:g}"
+            )
+        if self.minutes is not None and self.resume:
+            raise UserError(
+                "--resume goes on for the epochs that the run began with; received "
+                f"--minutes {self.minutes:g}"
+            )
 
 
 def parse_training_request(arguments: list[str]) -> Request:

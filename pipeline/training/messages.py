@@ -1,5 +1,6 @@
 """What a run says before it starts and after it is done."""
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -143,6 +144,24 @@ def _smaller(config: Config) -> str:
 def resume_command(run_dir: Path) -> str:
     """Return the line that goes on with a run."""
     return f"python train.py --resume --run-dir {shlex.quote(str(run_dir))}"
+
+
+def still_improves(history: Sequence[dict[str, float]], images: int) -> bool:
+    """Whether a run ended while validation still got better.
+
+    It did where the best accuracy p of the last fifth of its epochs is above the best of those before by
+    more than its standard error, sqrt(p (1 - p) / images). A run of fewer than 5 epochs does not tell.
+
+    Args:
+        history: a row an epoch.
+        images: in validation.
+    """
+    last = len(history) // 5
+    if not last:
+        return False
+    accuracies = [row["val_accuracy"] for row in history]
+    before, after = max(accuracies[:-last]), max(accuracies[-last:])
+    return after - before > math.sqrt(after * (1 - after) / images)
 
 
 def print_summary(run_dir: Path, metrics: dict[str, Any]) -> None:

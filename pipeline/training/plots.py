@@ -12,6 +12,9 @@ from pipeline.files.whole import write_figure
 SHEET_IMAGES = 32
 SHEET_COLUMNS = 8
 
+OUTLIER, MIN_REACH = 3.0, 0.1
+"""From how many reaches of the middle half on a loss is off the chart; the least reach, in logarithms."""
+
 
 def plot_contact_sheet(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path
@@ -63,5 +66,25 @@ def plot_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
         axes.grid(alpha=0.3)
         if "entropy" in title:
             axes.set_yscale("log")
+            axes.set_ylim(*_limits([row[column] for row in history for column in curves.values()]))
         axes.legend(fontsize=8)
     write_figure(path, figure)
+
+
+def _limits(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return the ends of a logarithmic axis where an outlier would rule it; None leaves an end to the values.
+
+    An outlier lies further from the middle half than OUTLIER times the half's own reach, in logarithms
+    (the fences of Tukey 1977, section 2D, of "far out" values).
+    """
+    logs = np.log([value for value in values if value > 0])
+    if not len(logs):
+        return None, None
+    low, high = np.quantile(logs, (0.25, 0.75))
+    reach = OUTLIER * max(high - low, MIN_REACH)
+    within = logs[(logs >= low - reach) & (logs <= high + reach)]
+    ends = within.min() - 0.1, within.max() + 0.1
+    return (
+        float(np.exp(ends[0])) if logs.min() < low - reach else None,
+        float(np.exp(ends[1])) if logs.max() > high + reach else None,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -220,6 +221,12 @@ def evaluation_batches(resolved: Resolved, split: str) -> tf.data.Dataset:
         global_batch_size=resolved.config.fit.batch_size,
         replicas=resolved.replicas,
     )
+
+
+def draw_contact_sheet(resolved: Resolved, path: Path) -> None:
+    """Draw the first augmented batch."""
+    images, labels = next(iter(training_batches(resolved, 0, 1).as_numpy_iterator()))
+    plots.plot_contact_sheet(images, labels, resolved.ground.data.source.class_names, path)
 
 
 def finish(run: TrainingRun) -> dict[str, Any]:

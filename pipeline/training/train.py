@@ -16,16 +16,22 @@ from pipeline.files.json_file import read_json, write_json
 from pipeline.files.whole import write_text
 from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.training import messages
+from pipeline.training.budget import plan_epochs
 from pipeline.training.callbacks import ShowProgress
 from pipeline.training.checkpoint_callbacks import Interrupted
-from pipeline.training.plots import plot_contact_sheet
 from pipeline.training.resolve import Resolved, images_in_place, prepare_ground, resolve
-from pipeline.training.run import TrainingRun, build_run, finish, training_batches
+from pipeline.training.run import TrainingRun, build_run, draw_contact_sheet, finish
 from pipeline.training.variables import NonFinite
 
 
-def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
+def train(config: Config, run_dir: Path, *, resume: bool = False, deadline: float | None = None) -> int:
     """Train in `run_dir`, from the start or from the newest checkpoint; return the exit code.
+
+    Args:
+        config: the settings.
+        run_dir: where.
+        resume: go on with the run that is there.
+        deadline: the epochs are as many as end by then, by `time.monotonic`; None: those of `config`.
 
     Raises:
         UserError: the input is wrong, or another process trains there. No other run is touched.
@@ -38,10 +44,14 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> int:
             metrics = read_json(directory.metrics, METRICS)
             print(f"{run_dir} is finished already")
             messages.print_summary(run_dir, metrics)
+            print(f"  {directory.continue_command({'epochs': config.fit.epochs})}")
             return DONE
         try:
             with images_in_place():
                 resolved = resolve(config, prepare_ground(config))
+                if deadline is not None:
+                    _settle_randomness(resolved)
+                    resolved = plan_epochs(resolved, directory, deadline)
                 run = open_run(resolved, directory)
                 messages.print_plan(resolved, run.model, run.parameters, run.fresh)
                 return _fit_and_finish(run)
@@ -61,12 +71,16 @@ def open_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
     """
     # Names of variables count up within a process, and a checkpoint goes by names.
     keras.utils.clear_session()
-    keras.utils.set_random_seed(resolved.config.run.seed)
-    if resolved.config.run.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    _settle_randomness(resolved)
     run = build_run(resolved, directory)
     _record(resolved, directory)
     return run
+
+
+def _settle_randomness(resolved: Resolved) -> None:
+    keras.utils.set_random_seed(resolved.config.run.seed)
+    if resolved.config.run.deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 def _record(resolved: Resolved, directory: RunDirectory) -> None:
@@ -105,7 +119,13 @@ def _fit_and_finish(run: TrainingRun) -> int:
     try:
         draw_contact_sheet(run.resolved, directory.plots / "augmented_batch.png")
         fit_showing_progress(run)
-        messages.print_summary(directory.path, finish(run))
+        metrics = finish(run)
+        if messages.still_improves(progression.history, metrics["validation"]["images"]):
+            print(
+                "\nstill improving: the last fifth of the epochs brought more than noise; to go on:\n"
+                f"  {directory.continue_command({'epochs': run.resolved.config.fit.epochs})}"
+            )
+        messages.print_summary(directory.path, metrics)
     except (Interrupted, KeyboardInterrupt):
         print(f"interrupted at step {progression.step:,}; to go on:")
         print(f"  {messages.resume_command(directory.path)}")
@@ -117,12 +137,6 @@ def _fit_and_finish(run: TrainingRun) -> int:
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return FAILED
     return DONE
-
-
-def draw_contact_sheet(resolved: Resolved, path: Path) -> None:
-    """Draw the first augmented batch."""
-    images, labels = next(iter(training_batches(resolved, 0, 1).as_numpy_iterator()))
-    plot_contact_sheet(images, labels, resolved.ground.data.source.class_names, path)
 
 
 def fit_showing_progress(run: TrainingRun) -> None:

@@ -143,7 +143,9 @@ def test_settings_of_a_run_are_its_own(tmp_path, asked, difference):
     if difference is None:
         assert directory.load_unfinished(asked) == RECORDED
         return
-    with pytest.raises(UserError, match=f"the settings of a run; received {difference}$"):
+    with pytest.raises(
+        UserError, match=rf"the settings of a run; received {difference} \(a new run that has them: "
+    ):
         directory.load_unfinished(asked)
 
 

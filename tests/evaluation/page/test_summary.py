@@ -61,8 +61,8 @@ def test_nothing_is_said_of_corruptions_that_were_not_measured(capsys):
     ]
 
 
-def next_steps(temperature: float, run: Path, capsys) -> list[str]:
-    report = {"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, temperature)}}
+def next_steps(temperature: float, run: Path, capsys, scaled: float = 0.01) -> list[str]:
+    report = {"networks": {"keras": figures(estimate(1, 1, 1), None, 0.02, scaled, temperature)}}
     print_next(report, run, [run / "evaluation" / name for name in ("report.html", "report.json")])
     return capsys.readouterr().out.splitlines()
 
@@ -82,6 +82,11 @@ def test_a_temperature_that_matters_is_to_be_folded(capsys, temperature, flag):
 @pytest.mark.parametrize("temperature", [1.0, 0.985, 1.015, LIMIT])
 def test_a_temperature_near_one_or_at_the_limit_is_left(capsys, temperature):
     assert len(next_steps(temperature, Path("runs/one"), capsys)) == 2
+
+
+@pytest.mark.parametrize(("scaled", "lines"), [(0.019, 4), (0.02, 2), (0.03, 2)])
+def test_a_temperature_that_does_not_lower_the_calibration_error_is_not_offered(capsys, scaled, lines):
+    assert len(next_steps(1.3754, Path("runs/one"), capsys, scaled)) == lines
 
 
 @pytest.mark.parametrize(("folded", "lines"), [(1.0, 4), (1.38, 2), (0.8, 4)])

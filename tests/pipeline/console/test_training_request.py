@@ -226,7 +226,13 @@ BAD_INPUTS = [
     ("--resume --run-dir cut", "a configuration file must be JSON; cut/config.json"),
     (
         "--resume --run-dir unfinished --width 8",
-        "must not change the settings of a run; received --width 16 -> 8",
+        "must not change the settings of a run; received --width 16 -> 8 (a new run that has them: "
+        "python train.py --config unfinished/config.json --width 8)",
+    ),
+    (
+        "--resume --run-dir finished --epochs 7",
+        "(a new run that starts from its weights: python train.py --config finished/config.json "
+        "--weights finished --epochs 7)",
     ),
     ("--resume --run-dir unfinished cifar10_small", "received --data digits -> cifar10, "),
     ("--resume --run-dir unfinished cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),

@@ -87,6 +87,17 @@ def test_learning_curves_draw_every_column(figures):
     assert titles == ["cross-entropy, nats", "accuracy", "learning rate"]
 
 
+@pytest.mark.parametrize(("outlier", "ruled"), [(1e6, False), (1e-9, False), (3.0, True)])
+def test_one_outlier_does_not_rule_the_axis_of_the_loss(figures, outlier, ruled):
+    history = [dict(HISTORY[0], epoch=1 + at, cross_entropy=2.0 - at / 20) for at in range(20)]
+    history[7]["val_cross_entropy"] = outlier
+    plot_learning_curves(history, "nowhere.png")
+    low, high = figures[0].axes[0].get_ylim()
+    assert (low < outlier < high) == ruled
+    assert low < 1.05 < 3 < high
+    assert high / low < 10
+
+
 @pytest.mark.parametrize(
     ("draw", "size"),
     [

@@ -1,0 +1,198 @@
+"""How many epochs fit in the minutes that a run may take, measured on a small run that is thrown away."""
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipeline.config.settings import MAX_EPOCHS
+from pipeline.console.progress import duration
+from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory
+from pipeline.training.checkpoint import Progression
+from pipeline.training.checkpoint_callbacks import Interrupted
+from pipeline.training.resolve import Resolved
+from pipeline.training.run import build_run, draw_contact_sheet, finish
+
+PROBE_STEPS = 30
+"""Most steps in an epoch of the probe."""
+
+PROBE_EPOCHS = 3
+"""Fewest epochs of the probe: the first one traces and compiles, and says nothing about the others."""
+
+PROBE_SHARE = 0.05
+"""Of the time that is left: for so long the probe goes on after its first epoch."""
+
+MARGIN = 0.02
+"""Of the time that is left, kept for what the probe cannot foresee."""
+
+PROCESS_SECONDS = 1.0
+"""For what is outside the clock: Python's start and end."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a run takes, in seconds.
+
+    Attributes:
+        once: all but its epochs: building, compiling, the final test, files.
+        step: one training step.
+        epoch_end: validation, checkpoint and whatever else an epoch has beside its steps.
+    """
+
+    once: float
+    step: float
+    epoch_end: float
+
+    def epochs_within(self, seconds: float, steps_per_epoch: int) -> int:
+        """Return the whole epochs that end in time: floor((seconds - once) / seconds of an epoch)."""
+        return int((seconds - self.once) / (steps_per_epoch * self.step + self.epoch_end))
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Take the times of a probe, and end it: each list has an entry an epoch, in seconds.
+
+    Args:
+        progression: the probe's.
+        seconds: how long it goes on after its first epoch.
+    """
+
+    def __init__(self, progression: Progression, seconds: float) -> None:
+        super().__init__()
+        self.progression, self.seconds = progression, seconds
+        self.epochs: list[float] = []
+        self.steps: list[float] = []
+        self.validations: list[float] = []
+        self._epoch_began = self._steps_began = self._validation_began = 0.0
+        self._steps_ended = 0.0
+        self._steps_in_epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Close the epoch before, its checkpoint included."""
+        now = time.monotonic()
+        if epoch:
+            self.epochs.append(now - self._epoch_began)
+        self._epoch_began, self._steps_in_epoch = now, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count a step."""
+        self._steps_in_epoch += 1
+        self._steps_ended = time.monotonic()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begin validation."""
+        self.steps.append((self._steps_ended - self._epoch_began) / self._steps_in_epoch)
+        self._validation_began = time.monotonic()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """End validation."""
+        self.validations.append(time.monotonic() - self._validation_began)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """End the probe once it knows enough."""
+        if epoch + 1 > PROBE_EPOCHS and sum(self.epochs[1:]) >= self.seconds:
+            self.progression.stopped_early = self.model.stop_training = True
+
+
+def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) -> Resolved:
+    """Return the run with as many epochs as end by `deadline`, and say so.
+
+    The probe has weights, files and seeds of its own: the run begins as one that was given its epochs.
+
+    Args:
+        resolved: the run; its epochs are replaced.
+        directory: where it is written; the probe's files lie there for a while.
+        deadline: by `time.monotonic`.
+
+    Raises:
+        UserError: not one epoch ends in time, or the run has two phases.
+    """
+    began = time.monotonic()
+    if finetune_epochs := resolved.config.transfer.finetune_epochs:
+        raise UserError(
+            "--minutes plans a run of one phase, without --finetune-epochs; received "
+            f"--finetune-epochs {finetune_epochs}"
+        )
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory.path) as scratch:
+        pace = measure_pace(resolved, RunDirectory(Path(scratch)), deadline - began)
+    probed = time.monotonic()
+    left = deadline - probed
+    epochs = pace.epochs_within((1 - MARGIN) * left - PROCESS_SECONDS, resolved.steps_per_epoch)
+    one = pace.once + resolved.steps_per_epoch * pace.step + pace.epoch_end
+    if epochs < 1:
+        raise UserError(
+            f"--minutes must be enough for one epoch, which ends after another {duration(one)} here; "
+            f"{duration(max(left, 0))} of them are left"
+        )
+    epochs = min(epochs, MAX_EPOCHS)
+    print(
+        f"{epochs:,} epoch{'s' if epochs > 1 else ''} of {one - pace.once:.3g} s fit in the "
+        f"{duration(left)} that are left (measured in {duration(probed - began)}; {duration(pace.once)} "
+        f"go to building, compiling and the test); the same run again: --epochs {epochs}"
+    )
+    return replace(resolved, config=resolved.config.with_values({"epochs": epochs}))
+
+
+def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float) -> Pace:
+    """Train, validate, save and finish a small run on a part of the images; test is not looked at.
+
+    Args:
+        resolved: the run that is to be planned.
+        scratch: an empty directory, for the probe.
+        seconds: what the probe and the run have together.
+    """
+    probe = _small(resolved)
+    for folder in (scratch.checkpoints, scratch.plots):
+        folder.mkdir()
+    keras.utils.clear_session()
+    began = time.monotonic()
+    run = build_run(probe, scratch)
+    draw_contact_sheet(probe, scratch.plots / "augmented_batch.png")
+    built = time.monotonic()
+    watch = _Stopwatch(run.progression, PROBE_SHARE * seconds)
+    try:
+        run.fit([watch])
+    except Interrupted:
+        # Nothing of the run is there yet to go on with.
+        raise KeyboardInterrupt from None
+    fitted = time.monotonic()
+    finish(run)
+    finished = time.monotonic()
+
+    step = statistics.fmean(watch.steps[1:])
+    validation = statistics.median(watch.validations[1:])
+    epoch = statistics.fmean(watch.epochs[1:])
+    beside = epoch - step * probe.steps_per_epoch - validation
+    used = len(probe.ground.data.splits.validation)
+    splits = resolved.ground.data.splits
+    image = validation / used
+    compiling = fitted - built - epoch * len(watch.steps)
+    once = built - began + compiling + finished - fitted + image * (len(splits.test) - used)
+    if resolved.config.transfer.linear_head:
+        once += image * (len(splits.train) + len(splits.validation))
+    return Pace(once, step, image * len(splits.validation) + beside)
+
+
+def _small(resolved: Resolved) -> Resolved:
+    """Return a run of short epochs, with images of validation in place of test's."""
+    data, batch = resolved.ground.data, resolved.config.fit.batch_size
+    train = _spread(data.splits.train, min(PROBE_STEPS, resolved.steps_per_epoch) * batch)
+    seen = _spread(data.splits.validation, PROBE_STEPS * batch)
+    splits = replace(data.splits, train=train, validation=seen, test=seen)
+    # What a part of the images may lack an image for takes no time worth measuring.
+    config = resolved.config.with_values(
+        {"epochs": MAX_EPOCHS, "early_stopping": 0, "linear_head": False, "class_weights": "none"}
+    )
+    return replace(
+        resolved, config=config, ground=replace(resolved.ground, data=replace(data, splits=splits))
+    )
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]

@@ -1,0 +1,63 @@
+"""`--minutes`: how many epochs are planned, that the plan leaves no trace in the run, what is refused."""
+
+import time
+
+import numpy as np
+import pytest
+
+import train as command
+from pipeline.config.config import Config, load_values
+from pipeline.config.presets import preset
+from pipeline.run_directory import RunDirectory
+from pipeline.training.budget import Pace
+from pipeline.training.train import train
+from tests.commands import run_command
+
+QUICK = {"model": "convnet", "width": 2, "devices": "cpu", "batch_size": 256, "early_stopping": 1}
+"""The learning rates tell how many epochs were planned; the run need not last as long."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs"),
+    # An epoch takes 10 x 0.5 s + 5 s, everything else 20 s.
+    [(120, 10), (119.9, 9), (30, 1), (29, 0)],
+)
+def test_as_many_epochs_as_end_in_time(seconds, epochs):
+    assert Pace(once=20, step=0.5, epoch_end=5).epochs_within(seconds, steps_per_epoch=10) == epochs
+
+
+def test_a_planned_run_has_the_bits_of_one_that_was_given_its_epochs(tmp_path):
+    planned, given = RunDirectory(tmp_path / "planned"), RunDirectory(tmp_path / "given")
+    config = preset("digits").with_values(QUICK)
+    assert train(config, planned.path, deadline=time.monotonic() + 40) == 0
+    values = load_values(planned.config)
+    assert train(Config().with_values({**config.values(), "epochs": values["epochs"]}), given.path) == 0
+    assert given.config.read_bytes() == planned.config.read_bytes()
+    with np.load(planned.best_weights) as left, np.load(given.best_weights) as right:
+        assert set(left) == set(right)
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name])
+    assert not [path for path in planned.path.iterdir() if "probe" in path.name]
+
+
+def test_too_short_a_time_is_told_and_leaves_nothing(tmp_path):
+    arguments = "digits --model convnet --width 2 --devices cpu --minutes 0.01 --run-dir".split()
+    outcome = run_command(command.main, *arguments, tmp_path / "run")
+    assert outcome.code == 2
+    assert outcome.error.startswith("error: --minutes must be enough for one epoch")
+    assert outcome.error.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ("digits --minutes 5 --epochs 3", "--epochs and --minutes exclude each other"),
+        ("--minutes 5 --resume --run-dir x", "--resume goes on for the epochs that the run began with"),
+        ("--minutes 0", "--minutes must be above 0"),
+    ],
+)
+def test_what_minutes_cannot_mean(arguments, rule):
+    outcome = run_command(command.main, *arguments.split())
+    assert (outcome.code, outcome.error.count("\n")) == (2, 1)
+    assert rule in outcome.error
