@@ -1,17 +1,47 @@
 """Every image judged by a linear head that was fitted without it."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from evaluation.data_errors import HeldOut, find_suspects
 from evaluation.metrics.answers import Answers
+from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
-from pipeline.data.prepare import PreparedData
+from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.errors import UserError
+from pipeline.pretrained import assign_pretrained, read_pretrained
 from pipeline.training.linear_head import build_heads, compute_features, measure_scale
+from pipeline.training.networks import build_deployed_network
 
 BATCH = 64
+
+
+def judge_all_labels(data: PreparedData, folds: int, seed: int) -> HeldOut:
+    """Look for wrong labels in all splits, on features of a network that never saw these labels.
+
+    A network of the run's own could have learned them by heart: the features are those that
+    ImageNet taught EfficientNet-Lite0.
+
+    Args:
+        data: of the run.
+        folds: see `cross_validate`.
+        seed: of the folds.
+
+    Raises:
+        UserError: a class has fewer images than there are folds, or the weights are damaged.
+    """
+    config = preset("folder").with_own_width()
+    pretrained = read_pretrained(config.transfer.weights)
+    statistics = PixelStatistics(pretrained.mean, pretrained.std)
+    network = build_deployed_network(config, len(data.source.class_names), statistics)
+    assign_pretrained(pretrained, network, data.source.class_names)
+    enlarged = replace(data, image_size=config.data.image_size)
+    answers = cross_validate(enlarged, network, folds, seed, balanced=True)
+    return find_suspects(data, answers, 1.0, config.model.model)
 
 
 def cross_validate(

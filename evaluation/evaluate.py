@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from evaluation.comparison import compare_runs
+from evaluation.cross_validation import judge_all_labels
 from evaluation.data_errors import describe_balance, describe_hardest, describe_label_errors, find_suspects
 from evaluation.explain.explanation import build_explainers, explained_layer
 from evaluation.measurement import answer_alone, answer_run, describe_networks, prepared_corruptions
@@ -92,7 +93,11 @@ def evaluate_run(
         figures = describe_networks(run, networks, answers)
         temperature = figures["keras"]["calibration"]["temperature"]
         splits = {"validation": answers.validation["keras"], **calibration, "test": answers.test["keras"]}
-        held_out = find_suspects(run.data, splits, temperature)
+        held_out = (
+            judge_all_labels(run.data, request.cross_validate, run.config.run.seed)
+            if request.cross_validate
+            else find_suspects(run.data, splits, temperature)
+        )
         report, images = name_images(
             {
                 "made_by": MADE_BY,

@@ -20,6 +20,7 @@ __all__ = [
     "pareto",
     "places",
     "prediction",
+    "pretrained",
     "run_directory",
     "tflite",
     "training",
