@@ -138,6 +138,18 @@ def test_an_image_that_cannot_be_read_takes_one_line_and_the_others_are_answered
     assert "accuracy" in said[6]
 
 
+def test_only_folders_tell_labels(digits_run, digit_folder, tmp_path):
+    (tmp_path / "7").mkdir()
+    image = digit_folder / "4" / "04.png"
+    shutil.copy(image, tmp_path / "7" / "4")
+    shutil.copy(image, tmp_path / "9")
+    rows = read(run_predict(digits_run, tmp_path))
+    assert [(Path(row["path"]).name, row["label"], row["answer"]) for row in rows] == [
+        ("4", "7", "4"),
+        ("9", "", "4"),
+    ]
+
+
 def test_a_file_without_names_of_classes_is_numbered_or_refused(
     digits_run, digit_bundle, digit_folder, tmp_path
 ):
