@@ -93,7 +93,7 @@ def test_classes_of_a_folder_are_counted(tmp_path):
     for name in ("cat", "dog", "owl"):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "1.png").write_bytes(b"not opened")
-    title, *_ = show("--data", "folder:images", "--width", "2", "--summary")
+    title, *_ = show("folder_scratch", "--data", "folder:images", "--width", "2", "--summary")
     assert title == "resnet18, width 2, imagenet stem, 160 x 160 px, 3 classes"
 
 
