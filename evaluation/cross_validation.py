@@ -67,11 +67,6 @@ def cross_validate(
         UserError: a class has fewer images than there are folds.
     """
     rows = {split: rows for split, rows in vars(data.splits).items() if len(rows)}
-    batches = {
-        split: (build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of))
-        for split, of in rows.items()
-    }
-    features = np.concatenate(list(compute_features(network, batches).values()))
     labels = data.source.labels[np.concatenate(list(rows.values()))]
     counts = np.bincount(labels)
     if counts.min() < folds:
@@ -79,6 +74,11 @@ def cross_validate(
             f"--cross-validate must be at most the images of the smallest class; received {folds}, and "
             f"{counts.min()} of {data.source.class_names[counts.argmin()]!r}"
         )
+    batches = {
+        split: (build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of))
+        for split, of in rows.items()
+    }
+    features = np.concatenate(list(compute_features(network, batches).values()))
     dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
     scaled = measure_scale(features).apply(features)
     answers = [

@@ -5,6 +5,18 @@ from typing import Any
 from pipeline.config.config import Config
 from pipeline.errors import unknown
 
+PHOTOGRAPHS: dict[str, Any] = {
+    "batch_size": 32,
+    "resized_crop_area": 0.35,
+    "flip": "horizontal",
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+}
+"""What a folder of a few hundred photographs is trained with, whatever it starts from."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {
         "data": "cifar10",
@@ -63,14 +75,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "linear_head": True,
         "freeze": "stage6",
         "epochs": 4,
-        "batch_size": 32,
-        "resized_crop_area": 0.35,
-        "flip": "horizontal",
-        "brightness": 0.2,
-        "contrast": 0.2,
-        "saturation": 0.2,
-        "label_smoothing": 0.1,
-        "class_weights": "balanced",
+        **PHOTOGRAPHS,
         "peak_learning_rate": 0.01,
     },
     "folder_scratch": {
@@ -78,14 +83,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 160,
         "width": 32,
         "epochs": 60,
-        "batch_size": 32,
-        "resized_crop_area": 0.35,
-        "flip": "horizontal",
-        "brightness": 0.2,
-        "contrast": 0.2,
-        "saturation": 0.2,
-        "label_smoothing": 0.1,
-        "class_weights": "balanced",
+        **PHOTOGRAPHS,
         "peak_learning_rate": 0.05,
     },
     "digits": {
