@@ -8,7 +8,7 @@ train: .venv/trains
 	.venv/bin/python train.py $(ARGS)
 
 test: .venv/tests
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: .venv/tests
 	.venv/bin/python -m ruff check .

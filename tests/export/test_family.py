@@ -69,7 +69,10 @@ def without_repeats(name: str) -> Architecture:
     return dataclasses.replace(found, blocks=blocks, width=64, groups=min(found.groups, 4))
 
 
-KINDS = {without_repeats(name): name for name in reversed(ARCHITECTURES)}
+COMBINED = {without_repeats(name) for name in ("resnet50", "resnet50d")}
+"""Bottlenecks are also resnext50's, and pooling shortcuts resnet18d's."""
+
+KINDS = {kind: name for name in reversed(ARCHITECTURES) if (kind := without_repeats(name)) not in COMBINED}
 """One name for each network that differs from the others in more than its size."""
 
 FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, MobileArchitecture)]
