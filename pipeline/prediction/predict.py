@@ -9,14 +9,13 @@ from pipeline.console.prediction_request import Request
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import shown
 from pipeline.data.folder_check import check_file
-from pipeline.errors import UserError, printable
+from pipeline.errors import printable
 from pipeline.files.csv_file import to_csv, write_csv
-from pipeline.prediction.answers import Wording
+from pipeline.prediction.answers import Wording, build_wording
 from pipeline.prediction.classifier import Classifier, build_classifier
 from pipeline.prediction.image_files import UNKNOWN, FoundImages, find_images, read_batches
-from pipeline.prediction.model_file import ModelFile
+from pipeline.prediction.model_file import ModelFile, warn_of_numbers
 
-DEFAULT_TOP = 3
 SHOWN_FILES = 3
 
 
@@ -47,13 +46,8 @@ def predict(request: Request, model: ModelFile) -> Answered:
     """
     classifier = build_classifier(model)
     names = classifier.class_names
-    if not model.class_names:
-        print(
-            f"nothing names the classes of {model.path}: they are numbered (a labels.txt beside it, a name a "
-            "line, would name them)",
-            file=sys.stderr,
-        )
-    wording = Wording(names, _top(request.top, len(names)), request.unsure)
+    warn_of_numbers(model)
+    wording = build_wording(names, request.top, request.unsure)
     found = find_images(request.images, names)
     _tell_passed_over(found.passed_over)
     predicted, confidence = _classify(classifier, found, wording, request)
@@ -104,12 +98,6 @@ def _classify(
         write_csv(request.csv, rows)
         print(f"{np.sum(predicted != UNKNOWN):,} answers are in {request.csv}")
     return predicted, confidence
-
-
-def _top(asked: int | None, classes: int) -> int:
-    if asked is not None and asked > classes:
-        raise UserError(f"--top must be at most the {classes} classes; received {asked}")
-    return asked or min(DEFAULT_TOP, classes)
 
 
 def _tell_passed_over(paths: list[bytes]) -> None:

@@ -1,0 +1,125 @@
+"""What networks answer for one image, with where the Keras network looks and how long each takes."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from evaluation.explain.explanation import build_explainers, draw_overlays
+from export.formats import FORMATS
+from pipeline.errors import UserError
+from pipeline.prediction.answers import build_wording
+from pipeline.prediction.classifier import Classifier, build_classifier
+from pipeline.prediction.model_file import ModelFile
+from serving.server import Answer, Content
+
+
+@dataclass(frozen=True)
+class Network:
+    """One that answers.
+
+    Attributes:
+        name: as a report calls it: `keras`, or the format of an exported file.
+        path: its file.
+        classifier: the network itself.
+    """
+
+    name: str
+    path: Path
+    classifier: Classifier
+
+
+def load_networks(models: Sequence[ModelFile]) -> list[Network]:
+    """Load the networks that answer side by side.
+
+    Raises:
+        UserError: one is damaged, or they do not tell the same classes from images of the same size.
+    """
+    networks = [Network(_name(model.path), model.path, build_classifier(model)) for model in models]
+    first = networks[0]
+    for other in networks[1:]:
+        if _kind(other.classifier) != _kind(first.classifier):
+            raise UserError(
+                f"an export must be of the run that it lies in; {other.path} has other classes or another "
+                f"size than {first.path} (which can be served by itself)"
+            )
+    return networks
+
+
+def _name(path: Path) -> str:
+    formats = {kind.file: kind.name for kind in FORMATS.values()}
+    return "keras" if path.suffix == ".keras" else formats.get(path.name, path.stem)
+
+
+def _kind(classifier: Classifier) -> tuple[tuple[str, ...], int]:
+    return classifier.class_names, classifier.image_size
+
+
+def build_answer(networks: Sequence[Network], top: int | None, unsure: float) -> Answer:
+    """Build what answers for the content of an image file, in JSON.
+
+        {"seen": URI, "networks": [{
+            "name": "keras", "answer": "cat", "milliseconds": 1.2,
+            "classes": [{"name": "cat", "probability": 0.9602, "evidence": URI}, ...]}, ...]}
+
+    `seen` is what the networks see of the image, the squares that it was resized to; `evidence`
+    Grad-CAM of the class over it, null where the network is not Keras' or has no feature maps;
+    `milliseconds` of the network for this one image, decoding aside. Decoding, answers and
+    probabilities are those of `predict.py`.
+
+    Args:
+        networks: who answers; of the same classes and size.
+        top: classes that are named; None for the usual number.
+        unsure: least probability of the best class that is an answer.
+
+    Raises:
+        UserError: there are not as many classes as asked.
+    """
+    first = networks[0].classifier
+    wording = build_wording(first.class_names, top, unsure)
+    explainers = build_explainers(first.network, []) if first.network else {}
+
+    def answer_of(network: Network, pixels: np.ndarray) -> dict[str, Any]:
+        start = time.perf_counter()
+        probabilities = network.classifier.predict(pixels)
+        seconds = time.perf_counter() - start
+        (ranked,), (labels,) = wording.rank(probabilities), wording.best(probabilities)
+        copies = np.repeat(pixels, len(labels), axis=0)
+        drawn = draw_overlays(explainers, copies, {"evidence": (network.name, labels)})
+        evidence = [_as_uri(image) for image in drawn["evidence"]] if drawn else [None] * len(labels)
+        return {
+            "name": network.name,
+            "answer": wording.answer(ranked),
+            "milliseconds": 1000 * seconds,
+            "classes": [
+                {"name": name, "probability": float(probability), "evidence": uri}
+                for (name, probability), uri in zip(ranked, evidence, strict=True)
+            ],
+        }
+
+    def answer(content: bytes) -> Content:
+        pixels = first.read(content)
+        described = {
+            "seen": _as_uri(pixels),
+            "networks": [answer_of(network, pixels[None]) for network in networks],
+        }
+        return Content("application/json", json.dumps(described).encode())
+
+    # What is traced at the first image would make it the slowest.
+    for network in networks:
+        answer_of(network, np.zeros((1, first.image_size, first.image_size, 3), np.uint8))
+    return answer
+
+
+def _as_uri(pixels: np.ndarray) -> str:
+    """Encode uint8 [height, width, 3] as a PNG inside a URI."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
