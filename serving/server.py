@@ -62,7 +62,7 @@ def listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port), backlog=64)
     except OSError as error:
         raise UserError(
-            f"--serve must name a port of {HOST} that can be had; received {port}: "
+            f"--serve must name a free port of {HOST}; received {port}: "
             f"{os.strerror(error.errno or 0)} (--serve 0 takes any that is free)"
         ) from None
 

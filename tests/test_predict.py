@@ -260,14 +260,16 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
             f"--csv must be in a folder that is there; received {tmp_path}/no/a.csv"
         ),
         f"{run} {image} --tob 2": "unknown flag '--tob'; did you mean '--top'? see --help",
-        f"{run} {image} --serve": f"--serve must stand without images, which its page takes; received '{image}' too",
+        f"{run} {image} --serve": (
+            f"--serve must stand without images, its page takes them; received '{image}'"
+        ),
         f"{run} --serve 65536": "--serve must be at least 0 and at most 65535; received 65536",
         f"{run} --serve x": "--serve must be a whole number; received 'x'",
         f"{run} --serve --csv {tmp_path}/a.csv": (
             f"--csv must stand without --serve; received --csv {tmp_path}/a.csv"
         ),
         f"{run} --serve {taken}": (
-            f"--serve must name a port of 127.0.0.1 that can be had; received {taken}: Address already in use "
+            f"--serve must name a free port of 127.0.0.1; received {taken}: Address already in use "
             "(--serve 0 takes any that is free)"
         ),
         f"{tmp_path} --serve": (

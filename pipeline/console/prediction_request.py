@@ -57,7 +57,7 @@ class Request(Section):
             raise UserError("an image or folder must be given after the model; received none, see --help")
         if self.serve is not None and self.images:
             given = received(str(self.images[0]))
-            raise UserError(f"--serve must stand without images, which its page takes; received {given} too")
+            raise UserError(f"--serve must stand without images, its page takes them; received {given}")
         if self.serve is not None and self.csv is not None:
             raise UserError(f"--csv must stand without --serve; received --csv {self.csv}")
         for path in self.images:

@@ -190,9 +190,7 @@ def test_only_this_machine_is_listened_to_and_at_the_end_nobody():
         # An address of this machine as well, but another one.
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port))
-        message = (
-            f"--serve must name a port of 127.0.0.1 that can be had; received {port}: Address already in use"
-        )
+        message = f"--serve must name a free port of 127.0.0.1; received {port}: Address already in use"
         with pytest.raises(UserError, match=re.escape(message)):
             listen(port)
     with pytest.raises(ConnectionRefusedError):
