@@ -27,6 +27,8 @@ def _predict(request: Request, model: ModelFile) -> int:
     from pipeline.prediction.predict import predict, prints_csv
 
     answered = predict(request, model)
+    if answered is None:
+        return DONE
     if score := describe_score(answered, request.unsure):
         print(score, file=sys.stderr if prints_csv(request) else sys.stdout)
     return FAILED if answered.unreadable else DONE

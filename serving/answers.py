@@ -14,6 +14,7 @@ from PIL import Image
 
 from evaluation.explain.explanation import build_explainers, draw_overlays
 from export.formats import FORMATS
+from pipeline.data.class_names import as_label
 from pipeline.errors import UserError
 from pipeline.prediction.answers import build_wording
 from pipeline.prediction.classifier import Classifier, build_classifier
@@ -59,7 +60,7 @@ def _name(path: Path) -> str:
 
 
 def _kind(classifier: Classifier) -> tuple[tuple[str, ...], int]:
-    return classifier.class_names, classifier.image_size
+    return tuple(map(as_label, classifier.class_names)), classifier.image_size
 
 
 def build_answer(networks: Sequence[Network], top: int | None, unsure: float) -> Answer:

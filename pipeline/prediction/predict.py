@@ -7,9 +7,10 @@ import numpy as np
 
 from pipeline.console.prediction_request import Request
 from pipeline.console.progress import Progress
+from pipeline.console.run_command import failure_of
 from pipeline.data.class_names import shown
 from pipeline.data.folder_check import check_file
-from pipeline.errors import printable
+from pipeline.errors import UserError, printable
 from pipeline.files.csv_file import to_csv, write_csv
 from pipeline.prediction.answers import Wording, build_wording
 from pipeline.prediction.classifier import Classifier, build_classifier
@@ -38,11 +39,15 @@ class Answered:
     unreadable: int
 
 
-def predict(request: Request, model: ModelFile) -> Answered:
+def predict(request: Request, model: ModelFile) -> Answered | None:
     """Classify images and write the answers; on stderr what was passed over or cannot be read.
 
+    Returns:
+        What came out; None where whoever read stdout, as `head` does, has left before the end.
+
     Raises:
-        UserError: the model or a folder cannot be used, or --top is more than the classes.
+        UserError: the model or a folder cannot be used, --top is more than the classes, or stdout
+            takes no more.
     """
     classifier = build_classifier(model)
     names = classifier.class_names
@@ -50,7 +55,10 @@ def predict(request: Request, model: ModelFile) -> Answered:
     wording = build_wording(names, request.top, request.unsure)
     found = find_images(request.images, names)
     _tell_passed_over(found.passed_over)
-    predicted, confidence = _classify(classifier, found, wording, request)
+    classified = _classify(classifier, found, wording, request)
+    if classified is None:
+        return None
+    predicted, confidence = classified
     is_answered = predicted != UNKNOWN
     unreadable = np.flatnonzero(~is_answered)
     for path in (found.paths[place] for place in unreadable):
@@ -67,11 +75,12 @@ def prints_csv(request: Request) -> bool:
 
 def _classify(
     classifier: Classifier, found: FoundImages, wording: Wording, request: Request
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Answer and write.
 
     Returns:
         What is predicted, int64 [images], `UNKNOWN` where there is no answer; and its probability.
+        None where nobody reads on.
     """
     predicted = np.full(len(found.paths), UNKNOWN)
     confidence = np.zeros(len(found.paths), np.float32)
@@ -93,6 +102,10 @@ def _classify(
             if prints_csv(request):
                 print(to_csv(rows), end="", flush=True)
                 rows.clear()
+                if isinstance(failure := failure_of(sys.stdout), BrokenPipeError):
+                    return None
+                if failure:
+                    raise UserError(f"stdout must take the answers; {failure.strerror}")
             progress.update(int(places[-1]) + 1 - progress.done)
     if request.csv is not None:
         write_csv(request.csv, rows)
