@@ -82,7 +82,7 @@ function fill(answer, { seen, networks }) {
   const explained = first.classes.filter(({ evidence }) => evidence);
   answer.querySelector(".views").replaceChildren(
     buildView(seen, "as seen"),
-    ...explained.map(({ name, evidence }) => buildView(evidence, `for ${name}`)),
+    ...explained.map(({ name, evidence }) => buildView(evidence, `speaks for ${name}`)),
   );
   return [first.answer, ...differing.map((network) => `${network.name}: ${network.answer}`)].join("; ");
 }

@@ -172,13 +172,15 @@ def test_who_asks_at_once_gets_each_the_own_answer_made_alone(port, answers):
     assert answers.most == 1
 
 
-def test_a_fault_has_its_traceback_and_a_browser_that_goes_away_has_none(port, capfd):
+def test_a_fault_has_its_traceback_and_a_browser_that_goes_away_has_none(port, answers, capfd):
+    before = answers.made
     with socket.create_connection((HOST, port)) as connection:
         connection.sendall(
             b"POST /answer HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 9\r\n\r\nhalf" % port
         )
     assert ask(port)[0] == 200
     assert capfd.readouterr() == ("", "")
+    assert answers.made == before
     status, line, _ = ask(port, "POST", "/answer", b"a fault")
     assert (status, line) == (500, "the server failed; its terminal tells why\n")
     assert ask(port)[0] == 200
