@@ -199,7 +199,27 @@ def test_more_classes_than_there_are_and_folders_without_images_are_refused(
     )
 
 
-def test_a_page_answers_until_ctrl_c(digits_run, digit_folder):
+@pytest.mark.parametrize(
+    ("is_full", "code", "error"),
+    [(False, 0, ""), (True, 2, "error: stdout must take the answers; No space left on device\n")],
+)
+def test_where_stdout_takes_no_more_it_ends(is_full, code, error, digit_bundle, digit_folder):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    said = io.StringIO()
+    with (
+        open("/dev/full" if is_full else write_end, "w") as nobody,
+        contextlib.redirect_stdout(nobody),
+        contextlib.redirect_stderr(said),
+    ):
+        # The score of all would be told at the end.
+        assert predict.main([str(digit_bundle), *[str(digit_folder)] * 4]) == code
+    if is_full:
+        os.close(write_end)
+    assert said.getvalue() == error
+
+
+def test_a_page_answers_until_ctrl_c(digit_bundle, digit_folder):
     printed, error = io.StringIO(), io.StringIO()
     found: dict[str, bytes | str] = {}
 
@@ -219,13 +239,13 @@ def test_a_page_answers_until_ctrl_c(digits_run, digit_folder):
     visitor = threading.Thread(target=visit)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(error):
         visitor.start()
-        code = predict.main([str(digits_run), "--serve", "0", "--top", "2"])
+        code = predict.main([str(digit_bundle), "--serve", "0", "--top", "2"])
         visitor.join()
     assert (code, error.getvalue()) == (130, "interrupted\n")
-    assert printed.getvalue() == f"{digits_run} answers at {found['address']} (Ctrl-C ends it)\n"
-    assert str(digits_run).encode() in found["page"]
-    (keras,) = json.loads(found["answer"])["networks"]
-    assert (keras["answer"], len(keras["classes"])) == ("4", 2)
+    assert printed.getvalue() == f"{digit_bundle} answers at {found['address']} (Ctrl-C ends it)\n"
+    assert str(digit_bundle).encode() in found["page"]
+    (int8,) = json.loads(found["answer"])["networks"]
+    assert (int8["name"], int8["answer"], len(int8["classes"])) == ("int8", "4", 2)
     with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(found["address"])
 

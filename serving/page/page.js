@@ -136,7 +136,8 @@ async function startCamera() {
   const stream = camera;
   byId("camera").textContent = "Stop the camera";
   stream.getTracks().forEach((track) => track.addEventListener("ended", stopCamera));
-  const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
+  const video = document.createElement("video");
+  Object.assign(video, { muted: true, playsInline: true, srcObject: stream });
   video.setAttribute("aria-label", "what the camera sees");
   const answer = addAnswer("camera", video);
   byId("answers").prepend(answer);

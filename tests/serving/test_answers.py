@@ -75,6 +75,7 @@ def test_what_is_seen_and_where_keras_looks_are_shown(answer, networks):
         (ENCODED["RGBA.png"][:100], "truncated or damaged"),
         (enormous("png"), "20,000 x 20,000 pixels are more than 178,956,970"),
     ],
+    ids=["empty", "text", "truncated", "enormous"],
 )
 def test_what_is_no_image_is_refused(answer, content, problem):
     with pytest.raises(UserError, match=f"^an image must be readable; {problem}"):
