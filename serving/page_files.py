@@ -1,11 +1,13 @@
 """The files of the page, read once at the start."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import evaluation.page
+from pipeline.data.class_names import shown
 from serving.answers import Network
 from serving.server import MAX_IMAGE_BYTES, Content
 
@@ -25,7 +27,7 @@ def read_page_files(title: str, networks: Sequence[Network]) -> dict[str, Conten
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("index.html.jinja").render(
-        title=title, networks=networks, max_bytes=MAX_IMAGE_BYTES
+        title=shown(os.fsencode(title)), networks=networks, max_bytes=MAX_IMAGE_BYTES
     )
     return {
         "/": Content("text/html; charset=utf-8", page.encode()),
