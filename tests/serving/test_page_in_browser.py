@@ -1,13 +1,15 @@
 """The page in a browser: images are chosen and dropped, a camera looks, and what is wrong is said."""
 
 import base64
+import contextlib
+import dataclasses
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.answers import build_answer
+from serving.answers import Network, build_answer
 from serving.page_files import read_page_files
 from serving.server import PageServer, address_of, listen
 from tests.browser import DESKTOP, MISSING, PHONE, WHY_MISSING, faint, seen_of, set_view, start
@@ -20,16 +22,25 @@ SECONDS = 20
 """Until an answer must be there."""
 
 
-@pytest.fixture(scope="module")
-def address(networks):
+@contextlib.contextmanager
+def serving(networks):
+    """Serve networks, and yield the page's address."""
     answer = build_answer(networks, 3, 0.0)
     listening = listen(0)
     with PageServer(listening, read_page_files("runs/digits", networks), answer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield address_of(listening)
-        server.shutdown()
-        thread.join()
+        try:
+            yield address_of(listening)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(networks):
+    with serving(networks) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +127,19 @@ def test_chosen_images_are_answered_and_a_broken_one_says_so(page, address, file
     assert all(name.startswith((address, f"blob:{address}")) for name in seen["requests"])
     # The browser itself notes the answer to what is no image.
     assert ["422" in entry["message"] for entry in seen["log"]] == [True]
+
+
+def test_what_another_network_answers_otherwise_stands_out(browser, networks, files):
+    int8 = networks[1].classifier
+    contrary = dataclasses.replace(int8, predict=lambda pixels: int8.predict(pixels)[:, ::-1])
+    with serving([networks[1], Network("contrary", networks[1].path, contrary)]) as address:
+        browser.get(address)
+        browser.find_element("id", "files").send_keys(files[0])
+        wait_for_answers(browser, 1)
+        assert text(browser, ".answer .differs") == "contrary answers 5"
+        assert text(browser, "[role=status]").endswith(": 4; contrary: 5")
+        # Grad-CAM is of a Keras network.
+        assert text(browser, ".answer .views") == "as seen"
 
 
 def test_dropped_images_are_answered_in_order(page, files):
