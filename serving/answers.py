@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import statistics
 import time
@@ -25,6 +26,9 @@ from serving.server import Answer, Content
 RUNS, ENOUGH = 5, 0.05
 """How often a network is timed for an image, within so many seconds: whoever waits must not notice."""
 
+EXPLAINED = 6
+"""Classes of an image that are explained, at most."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -45,15 +49,15 @@ def load_networks(models: Sequence[ModelFile]) -> list[Network]:
     """Load the networks that answer side by side.
 
     Raises:
-        UserError: one is damaged, or they do not tell the same classes from images of the same size.
+        UserError: one is damaged, or they do not tell the same classes.
     """
     networks = [Network(_name(model.path), model.path, build_classifier(model)) for model in models]
     first = networks[0]
     for other in networks[1:]:
-        if _kind(other.classifier) != _kind(first.classifier):
+        if _labels(other.classifier) != _labels(first.classifier):
             raise UserError(
-                f"an export must be of the run that it lies in; {other.path} has other classes or another "
-                f"size than {first.path} (which can be served by itself)"
+                f"an export must be of the run that it lies in; {other.path} has other classes than "
+                f"{first.path} (which can be served by itself)"
             )
     return networks
 
@@ -63,8 +67,8 @@ def _name(path: Path) -> str:
     return "keras" if path.suffix == ".keras" else formats.get(path.name, path.stem)
 
 
-def _kind(classifier: Classifier) -> tuple[tuple[str, ...], int]:
-    return tuple(map(as_label, classifier.class_names)), classifier.image_size
+def _labels(classifier: Classifier) -> list[str]:
+    return list(map(as_label, classifier.class_names))
 
 
 def build_answer(networks: Sequence[Network], top: int | None, unsure: float) -> Answer:
@@ -74,13 +78,14 @@ def build_answer(networks: Sequence[Network], top: int | None, unsure: float) ->
             "name": "keras", "answer": "cat", "milliseconds": 1.2,
             "classes": [{"name": "cat", "probability": 0.9602, "evidence": URI}, ...]}, ...]}
 
-    `seen` is what the networks see of the image, the squares that it was resized to; `evidence`
-    Grad-CAM of the class over it, null where the network is not Keras' or has no feature maps;
+    `seen` is what the first network sees of the image, the square that it was resized to; `evidence`
+    Grad-CAM of the class over it, of the first `EXPLAINED`, null where the network is not Keras' or
+    has no feature maps;
     `milliseconds` of the network for this one image, decoding aside, the median of a few runs.
     Decoding, answers and probabilities are those of `predict.py`.
 
     Args:
-        networks: who answers; of the same classes and size.
+        networks: who answers; of the same classes.
         top: classes that are named; None for the usual number.
         unsure: least probability of the best class that is an answer.
 
@@ -92,32 +97,34 @@ def build_answer(networks: Sequence[Network], top: int | None, unsure: float) ->
     explainers = build_explainers(first.network, []) if first.network else {}
 
     def answer_of(network: Network, pixels: np.ndarray) -> dict[str, Any]:
-        probabilities, seconds = _timed(network.classifier.predict, pixels)
+        probabilities, seconds = _timed(network.classifier.predict, pixels[None])
         (ranked,), (labels,) = wording.rank(probabilities), wording.best(probabilities)
-        copies = np.repeat(pixels, len(labels), axis=0)
-        drawn = draw_overlays(explainers, copies, {"evidence": (network.name, labels)})
-        evidence = [_as_uri(image) for image in drawn["evidence"]] if drawn else [None] * len(labels)
+        explained = labels[:EXPLAINED]
+        copies = np.repeat(pixels[None], len(explained), axis=0)
+        drawn = draw_overlays(explainers, copies, {"evidence": (network.name, explained)})
+        evidence = [_as_uri(image) for image in drawn.get("evidence", [])]
         return {
             "name": network.name,
             "answer": wording.answer(ranked),
             "milliseconds": 1000 * seconds,
             "classes": [
                 {"name": name, "probability": float(probability), "evidence": uri}
-                for (name, probability), uri in zip(ranked, evidence, strict=True)
+                for (name, probability), uri in itertools.zip_longest(ranked, evidence)
             ],
         }
 
     def answer(content: bytes) -> Content:
-        pixels = first.read(content)
+        seen = [network.classifier.read(content) for network in networks]
         described = {
-            "seen": _as_uri(pixels),
-            "networks": [answer_of(network, pixels[None]) for network in networks],
+            "seen": _as_uri(seen[0]),
+            "networks": [answer_of(*pair) for pair in zip(networks, seen, strict=True)],
         }
         return Content("application/json", json.dumps(described).encode())
 
     # What is traced at the first image would make it the slowest.
     for network in networks:
-        answer_of(network, np.zeros((1, first.image_size, first.image_size, 3), np.uint8))
+        size = network.classifier.image_size
+        answer_of(network, np.zeros((size, size, 3), np.uint8))
     return answer
 
 

@@ -16,7 +16,6 @@ from export.errors import ExportFailed
 from export.formats import FORMATS
 from export.request import Request
 from export.verify.micro import MicroResult
-from pipeline.data.class_names import as_label
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
@@ -42,7 +41,7 @@ def write_bundle(
     report["c_source"] = report["c_name"] = None
     for name, file in found.files.items():
         write_whole(folder / FORMATS[name].file, partial(Path.write_bytes, data=file.content))
-    labels = "".join(f"{as_label(name)}\n" for name in run.class_names)
+    labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
     write_text(folder / "labels.txt", labels)
     if found.files:
         files = {FORMATS[name].file: file for name, file in found.files.items()}

@@ -13,6 +13,7 @@ from PIL import Image
 
 import predict
 from evaluation.explain.gradcam import GradCAM, overlay
+from pipeline.data.folder_check import NO_IMAGE
 from pipeline.errors import UserError
 from pipeline.prediction.model_file import find_export, find_model
 from serving.answers import build_answer, load_networks
@@ -71,7 +72,7 @@ def test_what_is_seen_and_where_keras_looks_are_shown(answer, networks):
     ("content", "problem"),
     [
         (b"", "empty file"),
-        (b"no image", "not a JPEG, PNG, GIF or BMP image"),
+        (b"no image", NO_IMAGE),
         (ENCODED["RGBA.png"][:100], "truncated or damaged"),
         (enormous("png"), "20,000 x 20,000 pixels are more than 178,956,970"),
     ],

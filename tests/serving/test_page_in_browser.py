@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.folder_check import NO_IMAGE
 from serving.answers import Network, build_answer
 from serving.page_files import read_page_files
 from serving.server import PageServer, address_of, listen
@@ -112,12 +113,9 @@ def test_chosen_images_are_answered_and_a_broken_one_says_so(page, address, file
     # The image, as it is seen, and what speaks for each of three classes.
     wait_for(page, "[...document.images].every(image => image.complete)")
     assert page.execute_script("return [...document.images].map(i => i.naturalWidth)") == [8] * 5
-    assert text(page, ".answer.problem h2") == (
-        "an image must be readable; not a JPEG, PNG, GIF or BMP image"
-    )
-    assert text(page, "[role=status]") == (
-        "notes.png: an image must be readable; not a JPEG, PNG, GIF or BMP image"
-    )
+    problem = f"an image must be readable; {NO_IMAGE}"
+    assert text(page, ".answer.problem h2") == problem
+    assert text(page, "[role=status]") == f"notes.png: {problem}"
     seen = seen_of(page, view, scheme)
     assert seen["inner"] == seen["asked"] >= seen["width"]
     assert seen["outside"] == []
