@@ -19,7 +19,10 @@ DOCUMENTS = [
 LINK = re.compile(r"""\]\(([^)\s]+)\)|src="([^"]+)\"""")
 """Target of a Markdown link or image, or of an HTML image."""
 
-FOLDERS = ("pipeline", "export", "tuning", "evaluation", "benchmarks", "tests", "docs", "\\.github", "\\.ci")
+FOLDERS = (
+    *("pipeline", "export", "tuning", "evaluation", "serving", "benchmarks", "tests", "docs"),
+    *("\\.github", "\\.ci"),
+)
 
 PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w/?)")
 """A path of the repository in running text, in backticks or in a drawing."""
@@ -49,7 +52,9 @@ def test_every_path_of_the_repository_is_there(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_that_is_named_without_its_folder_is_there(document):
-    parts = [ROOT / folder for folder in ("pipeline", "export", "tuning", "evaluation", "benchmarks")]
+    parts = [
+        ROOT / folder for folder in ("pipeline", "export", "tuning", "evaluation", "serving", "benchmarks")
+    ]
     there = {path.name for part in parts for path in part.rglob("*.py")} | {"train.py", "predict.py"}
     assert set(MODULE_FILE.findall(words_of(document))) <= there
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands import ROOT
 
-COMMANDS = ("train", "predict", "pipeline", "tuning", "evaluation", "export", "benchmarks")
+COMMANDS = ("train", "predict", "pipeline", "tuning", "evaluation", "export", "serving", "benchmarks")
 """Where the product's code stands, at the top of the repository."""
 
 

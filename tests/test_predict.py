@@ -1,12 +1,21 @@
 """`predict.py`: the same answer from Keras, bundle and run.py, how it is written, and what it refuses."""
 
+import contextlib
 import csv
 import functools
 import io
+import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import keras
@@ -190,6 +199,57 @@ def test_more_classes_than_there_are_and_folders_without_images_are_refused(
     )
 
 
+@pytest.mark.parametrize(
+    ("is_full", "code", "error"),
+    [(False, 0, ""), (True, 2, "error: stdout must take the answers; No space left on device\n")],
+)
+def test_where_stdout_takes_no_more_it_ends(is_full, code, error, digit_bundle, digit_folder):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    said = io.StringIO()
+    with (
+        open("/dev/full" if is_full else write_end, "w") as nobody,
+        contextlib.redirect_stdout(nobody),
+        contextlib.redirect_stderr(said),
+    ):
+        # The score of all would be told at the end.
+        assert predict.main([str(digit_bundle), *[str(digit_folder)] * 4]) == code
+    if is_full:
+        os.close(write_end)
+    assert said.getvalue() == error
+
+
+def test_a_page_answers_until_ctrl_c(digit_bundle, digit_folder):
+    printed, error = io.StringIO(), io.StringIO()
+    found: dict[str, bytes | str] = {}
+
+    def visit() -> None:
+        try:
+            end = time.monotonic() + 60
+            while not (address := re.search(r"http://127\.0\.0\.1:\d+", printed.getvalue())):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            found["address"] = address[0]
+            found["page"] = urllib.request.urlopen(address[0]).read()
+            image = (digit_folder / "4" / "04.png").read_bytes()
+            found["answer"] = urllib.request.urlopen(f"{address[0]}/answer", image).read()
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    visitor = threading.Thread(target=visit)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(error):
+        visitor.start()
+        code = predict.main([str(digit_bundle), "--serve", "0", "--top", "2"])
+        visitor.join()
+    assert (code, error.getvalue()) == (130, "interrupted\n")
+    assert printed.getvalue() == f"{digit_bundle} answers at {found['address']} (Ctrl-C ends it)\n"
+    assert str(digit_bundle).encode() in found["page"]
+    (int8,) = json.loads(found["answer"])["networks"]
+    assert (int8["name"], int8["answer"], len(int8["classes"])) == ("int8", "4", 2)
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        urllib.request.urlopen(found["address"])
+
+
 WITHOUT_TENSORFLOW = """
 import sys
 import pipeline
@@ -204,6 +264,8 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "there.csv").touch()
     image, run = tmp_path / "a.png", digits_run
+    other = socket.create_server(("127.0.0.1", 0))
+    taken = other.getsockname()[1]
     lines = {
         "": "a model must be given; received none, see --help",
         f"{run}": "an image or folder must be given after the model; received none, see --help",
@@ -218,6 +280,22 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
             f"--csv must be in a folder that is there; received {tmp_path}/no/a.csv"
         ),
         f"{run} {image} --tob 2": "unknown flag '--tob'; did you mean '--top'? see --help",
+        f"{run} {image} --serve": (
+            f"--serve must stand without images, its page takes them; received '{image}'"
+        ),
+        f"{run} --serve 65536": "--serve must be at least 0 and at most 65535; received 65536",
+        f"{run} --serve x": "--serve must be a whole number; received 'x'",
+        f"{run} --serve --csv {tmp_path}/a.csv": (
+            f"--csv must stand without --serve; received --csv {tmp_path}/a.csv"
+        ),
+        f"{run} --serve {taken}": (
+            f"--serve must name a free port of 127.0.0.1; received {taken}: Address already in use "
+            "(--serve 0 takes any that is free)"
+        ),
+        f"{tmp_path} --serve": (
+            "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
+            f"received '{tmp_path}'"
+        ),
         f"{tmp_path} {image}": (
             "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
             f"received '{tmp_path}'"
@@ -225,6 +303,7 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
     }
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW]
     given = "".join(f"{line}\n" for line in lines)
-    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True)
+    with other:
+        done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True)
     assert done.stderr == "".join(f"error: {message}\n2 " for message in lines.values())
     assert done.stdout == "loaded:\n"

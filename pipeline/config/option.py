@@ -31,6 +31,7 @@ def option(
     above: float | None = None,
     metavar: str | None = None,
     switch: bool = False,
+    alone: Any = None,
 ) -> Any:
     """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given.
 
@@ -43,9 +44,11 @@ def option(
         above: largest number that is too small.
         metavar: what the help writes for a value.
         switch: true or false, with a flag for true alone.
+        alone: the value of the flag where none follows it; None where one must.
     """
     rules = {"choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
-    return field(default=default, metadata={"help": help, "metavar": metavar, "switch": switch, **rules})
+    how = {"help": help, "metavar": metavar, "switch": switch, "alone": alone}
+    return field(default=default, metadata={**how, **rules})
 
 
 def options(section: Any) -> list[dataclasses.Field[Any]]:

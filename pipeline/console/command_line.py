@@ -46,6 +46,8 @@ def add_settings(parser: argparse._ActionsContainer, section: type[Section]) -> 
         else:
             choices = "{" + ",".join(rules["choices"]) + "}" if rules["choices"] else kind.__name__.upper()
             how = {"type": parser_of(kind), "metavar": rules["metavar"] or choices}
+            if rules["alone"] is not None:
+                how |= {"nargs": "?", "const": rules["alone"]}
         parser.add_argument(flag(setting.name), default=argparse.SUPPRESS, help=_describe(setting), **how)
 
 

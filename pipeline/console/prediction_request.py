@@ -11,6 +11,9 @@ from pipeline.errors import UserError, received
 MOST = 10**6
 """More classes than any network has."""
 
+DEFAULT_PORT = 8000
+"""Of a page that is served."""
+
 
 @dataclass(frozen=True)
 class Request(Section):
@@ -18,7 +21,7 @@ class Request(Section):
 
     Attributes:
         model: what answers, as it was typed.
-        images: files and folders, one or more; all are there.
+        images: files and folders, all of which are there: one or more, none with `serve`.
     """
 
     model: str
@@ -38,9 +41,25 @@ class Request(Section):
         metavar="P",
     )
     csv: Path | None = option(None, "write the answers there, in place of printing them", metavar="FILE")
+    serve: int | None = option(
+        None,
+        "answer on a page that browsers on this machine can open, for images that are dropped there and for "
+        f"a camera, until Ctrl-C; at PORT (without: {DEFAULT_PORT}; 0: any that is free)",
+        minimum=0,
+        maximum=2**16 - 1,
+        metavar="PORT",
+        alone=DEFAULT_PORT,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.serve is None and not self.images:
+            raise UserError("an image or folder must be given after the model; received none, see --help")
+        if self.serve is not None and self.images:
+            given = received(str(self.images[0]))
+            raise UserError(f"--serve must stand without images, its page takes them; received {given}")
+        if self.serve is not None and self.csv is not None:
+            raise UserError(f"--csv must stand without --serve; received --csv {self.csv}")
         for path in self.images:
             if not os.path.exists(path):
                 raise UserError(f"an image or folder must exist; received {received(str(path))}")
@@ -61,7 +80,8 @@ def parse_prediction_request(arguments: list[str]) -> Request:
     """
     parser = Parser(
         prog="predict.py",
-        usage="python predict.py MODEL IMAGE_OR_FOLDER [...] [--top K] [--unsure P] [--csv FILE]",
+        usage="python predict.py MODEL IMAGE_OR_FOLDER [...] [--top K] [--unsure P] [--csv FILE]\n"
+        "       python predict.py MODEL --serve [PORT] [--top K] [--unsure P]",
         description="Classify images. Prints a table on a terminal, CSV in a pipe. Where a folder holds "
         "folders that are called as the classes, the answers are scored as well.",
         epilog="Exit code 1: an image could not be read; 2: wrong arguments or an unusable model.",
@@ -80,6 +100,4 @@ def parse_prediction_request(arguments: list[str]) -> Request:
     values = parser.parse(arguments)
     if not values["model"]:
         raise UserError("a model must be given; received none, see --help")
-    if not values["images"]:
-        raise UserError("an image or folder must be given after the model; received none, see --help")
     return Request(values["model"], tuple(values["images"]), **take(values, Request))

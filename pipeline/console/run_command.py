@@ -79,18 +79,28 @@ def _forgiving(stream: TextIO | None) -> TextIO:
     return cast(TextIO, ForgivingStream(stream or open(os.devnull, "w")))
 
 
+def failure_of(stream: object) -> OSError | None:
+    """Return why a stream of a command drops what is written to it; None where it takes it."""
+    return stream.failure if isinstance(stream, ForgivingStream) else None
+
+
 class ForgivingStream:
-    """A text stream that drops what it can no longer take, and escapes what it cannot show."""
+    """A text stream that drops what it can no longer take, and escapes what it cannot show.
+
+    Attributes:
+        failure: why it takes no more; None while it does.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
         """Write, or drop."""
         try:
             return self._stream.write(self._showable(text))
-        except OSError:
-            self._let_go()
+        except OSError as error:
+            self._let_go(error)
             return len(text)
 
     def _showable(self, text: str) -> str:
@@ -108,11 +118,12 @@ class ForgivingStream:
         """Flush, or drop."""
         try:
             self._stream.flush()
-        except OSError:
-            self._let_go()
+        except OSError as error:
+            self._let_go(error)
 
-    def _let_go(self) -> None:
+    def _let_go(self, error: OSError) -> None:
         """Lead the descriptor nowhere, for what is buffered and for native code."""
+        self.failure = self.failure or error
         with contextlib.suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())

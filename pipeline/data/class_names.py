@@ -52,6 +52,11 @@ def shown(path: bytes) -> str:
     return path.decode(errors="backslashreplace")
 
 
+def as_label(name: str) -> str:
+    """A name as labels.txt has it, where runs of spaces are one."""
+    return " ".join(name.split())
+
+
 def on_a_terminal(name: str) -> str:
     """A name without what a terminal would obey, and cut where it is long."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

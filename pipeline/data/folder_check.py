@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -118,17 +119,25 @@ def check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return b"", "not a regular file", None
         with open(path, "rb") as file:
-            head = file.read(max(map(len, SIGNATURES)))
-            if not head:
-                return b"", EMPTY, None
-            # Before reading on: the file may be a film of many gigabytes.
-            if not head.startswith(SIGNATURES):
-                return b"", NO_IMAGE, None
-            file.seek(0)
-            with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
-                check_size(*image.size)
-            file.seek(0)
-            content = file.read()
+            return check_stream(file)
+    except OSError as error:
+        return b"", f"unreadable: {error.strerror}", None
+
+
+def check_stream(file: BinaryIO) -> tuple[bytes, str, DeepRange | None]:
+    """Read, hash and decode an open file, as `check_file` does."""
+    try:
+        head = file.read(max(map(len, SIGNATURES)))
+        if not head:
+            return b"", EMPTY, None
+        # Before reading on: the file may be a film of many gigabytes.
+        if not head.startswith(SIGNATURES):
+            return b"", NO_IMAGE, None
+        file.seek(0)
+        with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
+            check_size(*image.size)
+        file.seek(0)
+        content = file.read()
     except UnidentifiedImageError:
         return b"", "truncated or damaged", None
     except OSError as error:

@@ -1,3 +1,3 @@
 """A trained network answers for images: runs, bundles and single files alike."""
 
-__all__ = ["classifier", "model_file", "predict"]
+__all__ = ["answers", "classifier", "model_file", "predict"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from pipeline.console.quiet_start import hold_back_notices
-from pipeline.data.folder_check import check_file
+from pipeline.data.folder_check import check_file, check_stream
 from pipeline.errors import UserError
 from pipeline.models.names import NORMALIZATION
 from pipeline.prediction.image_files import BATCH, read_image
@@ -23,8 +23,9 @@ from pipeline.prediction.model_file import ModelFile
 from pipeline.pretrained.keras_file import load_keras_file
 from pipeline.tflite.file import TFLiteFile
 
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
-"""A file, an image of Pillow, or uint8 [height, width], [height, width, 3] or [height, width, 4]."""
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+"""A path, the content of a file, an image of Pillow, or uint8 [height, width], [height, width, 3] or
+[height, width, 4]."""
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow that a PNG holds as they are."""
@@ -57,11 +58,13 @@ class Classifier:
         image_size: side of the squares that the network sees, pixels.
         predict: from uint8 [images, image_size, image_size, 3] to probabilities, float32
             [images, classes].
+        network: the Keras network, pixels to logits; None of a .tflite file.
     """
 
     class_names: tuple[str, ...]
     image_size: int
     predict: Callable[[np.ndarray], np.ndarray]
+    network: keras.Model | None = None
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Predictions:
         """Classify images, decoded and resized as in training.
@@ -77,18 +80,23 @@ class Classifier:
         rows = [np.zeros((0, len(self.class_names)), np.float32)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(several), BATCH):
-                pixels = list(pool.map(self._read, several[start : start + BATCH]))
+                pixels = list(pool.map(self.read, several[start : start + BATCH]))
                 rows.append(self.predict(np.stack(pixels)))
         return Predictions(self.class_names, np.concatenate(rows))
 
-    def _read(self, image: ImageLike) -> np.ndarray:
+    def read(self, image: ImageLike) -> np.ndarray:
+        """Decode and resize an image, uint8 [image_size, image_size, 3].
+
+        Raises:
+            UserError: a file cannot be read, or an array is of another type or shape.
+        """
         content = _as_file(image)
         with tf.device("CPU"):  # where training decodes
             return read_image(content, self.image_size).numpy()
 
 
 def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    is_one = isinstance(images, str | os.PathLike | Image.Image)
+    is_one = isinstance(images, str | os.PathLike | bytes | Image.Image)
     if is_one or (isinstance(images, np.ndarray) and images.ndim <= 3):
         return [cast(ImageLike, images)]
     return list(cast(Sequence[ImageLike], images))
@@ -100,6 +108,10 @@ def _as_file(image: ImageLike) -> bytes:
         if problem := check_file(os.fsencode(image))[1]:
             raise UserError(f"an image must be readable; {image}: {problem}")
         return Path(image).read_bytes()
+    if isinstance(image, bytes):
+        if problem := check_stream(io.BytesIO(image))[1]:
+            raise UserError(f"an image must be readable; {problem}")
+        return image
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     if not isinstance(image, Image.Image):
@@ -135,20 +147,26 @@ def build_classifier(model: ModelFile) -> Classifier:
             folder describes.
     """
     load = _load_keras if model.path.suffix == ".keras" else _load_tflite
-    size, classes, predict = load(model)
+    loaded = load(model)
+    classes = loaded.classes
     names = model.class_names or tuple(map(str, range(classes)))
     if len(names) != classes:
         raise UserError(
             f"{model.path} must have a name for each of its {classes} classes; received {len(names)}"
         )
-    return Classifier(names, size, predict)
+    return Classifier(names, loaded.image_size, loaded.predict, loaded.network)
 
 
-Loaded = tuple[int, int, Callable[[np.ndarray], np.ndarray]]
-"""Side of the input in pixels, number of classes, and pixels to probabilities."""
+class _Loaded(NamedTuple):
+    """What a file holds; see `Classifier`."""
+
+    image_size: int
+    classes: int
+    predict: Callable[[np.ndarray], np.ndarray]
+    network: keras.Model | None = None
 
 
-def _load_keras(model: ModelFile) -> Loaded:
+def _load_keras(model: ModelFile) -> _Loaded:
     network = load_keras_file(model.path)
     shape, scores = network.input_shape, network.output_shape
     if NORMALIZATION not in {layer.name for layer in network.layers} or not _fits(shape, scores):
@@ -156,7 +174,7 @@ def _load_keras(model: ModelFile) -> Loaded:
             f"a .keras file must be a network of this pipeline, from square images to logits; received "
             f"{model.path}"
         )
-    return shape[1], scores[-1], _probabilities_of(network)
+    return _Loaded(shape[1], scores[-1], _probabilities_of(network), network)
 
 
 def _probabilities_of(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -168,7 +186,7 @@ def _probabilities_of(network: keras.Model) -> Callable[[np.ndarray], np.ndarray
     return lambda pixels: probabilities(pixels).numpy()
 
 
-def _load_tflite(model: ModelFile) -> Loaded:
+def _load_tflite(model: ModelFile) -> _Loaded:
     try:
         file = TFLiteFile(model.path.read_bytes())
     except OSError as error:
@@ -191,7 +209,7 @@ def _load_tflite(model: ModelFile) -> Loaded:
         answered = file.predict(pixels)
         return softmax(answered, axis=1) if model.scores == "logits" else answered
 
-    return shape[1], scores[-1], predict
+    return _Loaded(shape[1], scores[-1], predict)
 
 
 def _fits(shape: Sequence[int | None], scores: Sequence[int | None]) -> bool:

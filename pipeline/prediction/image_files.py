@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.batches import THREADS
-from pipeline.data.class_names import shown
+from pipeline.data.class_names import as_label, shown
 from pipeline.data.decode import JPEG, MAX_PIXELS, PNG, SIGNATURES, decode_image, resize_image
 from pipeline.data.folder_layout import is_visible
 from pipeline.errors import UserError
@@ -47,7 +47,7 @@ def find_images(places: Iterable[Path], class_names: Sequence[str]) -> FoundImag
     Raises:
         UserError: a folder cannot be read or holds no image.
     """
-    number = {_as_label(name): label for label, name in enumerate(class_names)}
+    number = {as_label(name): label for label, name in enumerate(class_names)}
     paths: list[bytes] = []
     labels: list[int] = []
     passed_over: list[bytes] = []
@@ -58,13 +58,8 @@ def find_images(places: Iterable[Path], class_names: Sequence[str]) -> FoundImag
         if not found:
             raise UserError(f"a folder must hold a JPEG, PNG, GIF or BMP image; received {shown(place)!r}")
         paths += found
-        labels += [number.get(_as_label(shown(_folder_below(place, path))), UNKNOWN) for path in found]
+        labels += [number.get(as_label(shown(_folder_below(place, path))), UNKNOWN) for path in found]
     return FoundImages(paths, np.array(labels, np.int64), passed_over)
-
-
-def _as_label(name: str) -> str:
-    """A name as labels.txt has it, where runs of spaces are one."""
-    return " ".join(name.split())
 
 
 def _folder_below(place: bytes, path: bytes) -> bytes:

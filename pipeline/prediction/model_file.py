@@ -1,5 +1,6 @@
 """The file that answers, found by what the user called it, before TensorFlow loads."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,33 @@ def find_model(name: str) -> ModelFile:
         "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
         f"received {received(name)}"
     )
+
+
+def find_export(name: str) -> ModelFile | None:
+    """Find the file for the device that a run was exported to.
+
+    Args:
+        name: what `find_model` takes.
+
+    Returns:
+        What stands for the bundle in the run directory; None where there is none, or no run.
+
+    Raises:
+        UserError: the bundle is damaged.
+    """
+    bundle = Path(name) / "export"
+    is_run = (Path(name) / "config.json").exists()
+    return _of_bundle(bundle, None) if is_run and (bundle / PREPROCESSING).exists() else None
+
+
+def warn_of_numbers(model: ModelFile) -> None:
+    """Say on stderr where numbers stand for the names of classes."""
+    if not model.class_names:
+        print(
+            f"nothing names the classes of {model.path}: they are numbered (a labels.txt beside it, a name a "
+            "line, would name them)",
+            file=sys.stderr,
+        )
 
 
 def _of_bundle(folder: Path, name: str | None) -> ModelFile:

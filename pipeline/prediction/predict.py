@@ -7,16 +7,16 @@ import numpy as np
 
 from pipeline.console.prediction_request import Request
 from pipeline.console.progress import Progress
+from pipeline.console.run_command import failure_of
 from pipeline.data.class_names import shown
 from pipeline.data.folder_check import check_file
 from pipeline.errors import UserError, printable
 from pipeline.files.csv_file import to_csv, write_csv
-from pipeline.prediction.answers import Wording
+from pipeline.prediction.answers import Wording, build_wording
 from pipeline.prediction.classifier import Classifier, build_classifier
 from pipeline.prediction.image_files import UNKNOWN, FoundImages, find_images, read_batches
-from pipeline.prediction.model_file import ModelFile
+from pipeline.prediction.model_file import ModelFile, warn_of_numbers
 
-DEFAULT_TOP = 3
 SHOWN_FILES = 3
 
 
@@ -39,24 +39,26 @@ class Answered:
     unreadable: int
 
 
-def predict(request: Request, model: ModelFile) -> Answered:
+def predict(request: Request, model: ModelFile) -> Answered | None:
     """Classify images and write the answers; on stderr what was passed over or cannot be read.
 
+    Returns:
+        What came out; None where whoever read stdout, as `head` does, has left before the end.
+
     Raises:
-        UserError: the model or a folder cannot be used, or --top is more than the classes.
+        UserError: the model or a folder cannot be used, --top is more than the classes, or stdout
+            takes no more.
     """
     classifier = build_classifier(model)
     names = classifier.class_names
-    if not model.class_names:
-        print(
-            f"nothing names the classes of {model.path}: they are numbered (a labels.txt beside it, a name a "
-            "line, would name them)",
-            file=sys.stderr,
-        )
-    wording = Wording(names, _top(request.top, len(names)), request.unsure)
+    warn_of_numbers(model)
+    wording = build_wording(names, request.top, request.unsure)
     found = find_images(request.images, names)
     _tell_passed_over(found.passed_over)
-    predicted, confidence = _classify(classifier, found, wording, request)
+    classified = _classify(classifier, found, wording, request)
+    if classified is None:
+        return None
+    predicted, confidence = classified
     is_answered = predicted != UNKNOWN
     unreadable = np.flatnonzero(~is_answered)
     for path in (found.paths[place] for place in unreadable):
@@ -73,11 +75,12 @@ def prints_csv(request: Request) -> bool:
 
 def _classify(
     classifier: Classifier, found: FoundImages, wording: Wording, request: Request
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Answer and write.
 
     Returns:
         What is predicted, int64 [images], `UNKNOWN` where there is no answer; and its probability.
+        None where nobody reads on.
     """
     predicted = np.full(len(found.paths), UNKNOWN)
     confidence = np.zeros(len(found.paths), np.float32)
@@ -99,17 +102,15 @@ def _classify(
             if prints_csv(request):
                 print(to_csv(rows), end="", flush=True)
                 rows.clear()
+                if isinstance(failure := failure_of(sys.stdout), BrokenPipeError):
+                    return None
+                if failure:
+                    raise UserError(f"stdout must take the answers; {failure.strerror}")
             progress.update(int(places[-1]) + 1 - progress.done)
     if request.csv is not None:
         write_csv(request.csv, rows)
         print(f"{np.sum(predicted != UNKNOWN):,} answers are in {request.csv}")
     return predicted, confidence
-
-
-def _top(asked: int | None, classes: int) -> int:
-    if asked is not None and asked > classes:
-        raise UserError(f"--top must be at most the {classes} classes; received {asked}")
-    return asked or min(DEFAULT_TOP, classes)
 
 
 def _tell_passed_over(paths: list[bytes]) -> None:

@@ -23,6 +23,7 @@ def test_forms_of_one_image_are_one_image(classify, tmp_path):
     forms = [
         path,
         str(path),
+        path.read_bytes(),
         Image.open(path),
         Image.fromarray(image).convert("L"),
         image,
