@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import Config
 from pipeline.config.settings import IMAGENET
+from pipeline.data.exclusions import read_exclusions
 from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
@@ -18,16 +19,19 @@ WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors"
 
 
 def check_places(config: Config) -> None:
-    """Refuse data and weights that are plainly not there, or not laid out as they must be.
+    """Refuse data, lists and weights that are plainly not there, or not laid out as they must be.
 
     Raises:
-        UserError: there is no such folder, set, run or file, or a folder is in no layout of classes.
+        UserError: there is no such folder, set, run or file, or a folder is in no layout of classes, or
+            a list has no column of images.
     """
     kind, _, path = config.data.data.partition(":")
     if kind == "folder":
         _check_folder(path)
     elif config.data.data != "digits":
         _check_set(config.data.data)
+    if config.data.exclude:
+        read_exclusions(Path(config.data.exclude), by_file=kind == "folder")
     if config.transfer.weights == IMAGENET:
         _check_imagenet(config.model.model)
     elif config.transfer.weights:

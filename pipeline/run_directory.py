@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.config import Config, fill_in, load_values
+from pipeline.config.config import EXCLUDED, Config, fill_in, load_values
 from pipeline.config.option import flag
 from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
@@ -80,6 +80,11 @@ class RunDirectory:
     def problems(self) -> Path:
         """Files of an image folder that were left out, and why."""
         return self.path / "data_problems.csv"
+
+    @property
+    def excluded(self) -> Path:
+        """Images that `--exclude` left out, where it did."""
+        return self.path / EXCLUDED
 
     @property
     def splits(self) -> Path:
@@ -156,7 +161,9 @@ class RunDirectory:
             )
         folders = [folder for folder in self._folders if folder.is_dir() and any(folder.iterdir())]
         # A run writes these once it has its settings.
-        if others := [path.name for path in (self.model, self.history, *folders) if os.path.lexists(path)]:
+        if others := [
+            path.name for path in (self.model, self.history, self.excluded, *folders) if os.path.lexists(path)
+        ]:
             raise UserError(
                 f"--run-dir must be new or hold nothing that a run would overwrite; {self.path} holds "
                 f"no run, but {', '.join(others)} (move that elsewhere)"
@@ -177,6 +184,9 @@ class RunDirectory:
         # What the run chose for itself is no difference from having left the choice open.
         left_open = {"image_size": 0, "width": 0}
         asked = {name: value for name, value in asked.items() if value != left_open.get(name, "auto")}
+        if config.data.exclude and "exclude" in asked:
+            # Whether it names the same images, the fingerprints of the splits will tell.
+            config = config.with_values({"exclude": asked["exclude"]})
         if differences := config.differences(config.with_values(asked)):
             raise UserError(
                 f"--resume must not change the settings of a run; received {', '.join(differences)} "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline.console.run_command import DONE, FAILED
 from pipeline.data.class_names import list_classes
+from pipeline.data.exclusions import describe_excluded
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files.whole import write_text
@@ -111,11 +112,12 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
 
 def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -> None:
     """Print what is searched, on what, how, and how many trials have ended before."""
-    sizes = vars(ground.data.splits)
+    sizes, excluded = vars(ground.data.splits), ground.data.excluded
     rows = {
         "data": f"{ground.data.source.name}, train {len(sizes['train']):,}, validation "
         f"{len(sizes['validation']):,}; test is not looked at",
         "classes": list_classes(ground.data.source.class_names, ground.data.labels),
+        **({"excluded": describe_excluded(excluded, ground.data.source)} if excluded else {}),
         "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
         "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
         "space": f"{len(plan.space)} hyperparameters, listed by --list-space",

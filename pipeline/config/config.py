@@ -134,8 +134,15 @@ class Config:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
+EXCLUDED = "excluded.csv"
+"""What lies beside the settings of a run that left images out: which."""
+
+
 def load_values(path: Path) -> dict[str, Any]:
     """Read a JSON file of settings, all or some of them, into flat names.
+
+    The list of images that a run left out is the one in its directory: what it was made from may have
+    changed since.
 
     Raises:
         UserError: no such file, not JSON, or an unknown section or setting.
@@ -146,7 +153,10 @@ def load_values(path: Path) -> dict[str, Any]:
         raise UserError(f"a configuration file must be readable; {path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"a configuration file must be JSON; {path}: {error}") from None
-    return flat_values(sections, path)
+    values = flat_values(sections, path)
+    if values.get("exclude") and (own := path.with_name(EXCLUDED)).is_file():
+        values["exclude"] = str(own)
+    return values
 
 
 def fill_in(values: Mapping[str, Any], path: Path) -> dict[str, Any]:

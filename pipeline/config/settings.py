@@ -79,6 +79,12 @@ class DataConfig(Section):
     max_bad_share: float = option(
         0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
     )
+    exclude: str = option(
+        "",
+        "leave out the images that a CSV names, such as the label_errors.csv of an evaluation; every other "
+        "stays in its split",
+        metavar="FILE",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,14 +93,17 @@ class DataConfig(Section):
         if self.data == "folder:":
             # An empty path would be the current directory.
             raise UserError("--data folder:PATH must name a path; received 'folder:'")
-        if "\0" in self.data:
-            raise UserError(f"--data must hold no NUL; received {received(self.data)}")
-        try:
-            os.fsencode(self.data)
-        except UnicodeEncodeError:
-            raise UserError(
-                f"--data must be text that can be encoded; received {received(self.data)}"
-            ) from None
+        for name in ("data", "exclude"):
+            _check_path(flag(name), getattr(self, name))
+
+
+def _check_path(name: str, text: str) -> None:
+    if "\0" in text:
+        raise UserError(f"{name} must hold no NUL; received {received(text)}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UserError(f"{name} must be text that can be encoded; received {received(text)}") from None
 
 
 @dataclass(frozen=True)

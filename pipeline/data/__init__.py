@@ -4,6 +4,7 @@ __all__ = [
     "batches",
     "class_names",
     "decode",
+    "exclusions",
     "folder",
     "folder_check",
     "folder_layout",

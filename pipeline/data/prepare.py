@@ -1,15 +1,17 @@
 """From the settings to data that is ready to be batched: source, splits, size, statistics."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.data.exclusions import Excluded, find_excluded
 from pipeline.data.image_size import side_of_squares
 from pipeline.data.sources import load_source
-from pipeline.data.splits import Splits, split_source
+from pipeline.data.splits import Splits, leave_out, split_source
 from pipeline.data.table import ArrayImages, Source
 from pipeline.errors import UserError
 
@@ -25,11 +27,13 @@ class PreparedData:
         source: the table of images.
         splits: which rows are for what.
         image_size: height and width, pixels.
+        excluded: what a list leaves out of the splits, where there is one.
     """
 
     source: Source
     splits: Splits
     image_size: int
+    excluded: Excluded | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -45,11 +49,16 @@ def prepare_data(config: Config) -> PreparedData:
     """Load, check and split the data.
 
     Raises:
-        UserError: the data is missing, too damaged or too small, or needs an image size.
+        UserError: the data is missing, too damaged or too small, or needs an image size, or the
+            list of what to leave out is not one of it.
     """
     source = load_source(config.data)
-    splits = split_source(source, config.data, config.split_seed)
-    data = PreparedData(source, splits, config.data.image_size or _own_size(source))
+    splits, excluded = split_source(source, config.data, config.split_seed), None
+    if config.data.exclude:
+        # After the draw, so that what is left is drawn as if nothing were left out.
+        excluded = find_excluded(Path(config.data.exclude), source, config.data.data, splits)
+        splits = leave_out(source, splits, excluded.rows)
+    data = PreparedData(source, splits, config.data.image_size or _own_size(source), excluded)
     check_fits(config, data)
     return data
 

@@ -1,6 +1,7 @@
 """Stratified, disjoint train / validation / calibration / test, each with a fingerprint."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,29 @@ def _check_every_class_remains(source: Source, train: np.ndarray) -> None:
         "every class needs an image to train on after the other splits took theirs; "
         f"{what} has none left of {had} (lower what they take: {flags})"
     )
+
+
+def leave_out(source: Source, splits: Splits, rows: Mapping[str, np.ndarray]) -> Splits:
+    """Take rows out of splits that are drawn; every other row stays where it is.
+
+    Args:
+        source: the table.
+        splits: as they are drawn.
+        rows: split -> int64 rows.
+
+    Raises:
+        UserError: a class would have no image to train on, or validation or test none at all.
+    """
+    left = Splits(**{name: np.setdiff1d(of, rows[name]) for name, of in vars(splits).items()})
+    counts = np.bincount(source.labels[left.train], minlength=len(source.class_names))
+    empty = [f"no image of {source.class_names[label]!r} in train" for label in np.flatnonzero(counts == 0)]
+    empty += [f"none in {name}" for name in ("validation", "test") if not len(getattr(left, name))]
+    if empty:
+        raise UserError(
+            "--exclude must leave an image of each class in train, and one in validation and in test; it "
+            f"would leave {empty[0]}"
+        )
+    return left
 
 
 def fingerprint(source: Source, rows: np.ndarray) -> str:

@@ -35,12 +35,24 @@ def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read the rows of a file of `to_csv`, by the names of its header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = (
-            [cell[1:] if FORMULA.match(cell) and cell.startswith("'") else cell for cell in row]
-            for row in csv.reader(file)
-        )
+    header, *rows = parse_csv(path.read_bytes().decode())
     return [dict(zip(header, row, strict=False)) for row in rows]
+
+
+def parse_csv(text: str, delimiter: str = ",") -> list[list[str]]:
+    """Part text of `to_csv` into the cells of its rows.
+
+    Args:
+        text: with its own ends of lines.
+        delimiter: between two cells.
+
+    Raises:
+        csv.Error: it is no CSV.
+    """
+    return [
+        [cell[1:] if FORMULA.match(cell) and cell.startswith("'") else cell for cell in row]
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    ]
 
 
 def _as_text(cell: Any) -> Any:

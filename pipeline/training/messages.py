@@ -12,6 +12,7 @@ import keras
 from pipeline.config.config import Config, per_replica_batch_size
 from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.data.class_names import list_classes
+from pipeline.data.exclusions import describe_excluded
 from pipeline.data.splits import MIN_CALIBRATION
 from pipeline.errors import printable
 from pipeline.models.cost import count_parameters, multiply_adds
@@ -41,6 +42,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
         "data": f"{data.source.name}, {resolved.classes} classes, {size} x {size} px",
         "classes": list_classes(data.source.class_names, data.labels),
         "splits": split_sizes,
+        **({"excluded": describe_excluded(data.excluded, data.source)} if data.excluded else {}),
         "model": f"{_network(config.model)}, {parameters:,} parameters, {macs:,} multiply-adds",
         **_transfer(resolved, parameters, count_parameters(model), fresh),
         "augment": _augmentations(config),

@@ -89,8 +89,10 @@ def _record(resolved: Resolved, directory: RunDirectory) -> None:
     splits = describe_splits(source, resolved.ground.data.splits)
     if directory.config.exists() and directory.splits.exists():
         if read_json(directory.splits) != splits:
+            exclude = resolved.config.data.exclude
+            without = f" without those of {exclude}" if exclude else ""
             raise UserError(
-                f"--resume needs the images that the run began with; {source.name} "
+                f"--resume needs the images that the run began with; {source.name}{without} "
                 f"no longer has the fingerprints in {directory.splits}"
             )
         if pretrained and pretrained.fingerprint != _recorded_fingerprint(directory):
@@ -99,6 +101,8 @@ def _record(resolved: Resolved, directory: RunDirectory) -> None:
                 f"{resolved.config.transfer.weights} no longer has the fingerprint in {directory.weights}"
             )
         return
+    if excluded := resolved.ground.data.excluded:
+        write_text(directory.excluded, excluded.text)
     if source.problems:
         write_problems(source.problems, directory.problems)
     if pretrained:
