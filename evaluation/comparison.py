@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metrics.intervals import as_json, share
 from evaluation.metrics.quantised import describe_difference
 from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.summary import print_comparison
@@ -17,15 +18,19 @@ from evaluation.report_directory import (
     comparison_directory,
 )
 from evaluation.request import Request
+from evaluation.shared_test import SharedTest, describe_shared_test, describe_test, find_shared_test
 from evaluation.tables import read_predictions
 from export.verify.comparison import paired_comparison
-from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, to_json
+from pipeline.finished_run import load_run_data
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
 
 COSTS = ("multiply_adds", "int8_bytes", "int8_latency_p50_ms")
 """What accuracy is drawn against."""
+
+OF_ALL_TEST = ("corrupted_accuracy", "corrupted_clean", "ece", "ece_scaled")
+"""Figures of a run that are of all its test images."""
 
 NOT_COMPARED = ("flip", "measured")
 """Settings of a report that do not matter here."""
@@ -35,10 +40,10 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
     """Measure every run where that is not done yet, and write the comparison.
 
     Raises:
-        UserError: a run or the place is wrong, or runs were tested on different images.
+        UserError: a run or the place is wrong, or the tests of the runs share too little.
     """
-    _check_same_test(request.runs)
     names = _distinct_names([run.path for run in request.runs])
+    shared = None if _have_same_test(request.runs) else _share_tests(names, request.runs)
     reports, answered = {}, {}
     out = comparison_directory(request.out)
     with out.open():
@@ -46,28 +51,45 @@ def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) 
             print(f"{name}:", flush=True)
             own = ReportDirectory(run.path / "evaluation")
             reports[name] = evaluate_run(run, own, request, NOT_COMPARED)
-            answered[name] = read_predictions(own.predictions, reports[name]["class_names"])
-        comparison = build_comparison(reports, answered)
+            # One numbering for all, where the tests are not the same and the classes may be in another order.
+            numbered = reports[names[0] if shared else name]["class_names"]
+            answered[name] = read_predictions(own.predictions, numbered)
+        comparison = build_comparison(reports, answered, shared)
         out.write({COMPARISON_PAGE: write_comparison_page(comparison), COMPARISON: to_json(comparison)})
     print_comparison(comparison)
     print(f"\neverything lies in {out.path}: {', '.join(out.names)}")
 
 
 def build_comparison(
-    reports: Mapping[str, Mapping[str, Any]], answered: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    reports: Mapping[str, Mapping[str, Any]],
+    answered: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    shared: SharedTest | None = None,
 ) -> dict[str, Any]:
     """Build the content of `comparison.json`: a row for each run, the most accurate first.
 
     Args:
         reports: name -> the content of its `report.json`.
         answered: name -> labels and predicted classes of test, int64 [images] each.
+        shared: what is compared, where the tests are not the same; the figures that are of all of a
+            run's test are None then.
     """
-    order = sorted(reports, key=lambda name: -_accuracy(reports[name]))
+    described = {name: _describe(name, report) for name, report in reports.items()}
+    if shared:
+        answered = {
+            name: (labels[shared.places[name]], predicted[shared.places[name]])
+            for name, (labels, predicted) in answered.items()
+        }
+        for name, (labels, predicted) in answered.items():
+            right = np.sum(labels == predicted)
+            described[name] |= {
+                **dict.fromkeys(OF_ALL_TEST),
+                **as_json({"accuracy": share(right, len(labels))}),
+            }
+    order = sorted(reports, key=lambda name: -described[name]["accuracy"]["value"])
     best = order[0]
     rows = []
     for name in order:
-        row = _describe(name, reports[name])
-        row |= {"behind_best": None, "on_front": {}}
+        row = described[name] | {"behind_best": None, "on_front": {}}
         if name != best:
             row["behind_best"] = _difference(answered[best], answered[name])
         rows.append(row)
@@ -79,7 +101,8 @@ def build_comparison(
     return {
         "made_by": MADE_BY,
         "data": first["run"]["data"],
-        "images": first["images"]["test"],
+        "images": len(shared) if shared else first["images"]["test"],
+        "shared": shared.describe() if shared else None,
         "best": best,
         "costs": list(COSTS),
         "runs": rows,
@@ -108,10 +131,6 @@ def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accuracy(report: Mapping[str, Any]) -> float:
-    return report["networks"]["keras"]["accuracy"]["top1"]["value"]
-
-
 def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     """How far a run is behind the best, paired image by image."""
     labels, predicted = best
@@ -119,14 +138,17 @@ def _difference(best: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np
     return describe_difference(paired_comparison(labels, classes[predicted], classes[other[1]]))
 
 
-def _check_same_test(runs: Sequence[RunDirectory]) -> None:
-    prints = [read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs]
-    for run, fingerprint in zip(runs, prints, strict=True):
-        if fingerprint != prints[0]:
-            raise UserError(
-                "runs to compare must be tested on the same images; "
-                f"{runs[0].path} and {run.path} are not (same --data, --seed or --split-seed)"
-            )
+def _have_same_test(runs: Sequence[RunDirectory]) -> bool:
+    prints = {read_json(run.splits, ("splits",))["splits"]["test"]["fingerprint"] for run in runs}
+    return len(prints) == 1
+
+
+def _share_tests(names: Sequence[str], runs: Sequence[RunDirectory]) -> SharedTest:
+    """Find the images that the tests share, and say so."""
+    tested = {name: describe_test(load_run_data(run)) for name, run in zip(names, runs, strict=True)}
+    shared = find_shared_test(tested)
+    print(f"the tests are not the same: {describe_shared_test(shared)}")
+    return shared
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:

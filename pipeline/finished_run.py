@@ -56,12 +56,26 @@ def load_finished_run(directory: RunDirectory) -> FinishedRun:
     """
     config = directory.load_finished()
     metrics = read_json(directory.metrics, METRICS, of="a finished run")
-    recorded = read_json(directory.splits, {"splits": dict}, of="a finished run")
-    data = prepare_data(config)
-    if describe_splits(data.source, data.splits) != recorded:
+    splits = _read_splits(directory)["splits"]
+    data = load_run_data(directory)
+    network = load_keras_file(directory.model)
+    return FinishedRun(directory, config, network, data, metrics, splits)
+
+
+def load_run_data(directory: RunDirectory) -> PreparedData:
+    """Load the images of a finished run, without its network.
+
+    Raises:
+        UserError: the run is missing, unfinished or damaged, or its images changed.
+    """
+    data = prepare_data(directory.load_finished())
+    if describe_splits(data.source, data.splits) != _read_splits(directory):
         raise UserError(
             f"a finished run needs the images that it was trained on; {data.source.name} no "
             f"longer has the fingerprints in {directory.splits}"
         )
-    network = load_keras_file(directory.model)
-    return FinishedRun(directory, config, network, data, metrics, recorded["splits"])
+    return data
+
+
+def _read_splits(directory: RunDirectory) -> dict[str, Any]:
+    return read_json(directory.splits, {"splits": dict}, of="a finished run")

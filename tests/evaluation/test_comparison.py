@@ -10,8 +10,10 @@ from evaluation.comparison import COSTS, build_comparison, compare_runs
 from evaluation.report_directory import ReportDirectory
 from evaluation.request import Request
 from pipeline.errors import UserError
+from pipeline.finished_run import load_run_data
 from pipeline.run_directory import RunDirectory
 from tests.evaluation.comparison_sample import ENVIRONMENT, LABELS, NAMES, build, estimate, report
+from tests.pipeline.training.samples import run_of
 
 WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
 """Run -> images that it gets wrong; against the best `near` loses 2 and wins 1."""
@@ -183,18 +185,56 @@ def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, ignor
     return Evaluated()(RunDirectory(run.path.resolve()), out, request, ignored)
 
 
-def test_runs_tested_on_different_images_are_refused_before_any_is_measured(tmp_path):
-    runs = [put_run(tmp_path / name) for name in ("best", "near")]
-    runs.append(put_run(tmp_path / "far", "beef"))
-    evaluated = Evaluated()
-    with pytest.raises(UserError) as raised:
-        compare_runs(request(tmp_path / "out", *runs), evaluated)
-    assert str(raised.value) == (
-        "runs to compare must be tested on the same images; "
-        f"{tmp_path}/best and {tmp_path}/far are not (same --data, --seed or --split-seed)"
-    )
-    assert evaluated.asked == []
-    assert not (tmp_path / "out").exists()
+def digits_run_of(path: Path, *settings: str) -> RunDirectory:
+    """As far as the images of a finished run of digits are read."""
+    run_of(path, "digits", "--model", "convnet", "--width", "4", *settings)
+    (path / "metrics.json").write_text("{}")
+    return RunDirectory(path)
+
+
+def test_runs_of_which_one_left_images_out_are_compared_on_what_both_have(tmp_path, capsys):
+    one = digits_run_of(tmp_path / "one")
+    splits = load_run_data(one).splits
+    left_out = [splits.test[5], splits.test[9], splits.train[0]]
+    (tmp_path / "list.csv").write_text("row\n" + "".join(f"{row}\n" for row in left_out))
+    two = digits_run_of(tmp_path / "two", "--exclude", str(tmp_path / "list.csv"))
+    # By their places in the test of `one`.
+    wrong = {"one": [5, 9, 20], "two": [20, 30]}
+
+    def answer(run: RunDirectory, out: ReportDirectory, *_: object) -> dict:
+        name, rows = run.path.name, splits.test
+        is_wrong = np.isin(np.arange(len(rows)), wrong[name])
+        kept = np.isin(rows, load_run_data(run).splits.test)
+        labels = load_run_data(run).source.labels[rows]
+        lines = [
+            f"{a},{b}"
+            for a, b in zip(labels[kept], np.where(is_wrong, (labels + 1) % 10, labels)[kept], strict=True)
+        ]
+        out.path.mkdir()
+        out.predictions.write_text("\n".join(["label,keras_predicted", *lines]) + "\n")
+        return report(0.5) | {"class_names": [str(digit) for digit in range(10)]}
+
+    compare_runs(request(tmp_path / "out", one, two), answer)
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    first, second = comparison["runs"]
+    # On the 268 images `one` has one mistake and `two` two, of which they share one.
+    assert (comparison["best"], comparison["images"]) == ("one", 268)
+    assert [row["accuracy"]["value"] for row in (first, second)] == [267 / 268, 266 / 268]
+    assert (second["behind_best"]["lost"], second["behind_best"]["won"]) == (1, 0)
+    assert first["ece"] is first["corrupted_accuracy"] is None
+    assert comparison["shared"]["tests"] == {"one": 270, "two": 268}
+    told = capsys.readouterr().out.splitlines()
+    assert "the tests are not the same: one has 270, two has 268; 268 are shared" in told
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "compared on the 268 images of <b>digits</b> that all their tests share" in page
+
+    other = digits_run_of(tmp_path / "other", "--split-seed", "3")
+    with pytest.raises(
+        UserError, match=r"^runs to compare must share .*one has 270, other has 270; \d+ are"
+    ) as raised:
+        compare_runs(request(tmp_path / "elsewhere", one, other), answer)
+    assert "left out, which another was trained on" in str(raised.value)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_run_that_cannot_be_measured_leaves_no_comparison(tmp_path):
