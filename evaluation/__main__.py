@@ -5,6 +5,9 @@ import sys
 from evaluation.request import Request, parse_evaluation_request
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
+from pipeline.data.folder_layout import find_known_class_folders, real_path
+from pipeline.files.json_file import read_json
+from pipeline.run_directory import RunDirectory
 
 
 def main(arguments: list[str]) -> int:
@@ -16,6 +19,7 @@ def _evaluate(arguments: list[str]) -> int:
     request = parse_evaluation_request(arguments)
     for run in request.runs:
         run.load_finished()
+        _check_folder(request, run)
     _check_place(request)
     load_tensorflow_quietly()
     # Not before the command line is understood: TensorFlow takes seconds to load.
@@ -23,6 +27,13 @@ def _evaluate(arguments: list[str]) -> int:
 
     evaluate(request)
     return DONE
+
+
+def _check_folder(request: Request, run: RunDirectory) -> None:
+    """Refuse a folder whose class folders are not called as classes of the run."""
+    if request.new_folder is not None:
+        names = read_json(run.splits, {"class_names": list}, of="a finished run")["class_names"]
+        find_known_class_folders(real_path(request.new_folder), [str(name) for name in names])
 
 
 def _check_place(request: Request) -> None:

@@ -1,14 +1,17 @@
 """Several runs beside each other: accuracy against what it costs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.metrics.intervals import as_json, share
+from evaluation.metrics.cost import measure_latencies
+from evaluation.metrics.intervals import Estimate, as_json, share
 from evaluation.metrics.quantised import describe_difference
 from evaluation.page.comparison_page import write_comparison_page
+from evaluation.page.cost_plot import LATENCY, LATENCY_INTERVAL
 from evaluation.page.summary import print_comparison
 from evaluation.report_directory import (
     COMPARISON,
@@ -25,55 +28,93 @@ from pipeline.files.json_file import read_json, to_json
 from pipeline.finished_run import load_run_data
 from pipeline.pareto import pareto_front
 from pipeline.run_directory import RunDirectory
+from pipeline.tflite.file import TFLiteFile
 
-COSTS = ("multiply_adds", "int8_bytes", "int8_latency_p50_ms")
-"""What accuracy is drawn against."""
+COUNTED = ("multiply_adds", "int8_bytes")
+COSTS = (*COUNTED, LATENCY)
+"""What accuracy is drawn against: costs that are counted, and one that is measured."""
 
 OF_ALL_TEST = ("corrupted_accuracy", "corrupted_clean", "ece", "ece_scaled")
 """Figures of a run that are of all its test images."""
 
-NOT_COMPARED = ("flip", "measured")
-"""Settings of a report that do not matter here."""
+
+@dataclass(frozen=True)
+class Compared:
+    """A run that was measured.
+
+    Attributes:
+        report: the content of its `report.json`.
+        int8: its int8 file, or a preview of it.
+        images: uint8 [images, height, width, 3], to time the file with.
+    """
+
+    report: dict[str, Any]
+    int8: TFLiteFile
+    images: np.ndarray
 
 
-def compare_runs(request: Request, evaluate_run: Callable[..., dict[str, Any]]) -> None:
+def compare_runs(
+    request: Request, evaluate: Callable[[RunDirectory, ReportDirectory, Request], Compared]
+) -> None:
     """Measure every run where that is not done yet, and write the comparison.
 
     Raises:
         UserError: a run or the place is wrong, or the tests of the runs share too little.
     """
     names = _distinct_names([run.path for run in request.runs])
-    shared = None if _have_same_test(request.runs) else _share_tests(names, request.runs)
-    reports, answered = {}, {}
+    on_same = request.data or _have_same_test(request.runs)
+    shared = None if on_same else _share_tests(names, request.runs)
+    compared, places = {}, {}
     out = comparison_directory(request.out)
     with out.open():
         for name, run in zip(names, request.runs, strict=True):
             print(f"{name}:", flush=True)
-            own = ReportDirectory(run.path / "evaluation")
-            reports[name] = evaluate_run(run, own, request, NOT_COMPARED)
-            # One numbering for all, where the tests are not the same and the classes may be in another order.
-            numbered = reports[names[0] if shared else name]["class_names"]
-            answered[name] = read_predictions(own.predictions, numbered)
-        comparison = build_comparison(reports, answered, shared)
+            places[name] = ReportDirectory(request.place_of(run))
+            compared[name] = evaluate(run, places[name], request)
+        reports = {name: each.report for name, each in compared.items()}
+        answered = _read_answers(places, reports, by_name=bool(shared or request.data))
+        times = measure_latencies([(each.int8, each.images) for each in compared.values()])
+        latencies = dict(zip(names, times, strict=True))
+        comparison = build_comparison(reports, answered, latencies, shared)
         out.write({COMPARISON_PAGE: write_comparison_page(comparison), COMPARISON: to_json(comparison)})
     print_comparison(comparison)
     print(f"\neverything lies in {out.path}: {', '.join(out.names)}")
 
 
+def _read_answers(
+    places: Mapping[str, ReportDirectory], reports: Mapping[str, Mapping[str, Any]], by_name: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read what the runs answer, with classes numbered alike.
+
+    Args:
+        places: run -> where its report is.
+        reports: run -> its report.
+        by_name: whether classes are the same that have the same name, in whatever order; else those of
+            the same number, as in tests of the same fingerprint.
+    """
+    names = sorted({name for report in reports.values() for name in report["class_names"]})
+    return {
+        run: read_predictions(place.predictions, names if by_name else reports[run]["class_names"])
+        for run, place in places.items()
+    }
+
+
 def build_comparison(
     reports: Mapping[str, Mapping[str, Any]],
     answered: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    latencies: Mapping[str, Estimate],
     shared: SharedTest | None = None,
 ) -> dict[str, Any]:
     """Build the content of `comparison.json`: a row for each run, the most accurate first.
 
     Args:
         reports: name -> the content of its `report.json`.
-        answered: name -> labels and predicted classes of test, int64 [images] each.
+        answered: name -> labels and predicted classes of test, int64 [images] each, numbered alike.
+        latencies: name -> of its int8 file, ms, measured in turn.
         shared: what is compared, where the tests are not the same; the figures that are of all of a
             run's test are None then.
     """
-    described = {name: _describe(name, report) for name, report in reports.items()}
+    described = {name: _describe(name, report, latencies[name]) for name, report in reports.items()}
     if shared:
         answered = {
             name: (labels[shared.places[name]], predicted[shared.places[name]])
@@ -89,18 +130,21 @@ def build_comparison(
     best = order[0]
     rows = []
     for name in order:
-        row = described[name] | {"behind_best": None, "on_front": {}}
+        row = described[name] | {"behind_best": None, "as_fast_as_best": None, "on_front": {}}
         if name != best:
             row["behind_best"] = _difference(answered[best], answered[name])
+            row["as_fast_as_best"] = _overlap(latencies[best], latencies[name])
         rows.append(row)
-    for cost in COSTS:
+    for cost in COUNTED:
         front = pareto_front([(row[cost], row["accuracy"]["value"]) for row in rows])
         for place, row in enumerate(rows):
             row["on_front"][cost] = place in front
+    for row in rows:
+        row["on_front"][LATENCY] = not any(_beats(other, row) for other in rows)
     first = reports[best]
     return {
         "made_by": MADE_BY,
-        "data": first["run"]["data"],
+        "data": first["new_images"]["data"] if first["new_images"] else first["run"]["data"],
         "images": len(shared) if shared else first["images"]["test"],
         "shared": shared.describe() if shared else None,
         "best": best,
@@ -110,7 +154,19 @@ def build_comparison(
     }
 
 
-def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    """Whether two times cannot be told apart: their intervals overlap."""
+    return one.low <= other.high and other.low <= one.high
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a run is as accurate as another and surely faster, or more accurate and not surely slower."""
+    (low, high), (other_low, other_high) = (row[LATENCY_INTERVAL] for row in (one, other))
+    gain = one["accuracy"]["value"] - other["accuracy"]["value"]
+    return (gain >= 0 and high < other_low) or (gain > 0 and low <= other_high)
+
+
+def _describe(name: str, report: Mapping[str, Any], latency: Estimate) -> dict[str, Any]:
     run, keras, cost = report["run"], report["networks"]["keras"], report["cost"]
     (int8,) = [file for file in cost["files"] if file["network"] == "int8"]
     calibration, robustness = keras["calibration"], keras["robustness"]
@@ -126,7 +182,8 @@ def _describe(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": cost["parameters"],
         "multiply_adds": cost["multiply_adds"],
         "int8_bytes": int8["bytes"],
-        "int8_latency_p50_ms": int8["latency_p50_ms"],
+        LATENCY: latency.value,
+        LATENCY_INTERVAL: [latency.low, latency.high],
         "int8_preview": int8["preview"],
     }
 

@@ -95,15 +95,21 @@ def describe_hardest(data: PreparedData, keras: Network, among: int = HARDEST_AM
     return {"images": len(examples), "ranked": described}
 
 
-def describe_balance(data: PreparedData) -> dict[str, Any]:
-    """Count the images of each class in each split."""
+def describe_balance(data: PreparedData, of: str = "train") -> dict[str, Any]:
+    """Count the images of each class in each split.
+
+    Args:
+        data: of the run.
+        of: the split whose balance is told.
+    """
     names, labels = data.source.class_names, data.source.labels
     counts = {
         split: np.bincount(labels[rows], minlength=len(names)).tolist()
         for split, rows in vars(data.splits).items()
     }
-    balance = class_balance(labels[data.splits.train], len(names))
+    balance = class_balance(labels[getattr(data.splits, of)], len(names))
     return {
+        "of": of,
         "classes": [
             {"class": name, **{split: counts[split][label] for split in counts}}
             for label, name in enumerate(names)

@@ -18,6 +18,7 @@ from evaluation.networks.networks import Network, answer, with_mirror_image
 from export.verify.comparison import paired_comparison
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches, load_images
+from pipeline.data.splits import fingerprint
 from pipeline.finished_run import FinishedRun
 
 BATCH = 128
@@ -28,7 +29,7 @@ Right = dict[str, dict[str, list[np.ndarray]]]
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """What the networks of a run answer, each by its name.
+    """What the networks of a run answer, each by its name; test is what they are tested on.
 
     Attributes:
         validation: for the validation images.
@@ -54,21 +55,26 @@ def prepared_corruptions(run: FinishedRun, corrupted: int) -> list[str]:
     return find_prepared() if corrupted and fits else []
 
 
-def answer_run(
-    run: FinishedRun, networks: Sequence[Network], flip: bool, corrupted: int, prepared: Sequence[str]
+def answer_all(
+    networks: Sequence[Network],
+    validation: Examples,
+    test: Examples,
+    flip: bool,
+    corrupted: int,
+    prepared: Sequence[str],
 ) -> RunAnswers:
     """Let every network answer for every image, as it is, mirrored and corrupted.
 
     Args:
-        run: the finished run.
         networks: Keras', then those of exported files.
+        validation: the run's.
+        test: the images to test on.
         flip: whether flip test-time augmentation is measured too.
         corrupted: images of test that every corruption is applied to, at most.
         prepared: corruptions of the prepared CIFAR-10-C that are measured too.
     """
-    validation, test = run.data.examples("validation"), run.data.examples("test")
     # A function of test alone, so that runs on the same test see the same images.
-    drawn_by = zlib.crc32(run.splits["test"]["fingerprint"].encode())
+    drawn_by = zlib.crc32(fingerprint(test.source, test.rows).encode())
     drawn = np.sort(np.random.default_rng(drawn_by).permutation(len(test))[:corrupted])
     cells = (len(CORRUPTIONS) + len(prepared)) * len(SEVERITIES)
     total = len(networks) * (len(validation) + len(test) * (1 + flip) + cells * len(drawn))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -115,21 +115,23 @@ class ReportDirectory:
         except UserError:
             return None
 
-    def earlier(self, made_of: Mapping[str, Any], ignored: Collection[str] = ()) -> dict[str, Any] | None:
+    def made_of(self) -> dict[str, Any]:
+        """Return what the report that is here was made of; nothing where there is none."""
+        made_of = (self._read() or {}).get("made_of")
+        return made_of if isinstance(made_of, dict) else {}
+
+    def earlier(self, made_of: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the report that is here, if it was made of the same files in the same way.
 
         Args:
             made_of: what a report would be made of now.
-            ignored: parts of it that may differ.
         """
         report = self._read()
         if not report or not {"made_of", "written", "networks"} <= set(report):
             return None
         # In its own words: what JSON makes of a tuple is a list.
-        now, then = json.loads(to_json(made_of)), report["made_of"]
-        different = {name for name in {*now, *then} if now.get(name) != then.get(name)}
-        same = different <= set(ignored) and report["written"] == self._checksums()
-        return report if same else None
+        now = json.loads(to_json(made_of))
+        return report if report["made_of"] == now and report["written"] == self._checksums() else None
 
     def write(self, contents: Mapping[str, str]) -> None:
         """Write files together: where one cannot be, all are as they were.

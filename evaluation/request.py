@@ -1,5 +1,6 @@
 """From the command line of `python -m evaluation` to a request."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
@@ -25,8 +26,8 @@ class Request(Section):
     runs: tuple[RunDirectory, ...]
     out: Path = option(
         MISSING,
-        "where the report goes (default: RUN_DIR/evaluation; that of several runs: comparison, "
-        "beside the first)",
+        "where the report goes (default: RUN_DIR/evaluation, with --data RUN_DIR/evaluation_FOLDER; that of "
+        "several runs: comparison, beside the first)",
         metavar="DIR",
     )
     formats: tuple[str, ...] | None = option(
@@ -52,11 +53,37 @@ class Request(Section):
         maximum=10**6,
         metavar="N",
     )
+    data: str | None = option(
+        None,
+        "test on other images: a folder whose class folders are called as classes of the run",
+        metavar="FOLDER",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate == 1:
             raise UserError("--cross-validate must be 0 or at least 2; received 1")
+        if self.cross_validate and self.data:
+            raise UserError(
+                "--cross-validate judges the images that a run has; received "
+                f"--cross-validate {self.cross_validate} and --data {self.data}"
+            )
+
+    @property
+    def new_folder(self) -> Path | None:
+        """The folder that is tested on in place of the run's own test."""
+        return None if self.data is None else Path(self.data.removeprefix("folder:"))
+
+    def place_of(self, run: RunDirectory) -> Path:
+        """Return where the report of a run goes when nothing else is asked."""
+        return run.path / f"evaluation{_ending(self.new_folder)}"
+
+
+def _ending(folder: Path | None) -> str:
+    """What tells the names of reports on other images from those on test."""
+    if folder is None:
+        return ""
+    return f"_{os.path.basename(os.path.realpath(os.path.expanduser(folder)))}"
 
 
 def parse_evaluation_request(arguments: Sequence[str]) -> Request:
@@ -67,7 +94,7 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     """
     parser = Parser(
         prog="python -m evaluation",
-        usage="python -m evaluation RUN_DIR [RUN_DIR ...] [--out DIR] [--flip] [...]",
+        usage="python -m evaluation RUN_DIR [RUN_DIR ...] [--data FOLDER] [--out DIR] [--flip] [...]",
         description="Measure how good, how sure and how fragile a finished run is; several runs "
         "are compared.",
     )
@@ -82,8 +109,12 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     resolved = [path.resolve() for path in paths]
     if twice := [path for path in paths if resolved.count(path.resolve()) > 1]:
         raise UserError(f"runs to compare must be different; received {twice[0]} twice")
-    # `.` and `..` have parents that their names do not tell.
-    neighbour = Path(os.path.normpath(paths[0] / ".." / "comparison"))
-    own = paths[0] / "evaluation" if len(paths) == 1 else neighbour
     runs = tuple(RunDirectory(path) for path in paths)
-    return Request(runs, **{"out": own, **take(values, Request)})
+    request = Request(runs, **{"out": Path(), **take(values, Request)})
+    if "out" in values:
+        return request
+    if len(runs) == 1:
+        return dataclasses.replace(request, out=request.place_of(runs[0]))
+    # `.` and `..` have parents that their names do not tell.
+    neighbour = os.path.normpath(paths[0] / ".." / f"comparison{_ending(request.new_folder)}")
+    return dataclasses.replace(request, out=Path(neighbour))

@@ -1,5 +1,6 @@
 """The TFLite files of a run's bundle, as far as they are to be measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _is_whole(report: dict[str, Any]) -> bool:
     )
 
 
-def choose(deployed: list[DeployedFile]) -> list[DeployedFile]:
+def choose(deployed: Sequence[DeployedFile]) -> list[DeployedFile]:
     """Choose the one file to hold beside Keras: int8, else the smallest."""
     by_size = sorted(deployed, key=lambda file: (file.name != "int8", file.tflite.size))
     return by_size[:1]

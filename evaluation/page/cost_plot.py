@@ -9,6 +9,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from evaluation.page.plots import INK, SERIES, chart, percent_ticks, shorten
 
+LATENCY, LATENCY_INTERVAL = "int8_latency_p50_ms", "int8_latency_interval_ms"
+"""The cost that is measured, and its interval."""
+
 
 def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: float) -> Figure:
     """Draw accuracy with its 95 % interval against a cost, and the runs that no other beats.
@@ -34,7 +37,15 @@ def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: fl
             label="not beaten",
             drawstyle="steps-post",
         )
-        axes.errorbar(costs, values, yerr=reach, fmt="o", color=SERIES[0], markersize=5)
+        axes.errorbar(
+            costs,
+            values,
+            yerr=reach,
+            xerr=_reach_of_time(runs, costs) if cost == LATENCY else None,
+            fmt="o",
+            color=SERIES[0],
+            markersize=5,
+        )
         for row, at, value in zip(runs, costs, values, strict=True):
             dear = at > np.sqrt(costs.min() * costs.max())
             axes.annotate(
@@ -58,3 +69,9 @@ def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: fl
         axes.grid()
         axes.legend(loc="lower right")
         return figure
+
+
+def _reach_of_time(runs: Sequence[Mapping[str, Any]], times: np.ndarray) -> np.ndarray:
+    """How far the interval of each time goes down and up."""
+    bounds = np.array([row[LATENCY_INTERVAL] for row in runs])
+    return np.stack([times - bounds[:, 0], bounds[:, 1] - times])

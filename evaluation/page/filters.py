@@ -98,6 +98,21 @@ def points_estimate(difference: float, interval: Sequence[float]) -> str:
     return _estimate({"value": difference, "interval_95": interval}, points, points_range)
 
 
+def milliseconds(time: float | None, interval: Sequence[float] | None) -> str:
+    """Write a measured time in ms as `0.123 (0.119 to 0.131)`."""
+    if time is None or interval is None:
+        return MISSING
+    return _estimate({"value": time, "interval_95": interval}, _to_microsecond, _microsecond_range)
+
+
+def _to_microsecond(time: float) -> str:
+    return decimal(time, 3)
+
+
+def _microsecond_range(interval: Sequence[float]) -> str:
+    return " to ".join(map(_to_microsecond, interval))
+
+
 BY_NAME = {
     each.__name__: each
     for each in (
@@ -112,6 +127,7 @@ BY_NAME = {
         points_estimate,
         count,
         magnitude,
+        milliseconds,
         file_size,
     )
 }

@@ -79,9 +79,9 @@ def worst_rows(per_class: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted(range(len(recall)), key=recall.__getitem__)[:SHOWN]
 
 
-def smallest_classes(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Choose the classes with the fewest training images, the smallest first."""
-    return sorted(classes, key=lambda row: row["train"])[:SHOWN]
+def smallest_classes(classes: Sequence[Mapping[str, Any]], split: str) -> list[Mapping[str, Any]]:
+    """Choose the classes with the fewest images of a split, the smallest first."""
+    return sorted(classes, key=lambda row: row[split])[:SHOWN]
 
 
 def largest_layers(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

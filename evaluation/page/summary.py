@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console.tables import plain_table
+from pipeline.errors import printable
 
 CORRUPTED = "corrupted (clean)"
 HEADER = ("network", "accuracy (95 %)", CORRUPTED, "calibration error", "temperature")
+SHOWN = 3
+"""Files of a kind that are named in a line."""
+
 WORTH_FOLDING = 0.02
 """Temperatures whose ratio is nearer to 1 than this give the same to the eye."""
 
 
 def print_summary(report: Mapping[str, Any]) -> None:
-    """Print a line for each network."""
+    """Print a line for each network, and what must be known of images that are not the run's test."""
     rows = [_row(*network) for network in report["networks"].items()]
     measured = [network["robustness"] for network in report["networks"].values() if network["robustness"]]
     shown = [name != CORRUPTED or bool(measured) for name in HEADER]
@@ -23,6 +27,28 @@ def print_summary(report: Mapping[str, Any]) -> None:
     print("\n" + plain_table(header, rows))
     if measured:
         print(f"corrupted and clean are the same {measured[0]['images']:,} images of test")
+    if new_images := report["new_images"]:
+        recorded = report["run"]["recorded_test_accuracy"]
+        print(f"on {new_images['images']:,} images of {new_images['data']}; of its own test {recorded:.2%}")
+        for line in _describe_new_images(new_images):
+            print(printable(line))
+
+
+def _describe_new_images(told: Mapping[str, Any]) -> list[str]:
+    """Say which of them were trained on, and which files are left out."""
+    lines = []
+    if learned := told["learned"]:
+        lines.append(
+            f"{len(learned):,} of the {told['images']:,} images of {told['data']} are among those that the "
+            f"run was trained on: {_first(learned)}"
+        )
+    if left_out := [f"{path} ({problem})" for path, problem in told["left_out"]]:
+        lines.append(f"{len(left_out):,} files are left out: {_first(left_out)}")
+    return lines
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if names[SHOWN:] else "")
 
 
 def _corrupted(mean: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
@@ -74,7 +100,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         "parameters",
         "multiply-adds",
         "int8 KiB",
-        "int8 ms",
+        "int8 ms (97 %)",
     )
     print("\n" + plain_table(header, [_comparison_row(row) for row in comparison["runs"]]))
 
@@ -89,13 +115,19 @@ def _comparison_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['parameters']:,}",
         f"{row['multiply_adds']:,}",
         f"{row['int8_bytes'] / 1024:,.1f}",
-        f"{row['int8_latency_p50_ms']:.3f}",
+        _time(row),
     )
 
 
 def _percent(estimate: Mapping[str, Any]) -> str:
     low, high = estimate["interval_95"]
     return f"{estimate['value']:.2%} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    low, high = row["int8_latency_interval_ms"]
+    told = ", not told apart" if row["as_fast_as_best"] else ""
+    return f"{row['int8_latency_p50_ms']:.3f} ({low:.3f} to {high:.3f}){told}"
 
 
 def _points(difference: Mapping[str, Any]) -> str:

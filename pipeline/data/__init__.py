@@ -4,6 +4,7 @@ __all__ = [
     "batches",
     "class_names",
     "decode",
+    "digits",
     "exclusions",
     "folder",
     "folder_check",

@@ -1,7 +1,8 @@
 """A folder of labelled images as a table: class folders, with or without split folders."""
 
+import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import tensorflow as tf
 from pipeline.data.class_names import shown
 from pipeline.data.decode import verify_deep_ranges
 from pipeline.data.folder_check import check_files, find_copies
-from pipeline.data.folder_layout import ClassFolders, find_class_folders, is_visible, real_path, unreadable
+from pipeline.data.folder_layout import (
+    ClassFolders,
+    find_class_folders,
+    find_known_class_folders,
+    is_visible,
+    real_path,
+    unreadable,
+)
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -57,6 +65,35 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     classes = find_class_folders(root)
     for note in classes.notes:
         print(note)
+    source = _read_images(path, root, classes, max_bad_share)
+    _refuse_few_images(root, classes, source)
+    return source
+
+
+def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
+    """Read class folders that are called as some of the given classes, to be tested on as a whole.
+
+    Whatever is damaged, no image or a copy (see `find_copies`) is left out and listed in `problems`.
+
+    Args:
+        path: the folder.
+        class_names: label -> name.
+
+    Raises:
+        UserError: no such folder, a class folder of another name, or no readable image.
+    """
+    root = real_path(path)
+    classes = find_known_class_folders(root, class_names)
+    source = _read_images(path, root, classes, max_bad_share=1)
+    if not len(source.labels):
+        raise UserError(f"--data must hold readable images; received none in {shown(root)!r}")
+    labels = np.array([class_names.index(name) for name in source.class_names])[source.labels]
+    every = {"test": np.arange(len(labels))}
+    return dataclasses.replace(source, class_names=tuple(class_names), labels=labels, provided=every)
+
+
+def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: float) -> Source:
+    """Check every file of the class folders and put what can be used into a table."""
     files = list_files(root, classes)
     checked = check_files(root, files.paths)
     _refuse_damage(root, files.paths, checked.damage, len(checked.side_files), max_bad_share)
@@ -65,7 +102,6 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     digests = checked.digests
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
-    _refuse_few_images(root, classes.names, files, kept)
     if deep := checked.deep_ranges:
         verify_deep_ranges(deep.values(), f"{shown(root)!r}, as {shown(files.paths[min(deep)])!r}")
 
@@ -146,16 +182,15 @@ def _refuse_damage(
         )
 
 
-def _refuse_few_images(root: bytes, class_names: list[bytes], files: Files, kept: np.ndarray) -> None:
-    for split in np.unique(files.splits):
-        if not np.any(files.splits[kept] == split):
+def _refuse_few_images(root: bytes, classes: ClassFolders, source: Source) -> None:
+    for _, split, _ in classes.by_split:
+        if SPLITS[split] not in source.provided:
             raise UserError(f"{SPLITS[split]} must hold readable images; received none in {shown(root)!r}")
-    in_train = files.labels[kept][files.splits[kept] == 0]
-    counts = np.bincount(in_train, minlength=len(class_names))
+    in_train = source.labels[source.provided["train"]]
+    counts = np.bincount(in_train, minlength=len(source.class_names))
     label = int(np.argmin(counts))
     if counts[label] < MIN_IMAGES:
-        name = shown(class_names[label])
         raise UserError(
-            f"a class needs at least {MIN_IMAGES} readable images in train; received "
-            f"{counts[label]} of {name!r} in {shown(root)!r} (move the folder elsewhere if it is no class)"
+            f"a class needs at least {MIN_IMAGES} readable images in train; received {counts[label]} of "
+            f"{source.class_names[label]!r} in {shown(root)!r} (move the folder elsewhere if it is no class)"
         )

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -107,6 +108,24 @@ def find_class_folders(root: bytes) -> ClassFolders:
     return ClassFolders(class_names, by_split, stray, notes)
 
 
+def find_known_class_folders(root: bytes, class_names: Sequence[str]) -> ClassFolders:
+    """Find class folders that are called as some of the given classes; no image is looked at.
+
+    Raises:
+        UserError: not a readable folder, no class folder, or one of another name.
+    """
+    names, files = entries(root)
+    strange = [name for name in names if shown(name) not in class_names]
+    if strange or not names:
+        splits = [name for name in strange if split_of(os.fsdecode(name))]
+        hint = f" (a split of a folder is --data {shown(os.path.join(root, splits[0]))})" if splits else ""
+        raise UserError(
+            f"--data must hold class folders called as classes of the run, {_quoted(class_names)}; received "
+            f"{_listed(strange) if strange else 'none'} in {shown(root)!r}{hint}"
+        )
+    return ClassFolders(names, [(b"", 0, names)], files, [])
+
+
 def _find_split_folders(root: bytes) -> tuple[list[tuple[bytes, int]], list[bytes]]:
     """Find the folders that hold class folders.
 
@@ -157,7 +176,11 @@ def _refuse_classes(folder: bytes, names: list[bytes], class_names: list[bytes],
 
 def _listed(names: list[bytes]) -> str:
     """The first names, quoted; a folder may hold thousands."""
-    return ", ".join(repr(shown(name)) for name in names[:5]) + (", ..." if names[5:] else "")
+    return _quoted([shown(name) for name in names[:6]])
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if names[5:] else "")
 
 
 def _claims_a_split(root: bytes, name: bytes) -> bool:

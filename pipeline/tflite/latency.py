@@ -11,7 +11,7 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
@@ -29,6 +29,11 @@ WARM_UP_RUNS = 5
 
 ENOUGH = ((1, 200), (10, 50), (30, 1))
 """After how many times `seconds` how many runs suffice: a slow network is let off with fewer."""
+
+ROUNDS = 6
+"""How often a file is timed for the interval of its latency: the least and the greatest of so many
+independent values hold the median of their distribution in 1 - 2 / 2^6 = 97 % of cases (David and
+Nagaraja 2003, "Order Statistics", section 7.1)."""
 
 STATUS = Path("/proc/self/status")
 """Where Linux tells a process about itself."""
@@ -84,6 +89,41 @@ def measure_file(file: TFLiteFile, images: np.ndarray, threads: int, seconds: fl
         path = Path(folder, "model.tflite")
         path.write_bytes(file.content)
         return process.submit(measure_here, path, images, threads, seconds).result()
+
+
+def time_in_turns(
+    files: Sequence[tuple[TFLiteFile, np.ndarray]], threads: int, seconds: float
+) -> Iterator[list[float]]:
+    """Time several files in turn, again and again, so that whatever slows the machine slows all.
+
+    Args:
+        files: each with its images, uint8 [images, height, width, 3], at least one.
+        threads: to compute with.
+        seconds: least time for each file in each round; longer until there are runs enough, see `ENOUGH`.
+
+    Yields:
+        for each of `ROUNDS` the median time of a run of each file, in ms; every round has a fresh
+        process, and every other one goes backwards.
+    """
+    fresh = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{place}.tflite") for place in range(len(files))]
+        for path, (file, _) in zip(paths, files, strict=True):
+            path.write_bytes(file.content)
+        named = [(path, images) for path, (_, images) in zip(paths, files, strict=True)]
+        for place in range(ROUNDS):
+            way = 1 if place % 2 == 0 else -1
+            with ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as process:
+                yield process.submit(_time_each, named[::way], threads, seconds).result()[::way]
+
+
+def _time_each(files: Sequence[tuple[Path, np.ndarray]], threads: int, seconds: float) -> list[float]:
+    medians = []
+    for path, images in files:
+        model = Interpreter(path.read_bytes(), threads=threads)
+        times = time_runs(model.run, (model.encode(image[None]) for image in cycle(images)), seconds)
+        medians.append(1000 * float(np.median(times)))
+    return medians
 
 
 def measure_here(path: Path, images: np.ndarray, threads: int, seconds: float) -> Latency:

@@ -156,6 +156,7 @@ def make_report(
         "class_names": names,
         "chance": 1 / classes,
         "images": {"train": 45_000, "validation": 5_000, "calibration": 1_000, "test": each * classes},
+        "new_images": None,
         "networks": networks,
         "quantised": {"int8": quantised(names, [n["accuracy"] for n in networks.values()], images)}
         if int8
@@ -201,12 +202,16 @@ def confused_pairs(networks: dict, images: Images) -> list[dict]:
     ]
 
 
+def timed(time: float | None) -> dict:
+    return {"latency_p50_ms": time, "latency_interval_ms": time and [time - 0.012, time + 0.025]}
+
+
 def cost(random: np.random.Generator, int8: bool) -> dict:
     names = [f"stage{s}_block{b}_conv{c}" for s in range(1, 5) for b in (1, 2, 3) for c in (1, 2)]
     counts = random.integers(200_000, 3_000_000, len(names))
     files = [
-        {"network": "keras", "file": "model.keras", "bytes": 2_893_122, "latency_p50_ms": None},
-        {"network": "int8", "file": "model_int8.tflite", "bytes": 731_648, "latency_p50_ms": 0.412},
+        {"network": "keras", "file": "model.keras", "bytes": 2_893_122, **timed(None)},
+        {"network": "int8", "file": "model_int8.tflite", "bytes": 731_648, **timed(0.412)},
     ]
     return {
         "parameters": 697_962,
@@ -224,6 +229,7 @@ def data(random: np.random.Generator, names: Sequence[str], images: Images) -> d
     train = random.integers(3000, 4500, len(names))
     return {
         "balance": {
+            "of": "train",
             "classes": [
                 {"class": name, "train": int(count), "validation": 500, "test": 1000}
                 for name, count in zip(names, train, strict=True)

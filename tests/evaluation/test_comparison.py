@@ -6,14 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.comparison import COSTS, build_comparison, compare_runs
+from evaluation.comparison import COSTS, Compared, build_comparison, compare_runs
+from evaluation.metrics.intervals import Estimate
 from evaluation.report_directory import ReportDirectory
 from evaluation.request import Request
 from pipeline.errors import UserError
 from pipeline.finished_run import load_run_data
 from pipeline.run_directory import RunDirectory
-from tests.evaluation.comparison_sample import ENVIRONMENT, LABELS, NAMES, build, estimate, report
+from pipeline.tflite.file import TFLiteFile
+from tests.evaluation.comparison_sample import (
+    ENVIRONMENT,
+    LABELS,
+    NAMES,
+    build,
+    estimate,
+    latencies_of,
+    report,
+)
 from tests.pipeline.training.samples import run_of
+from tests.quick_export import leave_out_timing
 
 WRONG = {"best": [7], "near": [0, 1], "far": [0, 2, 3, 7]}
 """Run -> images that it gets wrong; against the best `near` loses 2 and wins 1."""
@@ -37,7 +48,8 @@ def test_the_most_accurate_comes_first_and_of_equals_the_first_named():
 def test_how_far_each_is_behind_the_best_is_counted_image_by_image():
     reports = {run: report(1 - len(WRONG[run]) / 8) for run in ("far", "best", "near")}
     answered = {run: (LABELS, predicted(run)) for run in reports}
-    rows = {row["run"]: row["behind_best"] for row in build_comparison(reports, answered)["runs"]}
+    comparison = build_comparison(reports, answered, latencies_of(reports))
+    rows = {row["run"]: row["behind_best"] for row in comparison["runs"]}
     assert rows["best"] is None
     near, far = rows["near"], rows["far"]
     assert (near["lost"], near["won"], near["drop_points"]) == (2, 1, 12.5)
@@ -56,7 +68,8 @@ def test_a_class_that_only_one_run_names_is_counted():
         "one": (np.array([0, 0, 1]), np.array([0, 0, 1])),
         "two": (np.array([0, 0, 1]), np.array([0, 5, 1])),
     }
-    (_, two) = build_comparison({"one": report(1), "two": report(0.5)}, answered)["runs"]
+    reports = {"one": report(1), "two": report(0.5)}
+    (_, two) = build_comparison(reports, answered, latencies_of(reports))["runs"]
     assert (two["behind_best"]["lost"], two["behind_best"]["won"]) == (1, 0)
 
 
@@ -72,6 +85,26 @@ def test_the_front_of_each_cost():
     assert on_front(comparison, "multiply_adds") == {"large", "middle", "small"}
     assert on_front(comparison, "int8_bytes") == {"large", "small"}
     assert on_front(comparison, "int8_latency_p50_ms") == {"large", "odd"}
+
+
+def fronts_of(**runs: tuple[float, float, float]) -> tuple[set[str], dict]:
+    """Of accuracies and intervals: those on the front, and whether each is as fast as the best."""
+    reports = {name: report(accuracy) for name, (accuracy, _, _) in runs.items()}
+    times = {name: Estimate((low + high) / 2, low, high) for name, (_, low, high) in runs.items()}
+    comparison = build_comparison(reports, dict.fromkeys(runs, (LABELS, LABELS)), times)
+    alike = {row["run"]: row["as_fast_as_best"] for row in comparison["runs"]}
+    return on_front(comparison, "int8_latency_p50_ms"), alike
+
+
+def test_times_whose_intervals_overlap_are_not_told_apart():
+    alike, apart, one = {"one": None, "two": True}, {"one": None, "two": False}, (0.9, 1.0, 1.2)
+    # The same network twice: the one that happened to be faster does not beat the other.
+    assert fronts_of(one=one, two=(0.9, 0.9, 1.0)) == ({"one", "two"}, alike)
+    assert fronts_of(one=one, two=(0.9, 0.9, 0.99)) == ({"two"}, apart)
+    # Less accurate, and not surely faster.
+    assert fronts_of(one=one, two=(0.8, 0.9, 1.1)) == ({"one"}, alike)
+    assert fronts_of(one=one, two=(0.8, 0.8, 0.9)) == ({"one", "two"}, apart)
+    assert fronts_of(one=one, two=(0.8, 1.3, 1.4)) == ({"one"}, apart)
 
 
 def test_a_row_holds_the_figures_of_its_run():
@@ -102,8 +135,10 @@ def test_a_row_holds_the_figures_of_its_run():
         "multiply_adds": 30,
         "int8_bytes": 40,
         "int8_latency_p50_ms": 2.5,
+        "int8_latency_interval_ms": [0.99 * 2.5, 1.01 * 2.5],
         "int8_preview": True,
         "behind_best": None,
+        "as_fast_as_best": None,
         "on_front": dict.fromkeys(COSTS, True),
     }
     assert (comparison["data"], comparison["images"]) == ("digits", 8)
@@ -123,23 +158,30 @@ def request(out: Path, *runs: RunDirectory) -> Request:
     return Request(runs, out, None, False, 0)
 
 
+@pytest.fixture(autouse=True)
+def _untimed(monkeypatch):
+    leave_out_timing(monkeypatch)
+
+
 class Evaluated:
     """Stands in for the evaluation of a run, whose parent or own folder says which it is."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[RunDirectory, Path, Request]] = []
 
-    def __call__(
-        self, run: RunDirectory, out: ReportDirectory, request: Request, ignored: tuple = ()
-    ) -> dict:
-        assert set(ignored) == {"flip", "measured"}
+    def __call__(self, run: RunDirectory, out: ReportDirectory, request: Request) -> Compared:
         self.asked.append((run, out.path, request))
         name = next(part for part in reversed(run.path.parts) if part in WRONG)
         out.path.mkdir()
         rows = zip(LABELS, predicted(name), strict=True)
         lines = [f"{NAMES[label]},{NAMES[found]}" for label, found in rows]
         out.predictions.write_text("\n".join(["label,keras_predicted", *lines]) + "\n")
-        return report(1 - len(WRONG[name]) / 8)
+        return compared(report(1 - len(WRONG[name]) / 8))
+
+
+def compared(content: dict) -> Compared:
+    """With a file that is not timed."""
+    return Compared(content, TFLiteFile(b""), np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_every_run_is_measured_in_its_own_place_and_compared(tmp_path, capsys):
@@ -181,8 +223,8 @@ def test_a_run_in_this_very_folder_has_its_name(tmp_path, monkeypatch):
     assert {row["run"] for row in comparison["runs"]} == {"best", "near"}
 
 
-def _named_here(run: RunDirectory, out: ReportDirectory, request: Request, ignored: tuple) -> dict:
-    return Evaluated()(RunDirectory(run.path.resolve()), out, request, ignored)
+def _named_here(run: RunDirectory, out: ReportDirectory, request: Request) -> Compared:
+    return Evaluated()(RunDirectory(run.path.resolve()), out, request)
 
 
 def digits_run_of(path: Path, *settings: str) -> RunDirectory:
@@ -201,7 +243,7 @@ def test_runs_of_which_one_left_images_out_are_compared_on_what_both_have(tmp_pa
     # By their places in the test of `one`.
     wrong = {"one": [5, 9, 20], "two": [20, 30]}
 
-    def answer(run: RunDirectory, out: ReportDirectory, *_: object) -> dict:
+    def answer(run: RunDirectory, out: ReportDirectory, _: Request) -> Compared:
         name, rows = run.path.name, splits.test
         is_wrong = np.isin(np.arange(len(rows)), wrong[name])
         kept = np.isin(rows, load_run_data(run).splits.test)
@@ -212,7 +254,7 @@ def test_runs_of_which_one_left_images_out_are_compared_on_what_both_have(tmp_pa
         ]
         out.path.mkdir()
         out.predictions.write_text("\n".join(["label,keras_predicted", *lines]) + "\n")
-        return report(0.5) | {"class_names": [str(digit) for digit in range(10)]}
+        return compared(report(0.5) | {"class_names": [str(digit) for digit in range(10)]})
 
     compare_runs(request(tmp_path / "out", one, two), answer)
     comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -240,7 +282,7 @@ def test_runs_of_which_one_left_images_out_are_compared_on_what_both_have(tmp_pa
 def test_a_run_that_cannot_be_measured_leaves_no_comparison(tmp_path):
     runs = [put_run(tmp_path / name) for name in ("best", "near")]
 
-    def refuse(*_: object) -> dict:
+    def refuse(*_: object) -> Compared:
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):

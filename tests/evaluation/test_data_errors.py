@@ -155,6 +155,8 @@ def test_balance_counts_classes_in_each_split():
     assert described["imbalance_ratio"] == 4
     shares = np.array([4, 1, 2]) / 7
     assert described["effective_classes"] == pytest.approx(np.prod(shares**-shares))
+    of_both = describe_balance(build_data([0, 1, 1, 0], {"test": [1, 2, 3]}, NAMES[:2]), "test")
+    assert (of_both["of"], of_both["imbalance_ratio"]) == ("test", 2)
 
 
 def test_a_class_that_train_lacks_can_be_written_as_json():

@@ -29,6 +29,7 @@ CORRUPTED = 10
 def evaluate(*arguments: object) -> Outcome:
     with pytest.MonkeyPatch.context() as quick:
         draw_few(quick)
+        leave_out_timing(quick)
         return run_command(main, *arguments)
 
 
@@ -159,10 +160,14 @@ def smaller(tmp_path_factory) -> Path:
     return run
 
 
-def test_two_runs_are_compared_image_by_image(run, smaller, outcome, tmp_path, logits, held_out):
-    out = tmp_path / "comparison"
-    compared = evaluate(smaller, run, "--flip", "--corrupted", CORRUPTED, "--out", out)
+def test_two_runs_are_compared_image_by_image(
+    run, smaller, outcome, folder, contents, tmp_path, logits, held_out
+):
+    out, fuller = tmp_path / "comparison", contents(folder)
+    compared = evaluate(smaller, run, "--corrupted", 0, "--out", out)
     assert compared.code == 0, compared.error
+    # With flips and corruptions, which were not asked for now.
+    assert contents(folder) == fuller
     comparison = json.loads((out / "comparison.json").read_text())
     first, second = comparison["runs"]
     assert [first["run"], second["run"]] == ["exported", "smaller"]
@@ -178,6 +183,7 @@ def test_two_runs_are_compared_image_by_image(run, smaller, outcome, tmp_path, l
     assert second["on_front"]["multiply_adds"]
     assert first["int8_preview"] is False
     assert second["int8_preview"] is True
+    assert first["corrupted_accuracy"] is not None is second["corrupted_accuracy"]
     page = (out / "comparison.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert f"{100 * second['accuracy']['value']:.2f} %" in page
     assert (smaller / "evaluation/report.html").exists()
@@ -186,3 +192,43 @@ def test_two_runs_are_compared_image_by_image(run, smaller, outcome, tmp_path, l
         "exported",
         "smaller",
     ]
+
+
+def test_a_labelled_folder_is_tested_on_as_test_is(run, outcome, folder, digit_folder, contents, tmp_path):
+    new = shutil.copytree(digit_folder, tmp_path / "new")
+    shutil.rmtree(new / "9")
+    shutil.copy(new / "3" / "03.png", new / "3" / "again.png")
+    (new / "3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    own = contents(folder)
+    tested = evaluate(run, "--corrupted", 0, "--data", f"folder:{new}")
+    assert tested.code == 0, tested.error
+    assert contents(folder) == own
+    report = json.loads((run / "evaluation_new" / "report.json").read_text())
+    digits = load_digits()
+    # The folder holds the first forty.
+    rows = np.flatnonzero(digits.target[:40] != 9)
+    assert report["images"]["test"] == len(rows)
+    with (run / "evaluation_new" / "predictions.csv").open(newline="") as file:
+        answers = {Path(row["path"]).stem: row for row in csv.DictReader(file)}
+    assert {int(stem): int(row["label"]) for stem, row in answers.items()} == {
+        row: digits.target[row] for row in rows.tolist()
+    }
+    pixels = np.repeat(np.rint(digits.images[rows] * (255 / 16))[..., None], 3, axis=-1)
+    network = keras.saving.load_model(run / "model.keras", compile=False)
+    found = network.predict(pixels.astype(np.float32), verbose=0).argmax(axis=-1)
+    assert [int(answers[f"{row:02d}"]["keras_predicted"]) for row in rows] == found.tolist()
+    # What is not of test was learned from.
+    test = prepare_data(Config().with_values(load_values(run / "config.json"))).splits.test
+    told = report["new_images"]
+    learned = [int(Path(path).stem) for path in told["learned"]]
+    assert sorted(learned) == sorted(set(rows.tolist()) - set(test.tolist()))
+    assert {Path(path).name: problem.split(" of ")[0] for path, problem in told["left_out"]} == {
+        "again.png": "exact duplicate",
+        "broken.png": "truncated or damaged",
+    }
+    assert f"{len(learned)} of the {len(rows)} images of folder:{new} are among those" in tested.printed
+
+    refused = evaluate(run, "--corrupted", 0, "--data", new, "--out", folder)
+    assert refused.error == (
+        f"error: --out must not hold a report on other images; {folder} has one on the test of the run\n"
+    )

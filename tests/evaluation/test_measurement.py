@@ -3,15 +3,23 @@
 import dataclasses
 import json
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from evaluation.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
-from evaluation.measurement import answer_examples, answer_run, describe_networks, prepared_corruptions
+from evaluation.measurement import (
+    RunAnswers,
+    answer_all,
+    answer_examples,
+    describe_networks,
+    prepared_corruptions,
+)
 from evaluation.networks.networks import Network
 from pipeline.console.progress import Progress
+from pipeline.data.splits import fingerprint
 from pipeline.finished_run import FinishedRun
 from tests.evaluation.made_up import build_data, build_run, images_of, table_network
 
@@ -32,22 +40,27 @@ for logits, name in ((KERAS, "keras"), (INT8, "int8")):
 NETWORKS = [table_network(KERAS, "keras"), table_network(INT8, "int8")]
 
 
-DRAWN_BY = zlib.crc32(b"test")
-"""The made-up fingerprint of test."""
+DATA = build_data(LABELS, SPLITS, NAMES)
+DRAWN_BY = zlib.crc32(fingerprint(DATA.source, TEST).encode())
 
 
 @pytest.fixture
 def run(tmp_path) -> FinishedRun:
-    return build_run(tmp_path, build_data(LABELS, SPLITS, NAMES), seed=11)
+    return build_run(tmp_path, DATA, seed=11)
 
 
 def right_of(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return logits[rows].argmax(axis=-1) == LABELS[rows]
 
 
+def answered(run: FinishedRun, networks: Sequence[Network], flip: bool, corrupted: int) -> RunAnswers:
+    validation, test = (run.data.examples(split) for split in ("validation", "test"))
+    return answer_all(networks, validation, test, flip, corrupted, [])
+
+
 def measured(run: FinishedRun, corrupted: int, flip: bool = False, networks=NETWORKS) -> dict:
     """Figures; intervals of a thousand resamples take seconds, and have tests of their own."""
-    answers = answer_run(run, networks, flip, corrupted, [])
+    answers = answered(run, networks, flip, corrupted)
     return describe_networks(run, networks, answers, resamples=20)
 
 
@@ -115,7 +128,7 @@ def test_corrupted_images_are_some_of_test_and_beside_the_same_as_they_are(run):
         seen.append(images)
         return KERAS[images[:, 0, 0, 0]]
 
-    answers = answer_run(run, [Network("keras", "", predict), NETWORKS[1]], False, 6, [])
+    answers = answered(run, [Network("keras", "", predict), NETWORKS[1]], False, 6)
     described = describe_networks(run, NETWORKS, answers, resamples=20)
     rows = TEST[answers.drawn]
     assert len(set(rows.tolist())) == 6
@@ -136,15 +149,14 @@ def test_corrupted_images_are_some_of_test_and_beside_the_same_as_they_are(run):
 
 def test_the_draw_is_a_function_of_test_so_that_runs_can_be_compared(run, tmp_path):
     drawn = []
-    for seed, test in ((11, "one"), (12, "one"), (11, "other")):
-        another = build_run(tmp_path, run.data, seed=seed)
-        another.splits["test"]["fingerprint"] = test
-        drawn.append(answer_run(another, NETWORKS, False, 6, []).drawn.tolist())
+    for seed, test in ((11, TEST), (12, TEST), (11, TEST[::-1])):
+        another = build_run(tmp_path, build_data(LABELS, {**SPLITS, "test": test}, NAMES), seed=seed)
+        drawn.append(answered(another, NETWORKS, False, 6).drawn.tolist())
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_more_images_than_test_has_are_all_of_test(run):
-    np.testing.assert_array_equal(answer_run(run, NETWORKS, False, 1000, []).drawn, np.arange(23))
+    np.testing.assert_array_equal(answered(run, NETWORKS, False, 1000).drawn, np.arange(23))
 
 
 @pytest.mark.parametrize(

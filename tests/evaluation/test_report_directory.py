@@ -226,9 +226,9 @@ def test_a_report_that_does_not_say_what_it_is_of_does_not_hold(written):
     assert written.earlier(MADE_OF) is None
 
 
-def test_only_what_matters_must_be_the_same(written):
-    assert written.earlier({**MADE_OF, "flip": True}, ["flip"])
-    assert not written.earlier({**MADE_OF, "flip": True, "measured": []}, ["flip"])
+def test_what_a_report_was_made_of_is_told(written, out):
+    assert written.made_of() == MADE_OF
+    assert ReportDirectory(out.path.parent).made_of() == {}
 
 
 @pytest.mark.parametrize("name", ["report.html", "predictions.csv", "label_errors.csv"])

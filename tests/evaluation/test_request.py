@@ -21,6 +21,7 @@ DEFAULTS = Request(
     flip=False,
     cross_validate=0,
     corrupted=1000,
+    data=None,
 )
 """What `python -m evaluation runs/one` asks for."""
 
@@ -75,6 +76,16 @@ def test_a_comparison_lies_beside_the_first_run(first, expected):
     assert parse_evaluation_request([first, "elsewhere/two"]).out == Path(expected)
 
 
+@pytest.mark.parametrize("data", ["folder:elsewhere/new", "elsewhere/new/", "elsewhere/x/../new"])
+def test_a_report_on_other_images_lies_beside_that_on_test(data):
+    request = parse("--data", data)
+    assert request.out == Path("runs/one/evaluation_new")
+    assert request.new_folder == Path(data.removeprefix("folder:"))
+    assert parse("runs/two", "--data", data).out == Path("runs/comparison_new")
+    assert parse("--data", data, "--out", "there").out == Path("there")
+    assert request.place_of(RunDirectory(Path("runs/two"))) == Path("runs/two/evaluation_new")
+
+
 def test_flip_is_a_switch():
     assert vars(parse("--flip")) == {**vars(DEFAULTS), "flip": True}
 
@@ -92,6 +103,10 @@ def test_several_runs_are_compared_beside_the_first():
     [
         ("--corrupted", "argument --corrupted: expected one argument"),
         ("--cross-validate=1", "--cross-validate must be 0 or at least 2; received 1"),
+        (
+            "--cross-validate 5 --data new",
+            "--cross-validate judges the images that a run has; received --cross-validate 5 and --data new",
+        ),
         ("--cross-validate=101", "--cross-validate must be at least 0 and at most 100; received 101"),
         (
             "--formats int9",
@@ -210,6 +225,22 @@ def test_a_place_that_cannot_be_the_reports_is_refused_before_tensorflow_loads(t
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: --out must be ")]
     for line, end in zip(errors, ends, strict=True):
         assert line.endswith(end)
+
+
+def test_a_folder_of_other_classes_is_refused_before_tensorflow_loads(tmp_path):
+    for name in ("new/0", "new/cat", "new/train", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    known = "called as classes of the run, '0', '1', '2', '3', '4', ...; received"
+    for folder, reason in {
+        "new": f"{known} 'cat', 'train' in '{tmp_path}/new' "
+        f"(a split of a folder is --data {tmp_path}/new/train)",
+        "empty": f"{known} none in '{tmp_path}/empty'",
+    }.items():
+        answer = start(str(EARLIER), "--data", str(tmp_path / folder))
+        assert (answer.returncode, answer.stdout) == (2, "loaded:\n")
+        assert answer.stderr.splitlines()[-1] == f"error: --data must hold class folders {reason}"
+    answer = start(str(EARLIER), "--data", str(tmp_path / "none"))
+    assert answer.stderr.endswith(f"needs a readable folder; '{tmp_path}/none': No such file or directory\n")
 
 
 def test_help_is_answered_without_tensorflow():

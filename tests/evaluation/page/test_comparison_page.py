@@ -1,5 +1,6 @@
 """The page of a comparison: every run with its figures, and charts of what they cost."""
 
+import numpy as np
 import pytest
 
 from evaluation.page.comparison_page import write_comparison_page
@@ -52,9 +53,20 @@ def test_every_run_has_a_row_with_its_figures():
     rows = [e.text for e in page.elements if e.tag == "tr"][1:]
     names = [e.text for e in page.elements if e.attributes.get("scope") == "row"]
     assert names == ["large", "small", "bad"]
-    for text in ("87.50 %", "the best", "8,000,000", "4.0 KiB", "0.500"):
+    for text in ("87.50 %", "the best", "8,000,000", "4.0 KiB", "0.500 (0.495 to 0.505)"):
         assert text in rows[0]
+    assert not any("not told apart" in row for row in rows)
     assert "The most accurate is large with 87.50 %" in " ".join(e.text for e in page.elements)
+
+
+def test_a_time_has_its_interval_and_one_that_is_not_told_apart_says_so():
+    runs = {"one": report(0.5, time=1.0), "two": report(0.4, time=1.001)}
+    rows = [e.text for e in Page(write_comparison_page(build(**runs))).elements if e.tag == "tr"][1:]
+    assert ["not told apart" in row for row in rows] == [False, True]
+    (axes,) = plot_cost(build(**runs)["runs"], "int8_latency_p50_ms", "ms", 1).axes
+    (_, _, (level, _)) = axes.containers[0].lines
+    ends = [segment[:, 0].tolist() for segment in level.get_segments()]
+    assert ends == pytest.approx(np.array([[0.99, 1.01], [0.99 * 1.001, 1.01 * 1.001]]))
 
 
 def test_a_preview_is_called_one():

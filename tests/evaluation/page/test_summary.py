@@ -29,10 +29,11 @@ def figures(accuracy: dict, robustness: dict | None, ece: float, scaled: float, 
 
 
 REPORT = {
+    "new_images": None,
     "networks": {
         "keras": figures(estimate(0.95124, 0.94, 0.9617), estimate(0.7, 0.6, 0.8), 0.02504, 0.00406, 1.3754),
         "int8": figures(estimate(1, 0.98765, 1), None, 0.1, 0.05, 0.9),
-    }
+    },
 }
 
 
@@ -53,8 +54,25 @@ def test_a_line_for_each_network(capsys):
     ]
 
 
+def test_what_must_be_known_of_new_images_is_said(capsys):
+    told = {
+        "data": "folder:new",
+        "images": 20,
+        "learned": [f"new/{k}.png" for k in range(4)],
+        "left_out": [["new/x.png", "truncated or damaged"]],
+    }
+    networks = {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1.0)}
+    print_summary({"new_images": told, "run": {"recorded_test_accuracy": 0.9}, "networks": networks})
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "on 20 images of folder:new; of its own test 90.00%",
+        "4 of the 20 images of folder:new are among those that the run was trained on: "
+        "new/0.png, new/1.png, new/2.png, ...",
+        "1 files are left out: new/x.png (truncated or damaged)",
+    ]
+
+
 def test_nothing_is_said_of_corruptions_that_were_not_measured(capsys):
-    print_summary({"networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1.0)}})
+    print_summary({"new_images": None, "networks": {"keras": figures(estimate(1, 1, 1), None, 0, 0, 1.0)}})
     assert table(capsys.readouterr().out) == [
         ["network", "accuracy (95 %)", "calibration error", "temperature"],
         ["keras", "100.00% (100.00 to 100.00)", "0.0000, scaled 0.0000", "1.000"],
@@ -109,6 +127,7 @@ def test_a_line_for_each_run(capsys):
         "multiply_adds": 9876543210,
         "int8_bytes": 1536000,
         "int8_latency_p50_ms": 0.98765,
+        "int8_latency_interval_ms": [0.95, 1.0004],
     }
     print_comparison(
         {
@@ -117,6 +136,7 @@ def test_a_line_for_each_run(capsys):
                     "run": "large",
                     "accuracy": estimate(0.9, 0.88, 0.92),
                     "behind_best": None,
+                    "as_fast_as_best": None,
                     "corrupted_accuracy": estimate(0.75, 0.7, 0.8),
                     "corrupted_clean": estimate(0.91, 0.9, 0.92),
                     **cost,
@@ -125,6 +145,7 @@ def test_a_line_for_each_run(capsys):
                     "run": "small",
                     "accuracy": estimate(0.8877, 0.87, 0.9),
                     "behind_best": behind,
+                    "as_fast_as_best": True,
                     "corrupted_accuracy": None,
                     "corrupted_clean": None,
                     **cost,
@@ -142,7 +163,7 @@ def test_a_line_for_each_run(capsys):
             "parameters",
             "multiply-adds",
             "int8 KiB",
-            "int8 ms",
+            "int8 ms (97 %)",
         ],
         [
             "large",
@@ -152,7 +173,7 @@ def test_a_line_for_each_run(capsys):
             "1,234,567",
             "9,876,543,210",
             "1,500.0",
-            "0.988",
+            "0.988 (0.950 to 1.000)",
         ],
         [
             "small",
@@ -162,6 +183,6 @@ def test_a_line_for_each_run(capsys):
             "1,234,567",
             "9,876,543,210",
             "0.5",
-            "0.988",
+            "0.988 (0.950 to 1.000), not told apart",
         ],
     ]

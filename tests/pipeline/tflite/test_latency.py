@@ -14,7 +14,7 @@ from keras import layers
 
 from pipeline.tflite import latency as benchmark
 from pipeline.tflite.file import TFLiteFile
-from pipeline.tflite.latency import count_delegated, measure_file, measure_here, time_runs
+from pipeline.tflite.latency import count_delegated, measure_file, measure_here, time_in_turns, time_runs
 from tests.commands import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -147,6 +147,14 @@ def test_a_file_is_measured_in_a_fresh_process(heavy):
         # The file and the copy that XNNPACK packs; code of LiteRT that is first used, a few MiB.
         # TensorFlow, which this process holds, would be hundreds.
         assert weights < latency.peak_memory_bytes < 2 * weights + 16 * 2**20
+
+
+def test_files_are_timed_in_turns(interrupted, heavy, monkeypatch):
+    monkeypatch.setattr(benchmark, "ROUNDS", 3)
+    rounds = list(time_in_turns([(interrupted, IMAGES), (heavy, IMAGES)], threads=1, seconds=0.01))
+    assert len(rounds) == 3
+    # Three MiB of weights beside a few hundred, forwards and backwards.
+    assert all(small < large for small, large in rounds)
 
 
 def test_peak_memory_is_unknown_where_the_system_does_not_tell(file, monkeypatch):
