@@ -9,7 +9,7 @@ import numpy as np
 from evaluation.measurement import answer_alone
 from evaluation.metrics.answers import Answers
 from evaluation.metrics.calibration import negative_log_likelihoods
-from evaluation.metrics.label_errors import Suspects, class_balance, suspect_labels
+from evaluation.metrics.label_errors import Suspects, class_balance, misjudged_labels, suspect_labels
 from evaluation.networks.networks import Network
 from evaluation.page.gallery import describe_images
 from pipeline.data.prepare import PreparedData
@@ -55,7 +55,8 @@ def find_suspects(
     labels = np.concatenate([each.labels for each in answers.values()])
     logits = np.concatenate([each.logits for each in answers.values()])
     together = Answers(labels, logits).at_temperature(temperature)
-    suspects = suspect_labels(labels, together.probabilities)
+    find = misjudged_labels if cross_validated else suspect_labels
+    suspects = find(labels, together.probabilities)
     return HeldOut(rows, together, suspects, cross_validated)
 
 

@@ -138,12 +138,14 @@ def evaluate_run(
         networks = [keras, *map(deployed_network, measured)]
         validation, test = run.data.examples("validation"), tested.examples("test")
         answers = answer_all(networks, validation, test, request.flip, request.corrupted, prepared)
-        figures = describe_networks(run, networks, answers)
-        if new:
-            held_out = _suspect(tested, {"test": answers.test["keras"]}, figures)
-        else:
+        if not new:
             _check_accuracy(run, answers.test["keras"])
-            held_out = _judge_own_images(run, request, keras, answers, figures)
+        figures = describe_networks(run, networks, answers)
+        held_out = (
+            _suspect(tested, {"test": answers.test["keras"]}, figures)
+            if new
+            else _judge_own_images(run, request, keras, answers, figures)
+        )
         timed = timed or collect_timed_files(run, {file.name: file.tflite for file in files})
         report, images = name_images(
             {

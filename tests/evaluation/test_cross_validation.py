@@ -56,6 +56,8 @@ def test_planted_labels_of_every_split_stand_first(network):
     rows = suspects.rows[suspects.suspects.indices]
     first = set(rows[:WRONG].tolist())
     assert len(first & set(PLANTED.tolist())) >= 0.7 * WRONG
+    # All that the head judges otherwise, which only so few right labels of 376 are.
+    assert len(set(rows.tolist()) & set(PLANTED.tolist())) >= 0.9 * WRONG
     assert Counter(map(data.splits.split_of, first)).keys() == {"train", "validation", "test"}
     right = DIGITS.target[rows] == suspects.suspects.suggested
     assert right[:WRONG].mean() > 0.7

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from evaluation.metrics.label_errors import class_balance, suspect_labels
+from evaluation.metrics.label_errors import class_balance, misjudged_labels, suspect_labels
 
 ROUNDING = 1e-12
 """Sums of a few numbers below 1 in float64."""
@@ -55,6 +55,27 @@ def test_three_classes_by_hand():
     np.testing.assert_array_equal(found.indices, [6, 1, 5])
     np.testing.assert_array_equal(found.suggested, [0, 1, 1])
     np.testing.assert_allclose(found.margins, [-0.4, -0.3, 0.1], atol=ROUNDING)
+    assert found.wrong_share == pytest.approx(3 / 7, abs=ROUNDING)
+
+
+def test_labels_that_another_class_is_likelier_than_are_ranked_by_how_much():
+    labels = np.array([0, 0, 1, 1, 2, 2, 2])
+    probabilities = np.array(
+        [
+            [0.8, 0.1, 0.1],
+            [0.3, 0.6, 0.1],
+            [0.2, 0.6, 0.2],
+            [0.4, 0.2, 0.4],  # below every threshold, and yet not its label
+            [0.0, 0.0, 1.0],
+            [0.0, 0.45, 0.55],
+            [0.7, 0.0, 0.3],
+        ]
+    )
+    found = misjudged_labels(labels, probabilities)
+    np.testing.assert_array_equal(found.indices, [6, 1, 3])
+    np.testing.assert_array_equal(found.suggested, [0, 1, 0])
+    np.testing.assert_allclose(found.margins, [-0.4, -0.3, -0.2], atol=ROUNDING)
+    # As in the case of three classes above.
     assert found.wrong_share == pytest.approx(3 / 7, abs=ROUNDING)
 
 
