@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics.cost import measure_latencies
+from evaluation.metrics.cost import LATENCY, LATENCY_INTERVAL, measure_latencies
 from evaluation.metrics.intervals import Estimate, as_json, share
 from evaluation.metrics.quantised import describe_difference
 from evaluation.page.comparison_page import write_comparison_page
-from evaluation.page.cost_plot import LATENCY, LATENCY_INTERVAL
 from evaluation.page.summary import print_comparison
 from evaluation.report_directory import (
     COMPARISON,

@@ -16,6 +16,9 @@ from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.latency import ROUNDS, time_in_turns
 
+LATENCY, LATENCY_INTERVAL = "int8_latency_p50_ms", "int8_latency_interval_ms"
+"""What a comparison calls the cost that is measured, and its interval."""
+
 TIMED_IMAGES = 16
 SECONDS = 0.1
 """For each file in each round."""

@@ -7,10 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from evaluation.metrics.cost import LATENCY, LATENCY_INTERVAL
 from evaluation.page.plots import INK, SERIES, chart, percent_ticks, shorten
-
-LATENCY, LATENCY_INTERVAL = "int8_latency_p50_ms", "int8_latency_interval_ms"
-"""The cost that is measured, and its interval."""
 
 
 def plot_cost(runs: Sequence[Mapping[str, Any]], cost: str, label: str, unit: float) -> Figure:
