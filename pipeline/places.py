@@ -5,12 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import Config
-from pipeline.config.settings import IMAGENET
+from pipeline.config.option import flag
+from pipeline.config.published import IMAGENET, PUBLISHED, KerasWeights
+from pipeline.config.settings import ModelConfig
 from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
+from pipeline.reachable import find_fault
 from pipeline.run_directory import RunDirectory
 
 WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
@@ -29,7 +31,7 @@ def check_places(config: Config) -> None:
     elif config.data.data != "digits":
         _check_set(config.data.data)
     if config.transfer.weights == IMAGENET:
-        _check_imagenet(config.model.model)
+        _check_published(config.model)
     elif config.transfer.weights:
         check_weights(config.transfer.weights)
 
@@ -60,12 +62,43 @@ def _check_set(name: str) -> None:
         )
 
 
-def _check_imagenet(model: str) -> None:
-    if model not in IMAGENET_SIZES:
+def check_imagenet(model: str) -> None:
+    """Raise `UserError` unless ImageNet weights of the network are published."""
+    if model not in PUBLISHED:
         raise UserError(
-            f"--weights {IMAGENET} must go with --model {' or '.join(IMAGENET_SIZES)}, whose weights come "
-            f"with the project; for {model} give a file (.safetensors, .pth), a KerasHub preset to download, "
-            "or --weights none (the preset folder_scratch has none)"
+            f"--weights {IMAGENET} must go with --model {', '.join(PUBLISHED)}, as there are none of {model} "
+            "(give a file, .safetensors or .pth, a KerasHub preset to download, or --weights none; the "
+            "preset folder_scratch has none)"
+        )
+
+
+def _check_published(model: ModelConfig) -> None:
+    """Refuse a network that the published weights are not of, and weights that cannot be had now."""
+    check_imagenet(model.model)
+    paper = ModelConfig(model=model.model)
+    asked = {"width": (model.width, paper.architecture.width), "shortcut": (model.shortcut, paper.shortcut)}
+    for name, (value, theirs) in asked.items():
+        if value != theirs:
+            raise UserError(
+                f"{flag(name)} must be {theirs} with --weights {IMAGENET}, as those of {model.model} are; "
+                f"received {value}"
+            )
+    weights = PUBLISHED[model.model]
+    if isinstance(weights, KerasWeights) and not (keras_folder() / "models" / weights.name).is_file():
+        _check_reachable(model.model, weights.url)
+
+
+def keras_folder() -> Path:
+    """Return where Keras keeps what it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
+
+
+def _check_reachable(model: str, url: str) -> None:
+    if fault := find_fault(url):
+        raise UserError(
+            f"--weights {IMAGENET} of {model} must be downloaded; {url}: {fault} (without a network give a "
+            "file, .safetensors or .pth, --weights none, or --model efficientnet_lite0, whose weights come "
+            "along)"
         )
 
 

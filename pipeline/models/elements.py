@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import KerasTensor, layers
 
+from pipeline.errors import UserError
 from pipeline.models.names import DROPOUT, HEAD, NORMALIZATION
+
+
+def check_size(x: KerasTensor, least: int, what: str) -> None:
+    """Raise `UserError` unless height and width of `x` are at least `least` pixels."""
+    if min(x.shape[1:3]) < least:
+        raise UserError(
+            f"images for {what} must be at least {least} x {least} pixels; "
+            f"received {x.shape[1]} x {x.shape[2]}"
+        )
 
 
 def layer_seed(seed: int, name: str) -> int:

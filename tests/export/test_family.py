@@ -28,8 +28,11 @@ from export.verify.operations import verify_built_in, verify_integer_only
 from pipeline.config.architectures import (
     ARCHITECTURES,
     Architecture,
+    DenseArchitecture,
+    LargeImageArchitecture,
     MobileArchitecture,
     ResidualArchitecture,
+    VGGArchitecture,
 )
 from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
@@ -63,6 +66,10 @@ def without_repeats(name: str) -> Architecture:
     if isinstance(found, MobileArchitecture):
         # Blocks without and with expansion, with strides and without, with both sizes of kernels.
         return dataclasses.replace(found, stages=found.stages[:3:2], top_width=64)
+    if isinstance(found, DenseArchitecture):
+        return dataclasses.replace(found, blocks=(2, 1))
+    if isinstance(found, VGGArchitecture):
+        return dataclasses.replace(found, convolutions=(2, 1))
     if not isinstance(found, ResidualArchitecture):
         return found
     blocks = (3, 3, 3) if found.shortcut == "zero_padding" else (2, 1)
@@ -75,7 +82,7 @@ COMBINED = {without_repeats(name) for name in ("resnet50", "resnet50d")}
 KINDS = {kind: name for name in reversed(ARCHITECTURES) if (kind := without_repeats(name)) not in COMBINED}
 """One name for each network that differs from the others in more than its size."""
 
-FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, MobileArchitecture)]
+FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, LargeImageArchitecture)]
 
 LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
 NARROWEST = {"wrn_28_10": 16, "mlp": 16}

@@ -158,6 +158,22 @@ def test_resnet18_says_what_the_paper_says():
                 "identity": 5,
             },
         ),
+        ("vgg16", {}, {"3x3 conv, 512\nReLU": 6, "2x2 max-pool\nstride 2": 5, "global\naverage-pool": 1}),
+        (
+            "densenet121",
+            {},
+            {
+                "norm, ReLU\n1x1 conv, 128": 4,
+                "norm, ReLU\n3x3 conv, 32": 4,
+                **{f"x {blocks}": 1 for blocks in (6, 12, 24, 16)},
+                "norm, ReLU\n1x1 conv, 256": 1,
+                "2x2 average-pool\nstride 2": 3,
+                "concatenation": 4,
+                # Huang et al. 2016, table 1, for 32 in place of 224 pixels.
+                "stage2, 12 blocks": 1,
+                "output 4 x 4 x 512; 920,576 parameters": 1,
+            },
+        ),
         (
             "mlp",
             {"dropout": 0.1},
