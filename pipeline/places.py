@@ -5,9 +5,10 @@ import os
 import re
 from pathlib import Path
 
+from pipeline import hub
 from pipeline.config.config import Config
 from pipeline.config.option import flag
-from pipeline.config.published import IMAGENET, PUBLISHED, KerasWeights
+from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights, published_settings
 from pipeline.config.settings import ModelConfig
 from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.tfds_folder import tfds_folder
@@ -75,17 +76,20 @@ def check_imagenet(model: str) -> None:
 def _check_published(model: ModelConfig) -> None:
     """Refuse a network that the published weights are not of, and weights that cannot be had now."""
     check_imagenet(model.model)
-    paper = ModelConfig(model=model.model)
-    asked = {"width": (model.width, paper.architecture.width), "shortcut": (model.shortcut, paper.shortcut)}
-    for name, (value, theirs) in asked.items():
-        if value != theirs:
+    theirs = published_settings(model.model)
+    for name in ("width", "stem", "shortcut"):
+        if (value := getattr(model, name)) not in ("auto", theirs[name]):
             raise UserError(
-                f"{flag(name)} must be {theirs} with --weights {IMAGENET}, as those of {model.model} are; "
-                f"received {value}"
+                f"{flag(name)} must be {theirs[name]} with --weights {IMAGENET}, as those of {model.model} "
+                f"are published; received {value}"
             )
-    weights = PUBLISHED[model.model]
-    if isinstance(weights, KerasWeights) and not (keras_folder() / "models" / weights.name).is_file():
-        _check_reachable(model.model, weights.url)
+    match PUBLISHED[model.model]:
+        case KerasWeights() as weights if not (keras_folder() / "models" / weights.name).is_file():
+            _check_reachable(model.model, weights.url)
+        case HubWeights(repository) if not hub.is_kept(repository):
+            if hub.is_offline():
+                raise _unavailable(model.model, f"{repository} is not kept here, and HF_HUB_OFFLINE is set")
+            _check_reachable(model.model, hub.hub_url(repository))
 
 
 def keras_folder() -> Path:
@@ -95,11 +99,14 @@ def keras_folder() -> Path:
 
 def _check_reachable(model: str, url: str) -> None:
     if fault := find_fault(url):
-        raise UserError(
-            f"--weights {IMAGENET} of {model} must be downloaded; {url}: {fault} (without a network give a "
-            "file, .safetensors or .pth, --weights none, or --model efficientnet_lite0, whose weights come "
-            "along)"
-        )
+        raise _unavailable(model, f"{url}: {fault}")
+
+
+def _unavailable(model: str, reason: str) -> UserError:
+    return UserError(
+        f"--weights {IMAGENET} of {model} must be downloaded; {reason} (without a network give a file, "
+        ".safetensors or .pth, --weights none, or --model efficientnet_lite0, whose weights come along)"
+    )
 
 
 def check_weights(source: str) -> None:

@@ -1,6 +1,9 @@
 """ImageNet weights by the network that they are of: which are published, and where."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config.architectures import ARCHITECTURES, ResidualArchitecture
 
 IMAGENET = "imagenet"
 """What `--weights` calls them."""
@@ -39,7 +42,18 @@ class KerasWeights:
         return self.file.rpartition("/")[2]
 
 
-PUBLISHED: dict[str, ShippedWeights | KerasWeights] = {
+@dataclass(frozen=True)
+class HubWeights:
+    """A repository of timm's on the Hugging Face Hub.
+
+    Attributes:
+        repository: its owner and name.
+    """
+
+    repository: str
+
+
+PUBLISHED: dict[str, ShippedWeights | KerasWeights | HubWeights] = {
     "efficientnet_lite0": ShippedWeights(),
     "mobilenetv2": KerasWeights(
         "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5", "Apache-2.0"
@@ -55,5 +69,24 @@ PUBLISHED: dict[str, ShippedWeights | KerasWeights] = {
         "BSD-3-Clause",
         "9d60b8095a5708f2dcce2bca79d332c7",
     ),
+    # Those of them that timm gives under the network's name alone, where ours has no other layers.
+    "resnet18": HubWeights("timm/resnet18.a1_in1k"),
+    "resnet34": HubWeights("timm/resnet34.a1_in1k"),
+    "resnet50": HubWeights("timm/resnet50.a1_in1k"),
+    "resnet101": HubWeights("timm/resnet101.a1h_in1k"),
+    "resnet18d": HubWeights("timm/resnet18d.ra2_in1k"),
+    "resnet50d": HubWeights("timm/resnet50d.ra2_in1k"),
+    "resnext50": HubWeights("timm/resnext50_32x4d.a1h_in1k"),
 }
-"""Network -> its weights, of its paper's width."""
+"""Network -> its weights, of its paper's width, shortcuts and stem for large images."""
+
+
+def published_settings(model: str) -> dict[str, Any]:
+    """Return the settings that the published weights of a network want, by name."""
+    architecture = ARCHITECTURES[model]
+    stem, shortcut = "auto", "auto"
+    if isinstance(architecture, ResidualArchitecture):
+        stem, shortcut = architecture.large_stem, architecture.shortcut
+    # They see best what is as large as what they learned from.
+    size = {"image_size": IMAGENET_PIXELS}
+    return {"width": architecture.width, "stem": stem, "shortcut": shortcut, **size}

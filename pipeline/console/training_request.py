@@ -1,6 +1,5 @@
 """From the command line of `train.py` to a configuration: preset, file and flags."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
-from pipeline.config.published import IMAGENET, IMAGENET_PIXELS, PUBLISHED
 from pipeline.config.settings import MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.errors import UserError, unknown
+from pipeline.weights_settings import settings_of_weights
 
 MAX_MINUTES = MAX_SECONDS // 60
 
@@ -59,7 +58,8 @@ class ChosenSettings(Section):
         if named.get("model", own) != own:
             # The preset's width is for its network: another name means that paper's.
             values["width"] = 0
-        return {**values, **brought_by_weights({"model": own, **start, **named}), **named}
+        asked = {**Config().values(), **start, **named}
+        return {**values, **settings_of_weights(asked["weights"], asked["model"]), **named}
 
     def _named_values(self) -> dict[str, Any]:
         return {**self._file_values(), **self.values}
@@ -79,18 +79,6 @@ class ChosenSettings(Section):
             UserError: an unknown name or a value out of range.
         """
         return preset(self.preset_name()).with_values(self.explicit_values()).with_own_width()
-
-
-def brought_by_weights(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that go with `--weights`, unless they are named.
-
-    Args:
-        values: of model and weights, at least.
-    """
-    if values.get("weights") != IMAGENET or values["model"] not in PUBLISHED:
-        return {}
-    # They see best what is as large as what they learned from.
-    return {"width": 0, "image_size": IMAGENET_PIXELS}
 
 
 def add_chosen_settings(parser: Parser) -> None:

@@ -26,6 +26,10 @@ class Box:
     colour: str
 
 
+OPENS_NORM_FIRST = (layers.BatchNormalization, layers.AveragePooling2D)
+"""What begins a box where a norm belongs to the convolution behind it."""
+
+
 def boxes_of(block: Block) -> tuple[Box, ...]:
     """Gather a block's layers into boxes.
 
@@ -35,7 +39,7 @@ def boxes_of(block: Block) -> tuple[Box, ...]:
     norm_first = isinstance(block.path[0], layers.BatchNormalization)
     groups: list[list[Layer]] = []
     for layer in block.path:
-        opens = isinstance(layer, layers.BatchNormalization) if norm_first else _computes(layer)
+        opens = isinstance(layer, OPENS_NORM_FIRST) if norm_first else _computes(layer)
         if not groups or opens or _is_junction(groups[-1][0]) or _is_junction(layer):
             groups.append([])
         groups[-1].append(layer)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.published import IMAGENET, PUBLISHED, KerasWeights
+from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights
 from pipeline.errors import UserError
 from pipeline.places import check_imagenet, check_weights, is_preset
 from pipeline.pretrained.applications import read_application
 from pipeline.pretrained.efficientnet_lite0 import read_imagenet_weights
+from pipeline.pretrained.hub import read_hub_weights
 from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
@@ -44,7 +45,12 @@ def read_pretrained(source: str, model: str = "") -> Pretrained:
 
 def _read_imagenet(model: str) -> Pretrained:
     check_imagenet(model)
-    return read_application(model) if isinstance(PUBLISHED[model], KerasWeights) else read_imagenet_weights()
+    match PUBLISHED[model]:
+        case HubWeights():
+            return read_hub_weights(model)
+        case KerasWeights():
+            return read_application(model)
+    return read_imagenet_weights()
 
 
 def _read(source: str) -> Pretrained:
