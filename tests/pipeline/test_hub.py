@@ -37,6 +37,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
         fault, name = self.server.fault, self.path.rpartition("/")[2]
         if fault == "hangs":
             self.server.released.wait(20)
+        if fault == "stores elsewhere" and not self.path.startswith("/stored/"):
+            self.send_response(302)
+            self.send_header("Location", f"/stored/{name}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if isinstance(fault, int) or name not in self.server.files:
             self.send_error(fault or 404)
             return
@@ -126,8 +132,10 @@ def test_a_hub_that_hangs_is_waited_for_three_seconds(hub, monkeypatch):
 
 def test_a_redirect_is_an_answer(hub):
     """The real hub sends whoever asks for a large file to where it is stored."""
-    hub.fault = 302
+    hub.fault = "stores elsewhere"
     assert find_fault(hub_url(REPOSITORY)) is None
+    # And is not followed: urllib would ask for the whole file there.
+    assert [command for command, _ in hub.asked] == ["HEAD"]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://[::1/", "no address", "http://a b/"])
