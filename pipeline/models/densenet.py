@@ -71,6 +71,8 @@ def dense_features(
     """
     check_size(x, architecture.reduction, "DenseNet")
     activate = partial(norm_relu, norm=norm)
+    # A block takes many channels and adds few: by the few, maps would grow with each block.
+    conv = partial(conv, fan="fan_in")
     x = imagenet_stem(x, architecture.width, conv=conv, norm_relu=activate, finish=activate)
     for number, blocks in enumerate(architecture.blocks, start=1):
         if number > 1:
