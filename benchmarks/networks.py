@@ -23,7 +23,7 @@ from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns
 from pipeline.config.architectures import (
     ARCHITECTURES,
     Architecture,
-    MobileArchitecture,
+    LargeImageArchitecture,
     ResidualArchitecture,
 )
 from pipeline.config.settings import ModelConfig
@@ -65,7 +65,7 @@ def networks_for(image_size: int) -> list[str]:
 
 
 def _is_made_for(network: Architecture, image_size: int) -> bool:
-    if isinstance(network, MobileArchitecture):
+    if isinstance(network, LargeImageArchitecture):
         return image_size >= network.reduction
     return image_size < LARGE_PIXELS or (
         isinstance(network, ResidualArchitecture) and len(network.blocks) == 4

@@ -42,7 +42,7 @@ def judge_all_labels(data: PreparedData, folds: int, seed: int) -> HeldOut:
         UserError: a class has fewer images than there are folds, or the weights are damaged.
     """
     config = preset("folder").with_own_width()
-    pretrained = read_pretrained(config.transfer.weights)
+    pretrained = read_pretrained(config.transfer.weights, config.model.model)
     statistics = PixelStatistics(pretrained.mean, pretrained.std)
     network = build_deployed_network(config, len(data.source.class_names), statistics)
     assign_pretrained(pretrained, network, data.source.class_names)

@@ -5,13 +5,16 @@ import os
 import re
 from pathlib import Path
 
-from pipeline.config.architectures import IMAGENET_SIZES
+from pipeline import hub
 from pipeline.config.config import Config
-from pipeline.config.settings import IMAGENET
+from pipeline.config.option import flag
+from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights, published_settings
+from pipeline.config.settings import ModelConfig
 from pipeline.data.exclusions import read_exclusions
 from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
+from pipeline.reachable import find_fault
 from pipeline.run_directory import RunDirectory
 
 WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
@@ -33,7 +36,7 @@ def check_places(config: Config) -> None:
     if config.data.exclude:
         read_exclusions(Path(config.data.exclude), by_file=kind == "folder")
     if config.transfer.weights == IMAGENET:
-        _check_imagenet(config.model.model)
+        _check_published(config.model)
     elif config.transfer.weights:
         check_weights(config.transfer.weights)
 
@@ -64,13 +67,50 @@ def _check_set(name: str) -> None:
         )
 
 
-def _check_imagenet(model: str) -> None:
-    if model not in IMAGENET_SIZES:
+def check_imagenet(model: str) -> None:
+    """Raise `UserError` unless ImageNet weights of the network are published."""
+    if model not in PUBLISHED:
         raise UserError(
-            f"--weights {IMAGENET} must go with --model {' or '.join(IMAGENET_SIZES)}, whose weights come "
-            f"with the project; for {model} give a file (.safetensors, .pth), a KerasHub preset to download, "
-            "or --weights none (the preset folder_scratch has none)"
+            f"--weights {IMAGENET} must go with --model {', '.join(PUBLISHED)}, as there are none of {model} "
+            "(give a file, .safetensors or .pth, a KerasHub preset to download, or --weights none; the "
+            "preset folder_scratch has none)"
         )
+
+
+def _check_published(model: ModelConfig) -> None:
+    """Refuse a network that the published weights are not of, and weights that cannot be had now."""
+    check_imagenet(model.model)
+    theirs = published_settings(model.model)
+    for name in ("width", "stem", "shortcut"):
+        if (value := getattr(model, name)) not in ("auto", theirs[name]):
+            raise UserError(
+                f"{flag(name)} must be {theirs[name]} with --weights {IMAGENET}, as those of {model.model} "
+                f"are published; received {value}"
+            )
+    match PUBLISHED[model.model]:
+        case KerasWeights() as weights if not (keras_folder() / "models" / weights.name).is_file():
+            _check_reachable(model.model, weights.url)
+        case HubWeights(repository) if not hub.is_kept(repository):
+            if hub.is_offline():
+                raise _unavailable(model.model, f"{repository} is not kept here, and HF_HUB_OFFLINE is set")
+            _check_reachable(model.model, hub.hub_url(repository))
+
+
+def keras_folder() -> Path:
+    """Return where Keras keeps what it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
+
+
+def _check_reachable(model: str, url: str) -> None:
+    if fault := find_fault(url):
+        raise _unavailable(model, f"{url}: {fault}")
+
+
+def _unavailable(model: str, reason: str) -> UserError:
+    return UserError(
+        f"--weights {IMAGENET} of {model} must be downloaded; {reason} (without a network give a file, "
+        ".safetensors or .pth, --weights none, or --model efficientnet_lite0, whose weights come along)"
+    )
 
 
 def check_weights(source: str) -> None:

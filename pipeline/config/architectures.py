@@ -101,7 +101,50 @@ class MobileArchitecture:
         return 2 * math.prod(stage.strides for stage in self.stages)
 
 
-Architecture = ResidualArchitecture | MobileArchitecture | Baseline
+@dataclass(frozen=True)
+class VGGArchitecture:
+    """Stages of 3x3 convolutions with ReLUs, each followed by a max-pool, and a head.
+
+    Attributes:
+        convolutions: of each stage; the width doubles between stages, up to eight times.
+        width: channels of the first stage, in its paper.
+    """
+
+    convolutions: tuple[int, ...]
+    width: int
+    blocks_end_in_norms = False
+    width_step = 1
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the last feature maps are than the images."""
+        return 2 ** len(self.convolutions)
+
+
+@dataclass(frozen=True)
+class DenseArchitecture:
+    """A densely connected network: stem, stages of blocks with transitions between, head.
+
+    Attributes:
+        blocks: of each stage; each adds half of the width to the channels, its paper's growth rate.
+        width: channels of the stem, in its paper.
+    """
+
+    blocks: tuple[int, ...]
+    width: int
+    blocks_end_in_norms = False
+    width_step = 2  # so that the growth rate is whole
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the last feature maps are than the images."""
+        return 4 * 2 ** (len(self.blocks) - 1)
+
+
+LargeImageArchitecture = MobileArchitecture | VGGArchitecture | DenseArchitecture
+"""Networks with one way of taking large images, and a smallest one that they can take."""
+
+Architecture = ResidualArchitecture | LargeImageArchitecture | Baseline
 
 
 def cifar_resnet(depth: int, shortcut: str = "zero_padding") -> ResidualArchitecture:
@@ -141,6 +184,22 @@ EFFICIENTNET_LITE0 = MobileArchitecture(
     top_width=1280,
 )
 
+MOBILENETV2 = MobileArchitecture(
+    # Sandler et al. 2018 (arXiv:1801.04381), table 2.
+    stages=(
+        MobileStage(1, 1, 1, 1, 3),
+        MobileStage(6, 1.5, 2, 2, 3),
+        MobileStage(6, 2, 3, 2, 3),
+        MobileStage(6, 4, 4, 2, 3),
+        MobileStage(6, 6, 3, 1, 3),
+        MobileStage(6, 10, 3, 2, 3),
+        MobileStage(6, 20, 1, 1, 3),
+    ),
+    width=16,
+    stem_width=32,
+    top_width=1280,
+)
+
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": ResidualArchitecture((2, 2, 2, 2)),
     "resnet34": ResidualArchitecture((3, 4, 6, 3)),
@@ -163,12 +222,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "convnet": Baseline(32),
     "plain18": ResidualArchitecture((2, 2, 2, 2), shortcut="none"),
     "efficientnet_lite0": EFFICIENTNET_LITE0,
+    "mobilenetv2": MOBILENETV2,
+    # Configuration D (Simonyan & Zisserman 2014, table 1).
+    "vgg16": VGGArchitecture((2, 2, 3, 3, 3), width=64),
+    # A growth rate of 32 (Huang et al. 2016, table 1).
+    "densenet121": DenseArchitecture((6, 12, 24, 16), width=64),
 }
 """The networks by name; `wrn_N_K` names any other wide one."""
-
-
-IMAGENET_SIZES = {"efficientnet_lite0": 224}
-"""Networks whose ImageNet weights come with the project -> pixels of the images that they learned from."""
 
 
 def find_architecture(name: str) -> Architecture:

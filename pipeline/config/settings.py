@@ -48,9 +48,6 @@ MAX_DEVICES = 64
 MAX_BATCH_VALUES = 2**31
 """Most values of a device's share of a batch of images: 2 GiB of pixels."""
 
-IMAGENET = "imagenet"
-"""What `--weights` calls the weights that come with the project."""
-
 PARTS = ("stem", *(f"stage{number}" for number in range(1, 8)))
 """Parts of a network of blocks before its head, first to last, as many as the longest has."""
 
@@ -201,7 +198,7 @@ class TransferConfig(Section):
     weights: str = option(
         "",
         "start from a run directory, a .keras file, the state dict of a PyTorch ResNet (.pth, .pt, "
-        ".safetensors), a KerasHub preset, or imagenet (with --model efficientnet_lite0); none: from scratch",
+        ".safetensors), a KerasHub preset, or imagenet (those published of --model); none: from scratch",
     )
     freeze: str = option(
         "none", "train only what comes after this part of the network", choices=("none", *PARTS, "backbone")

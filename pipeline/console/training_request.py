@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
-from pipeline.config.settings import IMAGENET, MAX_SECONDS, ModelConfig
+from pipeline.config.settings import MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.errors import UserError, unknown
+from pipeline.weights_settings import settings_of_weights
 
 MAX_MINUTES = MAX_SECONDS // 60
 
@@ -43,28 +43,26 @@ class ChosenSettings(Section):
         """Return the named preset, else the one that suits the data, else `cifar10`."""
         if self.preset:
             return self.preset
-        explicit = self.explicit_values()
-        kind = str(explicit.get("data", "cifar10")).partition(":")[0].partition("/")[0]
-        if (
-            kind == "folder"
-            and explicit.get("model", PRESETS["folder"]["model"]) != PRESETS["folder"]["model"]
-        ):
-            # The weights that come along are of one network.
+        named = self._named_values()
+        kind = str(named.get("data", "cifar10")).partition(":")[0].partition("/")[0]
+        if kind == "folder" and named.get("model", PRESETS["folder"]["model"]) != PRESETS["folder"]["model"]:
+            # Its recipe is for the parts of one network.
             return "folder_scratch"
         return {"imagenet2012": "imagenet"}.get(kind, kind if kind in PRESETS else "cifar10")
 
     def explicit_values(self) -> dict[str, Any]:
-        """Return the settings of the preset, where one was named, the file and the flags."""
+        """Return the settings of the preset, where one was named, of the weights, the file and the flags."""
         values = dict(PRESETS[self.preset]) if self.preset else {}
-        chosen = {**self._file_values(), **self.values}
-        own = values.get("model", ModelConfig().model)
-        if chosen.get("model", own) != own and "width" not in chosen:
+        named, start = self._named_values(), PRESETS[self.preset_name()]
+        own = start.get("model", ModelConfig().model)
+        if named.get("model", own) != own:
             # The preset's width is for its network: another name means that paper's.
-            chosen["width"] = 0
-        if chosen.get("weights") == IMAGENET and (model := chosen.get("model")) in IMAGENET_SIZES:
-            # They see best what is as large as what they learned from.
-            chosen.setdefault("image_size", IMAGENET_SIZES[model])
-        return {**values, **chosen}
+            values["width"] = 0
+        asked = {**Config().values(), **start, **named}
+        return {**values, **settings_of_weights(asked["weights"], asked["model"]), **named}
+
+    def _named_values(self) -> dict[str, Any]:
+        return {**self._file_values(), **self.values}
 
     def _file_values(self) -> dict[str, Any]:
         """Read `--config`: some settings, or all of a run, which leave nothing to a preset."""

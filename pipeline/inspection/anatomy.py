@@ -11,6 +11,7 @@ from keras import layers
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.models.names import (
     ADD,
+    CONCATENATION,
     DROPOUT,
     HEAD,
     NORMALIZATION,
@@ -29,11 +30,12 @@ ROW_OF = {PIXELS: "input", NORMALIZATION: "input", "final": "final norm", DROPOU
 
 @dataclass(frozen=True)
 class Block:
-    """A residual block.
+    """A residual or dense block.
 
     Attributes:
         path: its layers without those of the shortcut, in the order of the forward pass.
-        shortcut: `identity`, `projection`, `average-pool + projection`, `zero padding` or None.
+        shortcut: `identity`, `projection`, `average-pool + projection`, `zero padding`,
+            `concatenation` or None.
     """
 
     path: tuple[keras.Layer, ...]
@@ -47,7 +49,8 @@ class Part:
     Attributes:
         name: `input`, `stem`, `stage1`, `hidden`, `final norm`, `pool`, `head` and the like.
         layers: in the order of the forward pass.
-        blocks: those of a residual stage; empty elsewhere.
+        entry: its layers that come before its blocks; all where it has none.
+        blocks: those of a residual or dense stage; empty elsewhere.
         output_shape: height, width and channels, or features alone.
         parameters: that train.
         multiply_adds: of one image.
@@ -57,6 +60,7 @@ class Part:
 
     name: str
     layers: tuple[keras.Layer, ...]
+    entry: tuple[keras.Layer, ...]
     blocks: tuple[Block, ...]
     output_shape: tuple[int, ...]
     parameters: int
@@ -71,6 +75,7 @@ def dissect(model: keras.Model) -> list[Part]:
         Part(
             name=name,
             layers=members,
+            entry=tuple(layer for layer in members if not block_of(layer.name)),
             blocks=tuple(_dissect_block(inside) for block, inside in _grouped(members, block_of) if block),
             output_shape=members[-1].output.shape[1:],
             parameters=sum(map(count_parameters, members)),
@@ -122,7 +127,9 @@ def _window(operation: keras.Operation) -> tuple[float, int]:
 def _dissect_block(members: tuple[keras.Layer, ...]) -> Block:
     roles = {role_of(layer.name): layer for layer in members}
     path = (layer for role, layer in roles.items() if not is_in_shortcut(role))
-    if ADD not in roles:
+    if CONCATENATION in roles:
+        shortcut = CONCATENATION
+    elif ADD not in roles:
         shortcut = None
     elif SHORTCUT_POOL in roles:
         shortcut = "average-pool + projection"

@@ -15,13 +15,14 @@ from matplotlib.path import Path as Curve
 from pipeline.files.whole import write_figure
 from pipeline.inspection.anatomy import Block, Part
 from pipeline.inspection.diagram_boxes import TIMES, Box, boxes_before_shortcut, boxes_of
+from pipeline.models.names import CONCATENATION
 
 INK, PALE_INK, PANEL = "#22303c", "#5f6f7d", "#f4f6f8"
 TITLE, FONT = 11, 9
 """Sizes of letters in points. All lengths below are in inches."""
 LINE, GAP, PADDING, MARGIN = 0.165, 0.2, 0.08, 0.12
 ARC, SUM = 0.34, 0.09
-"""Height of a shortcut's arc above its boxes; radius of the sum it ends in."""
+"""Height of a shortcut's arc above its boxes; radius of the circle it ends in."""
 RULER = RendererAgg(1, 1, dpi=120)
 """It measures text."""
 
@@ -67,7 +68,8 @@ def draw_network(parts: Sequence[Part], title: str, notes: Sequence[str]) -> Fig
 
 def _runs(part: Part) -> list[tuple[Block, int]]:
     """Blocks that look different from the one before, and how often each follows itself."""
-    blocks = part.blocks or (Block(part.layers, None),)
+    blocks = [Block(part.entry, None)] if part.entry else []
+    blocks += part.blocks
     runs = groupby(blocks, key=lambda block: (boxes_of(block), block.shortcut))
     return [(first, 1 + len(others)) for _, (first, *others) in runs]
 
@@ -100,8 +102,8 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, height: float) -> 
         if box.lines:
             x = _draw_box(axes, box, x, y, height)
         else:
-            x = _draw_sum(axes, x, y)
-            assert block.shortcut is not None  # it is what a sum adds
+            assert block.shortcut is not None  # it is what meets the block here
+            x = _draw_junction(axes, x, y, sums=block.shortcut != CONCATENATION)
             _draw_shortcut(axes, block.shortcut, (branch + GAP / 3, x - SUM), y, height)
     return x
 
@@ -114,16 +116,19 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float, height: float) -> float:
     return x + width
 
 
-def _draw_sum(axes: Axes, x: float, y: float) -> float:
+def _draw_junction(axes: Axes, x: float, y: float, *, sums: bool) -> float:
+    """Draw a circle with a plus, or with two bars where channels are put side by side; return the end."""
     axes.add_patch(Circle((x + SUM, y), SUM, facecolor="white", edgecolor=INK))
     reach = 0.6 * SUM
-    axes.plot((x + SUM - reach, x + SUM + reach), (y, y), color=INK, linewidth=1)
-    axes.plot((x + SUM, x + SUM), (y - reach, y + reach), color=INK, linewidth=1)
+    if sums:
+        axes.plot((x + SUM - reach, x + SUM + reach), (y, y), color=INK, linewidth=1)
+    for aside in (0.0,) if sums else (-reach / 2, reach / 2):
+        axes.plot((x + SUM + aside, x + SUM + aside), (y - reach, y + reach), color=INK, linewidth=1)
     return x + 2 * SUM
 
 
 def _draw_shortcut(axes: Axes, kind: str, ends: tuple[float, float], y: float, height: float) -> None:
-    """Draw an arc from the block's input over its boxes into the sum, with its name on top."""
+    """Draw an arc from the block's input over its boxes to where they end, with its name on top."""
     (left, right), top = ends, y - height / 2 - ARC
     bend = (right - left) / 4
     points = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from keras import Layer, layers
 
 from pipeline.inspection.anatomy import Block
+from pipeline.models.names import CONCATENATION
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 SPATIAL, POINTWISE, POOLING, DENSE, OTHER = "#b9d4ee", "#e0ecf8", "#d3ebcd", "#fbdcb9", "#e6eaee"
@@ -17,12 +18,16 @@ class Box:
     """One or several layers that are drawn as one.
 
     Attributes:
-        lines: its text; none for the sum of a block and its shortcut.
+        lines: its text; none where a block and its shortcut meet.
         colour: by the layer that computes.
     """
 
     lines: tuple[str, ...]
     colour: str
+
+
+OPENS_NORM_FIRST = (layers.BatchNormalization, layers.AveragePooling2D)
+"""What begins a box where a norm belongs to the convolution behind it."""
 
 
 def boxes_of(block: Block) -> tuple[Box, ...]:
@@ -34,13 +39,13 @@ def boxes_of(block: Block) -> tuple[Box, ...]:
     norm_first = isinstance(block.path[0], layers.BatchNormalization)
     groups: list[list[Layer]] = []
     for layer in block.path:
-        opens = isinstance(layer, layers.BatchNormalization) if norm_first else _computes(layer)
-        if not groups or opens or isinstance(groups[-1][0], layers.Add) or _is_sum(layer):
+        opens = isinstance(layer, OPENS_NORM_FIRST) if norm_first else _computes(layer)
+        if not groups or opens or _is_junction(groups[-1][0]) or _is_junction(layer):
             groups.append([])
         groups[-1].append(layer)
     if boxes_before_shortcut(block):
         groups[:1] = groups[0][:2], groups[0][2:]
-    return tuple(_box(group) for group in groups if _is_sum(group[0]) or _lines(group))
+    return tuple(_box(group) for group in groups if _is_junction(group[0]) or _lines(group))
 
 
 def boxes_before_shortcut(block: Block) -> int:
@@ -50,11 +55,11 @@ def boxes_before_shortcut(block: Block) -> int:
     `preactivation_block`.
     """
     norm_first = isinstance(block.path[0], layers.BatchNormalization)
-    return int(norm_first and block.shortcut not in (None, "identity"))
+    return int(norm_first and block.shortcut not in (None, "identity", CONCATENATION))
 
 
-def _is_sum(layer: Layer) -> bool:
-    return isinstance(layer, layers.Add)
+def _is_junction(layer: Layer) -> bool:
+    return isinstance(layer, layers.Add | layers.Concatenate)
 
 
 def _computes(layer: Layer) -> bool:
@@ -82,6 +87,9 @@ def _words(layer: Layer) -> list[str]:
         case layers.MaxPooling2D():
             kernel = f"{layer.pool_size[0]}{TIMES}{layer.pool_size[1]}"
             return [f"{kernel} max-pool", *_stride(layer)]
+        case layers.AveragePooling2D():
+            kernel = f"{layer.pool_size[0]}{TIMES}{layer.pool_size[1]}"
+            return [f"{kernel} average-pool", *_stride(layer)]
         case layers.ReLU() if layer.max_value is not None:
             return [f"ReLU{layer.max_value:g}"]
         case layers.Dropout():
@@ -109,7 +117,7 @@ def _colour(layer: Layer) -> str | None:
             return POINTWISE if layer.kernel_size == (1, 1) else SPATIAL
         case layers.DepthwiseConv2D():
             return SPATIAL
-        case layers.MaxPooling2D() | layers.GlobalAveragePooling2D():
+        case layers.MaxPooling2D() | layers.AveragePooling2D() | layers.GlobalAveragePooling2D():
             return POOLING
         case layers.Dense():
             return DENSE

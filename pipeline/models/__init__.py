@@ -6,14 +6,21 @@ from functools import partial
 
 import keras
 
-from pipeline.config.architectures import MobileArchitecture, ResidualArchitecture
+from pipeline.config.architectures import (
+    DenseArchitecture,
+    MobileArchitecture,
+    ResidualArchitecture,
+    VGGArchitecture,
+)
 from pipeline.config.settings import ModelConfig
 from pipeline.models.baselines import BASELINES
+from pipeline.models.densenet import dense_features
 from pipeline.models.efficientnet_lite import NORM_EPSILON, mobile_features
 from pipeline.models.elements import convolution, head, normalised
 from pipeline.models.names import PIXELS
 from pipeline.models.resnet import residual_features
 from pipeline.models.stems import LARGE_IMAGE_PIXELS
+from pipeline.models.vgg import vgg_features
 
 __all__ = [
     "blocks",
@@ -93,6 +100,10 @@ def build_model(
     elif isinstance(architecture, MobileArchitecture):
         norm = partial(norm, epsilon=NORM_EPSILON)
         x = mobile_features(x, architecture, seed=seed, conv=conv, norm=norm)
+    elif isinstance(architecture, DenseArchitecture):
+        x = dense_features(x, architecture, conv=conv, norm=norm)
+    elif isinstance(architecture, VGGArchitecture):
+        x = vgg_features(x, architecture, conv=conv)
     else:
         x = BASELINES[model.model](x, architecture.width, conv=conv, seed=seed)
     return keras.Model(pixels, head(x, classes, dropout, seed=seed), name=model.model)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from keras import KerasTensor, layers
 
-from pipeline.errors import UserError
-from pipeline.models.elements import hidden
+from pipeline.models.elements import check_size, hidden
 from pipeline.models.names import stage_name
 
 
@@ -30,10 +29,7 @@ def convnet_features(
     Raises:
         UserError: an image too small to be halved twice.
     """
-    if min(x.shape[1:3]) < 4:
-        raise UserError(
-            f"images for the convnet must be at least 4 x 4 pixels; received {x.shape[1]} x {x.shape[2]}"
-        )
+    check_size(x, 4, "the convnet")
     for name, filters in ((stage_name(1), width), (stage_name(2), 2 * width)):
         x = conv(x, filters, 5, use_bias=True, name=f"{name}_conv")
         x = layers.ReLU(name=f"{name}_relu")(x)

@@ -13,8 +13,7 @@ import keras
 from keras import KerasTensor, layers
 
 from pipeline.config.architectures import MobileArchitecture
-from pipeline.errors import UserError
-from pipeline.models.elements import layer_seed, norm_relu
+from pipeline.models.elements import check_size, layer_seed, norm_relu
 from pipeline.models.names import ADD, POOL, block_name, stem_layer, top_layer
 
 NORM_EPSILON = 1e-3
@@ -84,12 +83,7 @@ def mobile_features(
     Raises:
         UserError: an image so small that a stage would no longer halve it.
     """
-    if min(x.shape[1:3]) < architecture.reduction:
-        least = architecture.reduction
-        raise UserError(
-            f"images for inverted residual blocks must be at least {least} x {least} pixels; "
-            f"received {x.shape[1]} x {x.shape[2]}"
-        )
+    check_size(x, architecture.reduction, "inverted residual blocks")
     activate = partial(norm_relu, norm=norm, maximum=6.0)
     x = conv(x, architecture.stem_width, 3, 2, centred=False, name=stem_layer("conv"))
     x = activate(x, name=stem_layer("norm"))

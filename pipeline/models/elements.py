@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import KerasTensor, layers
 
+from pipeline.errors import UserError
 from pipeline.models.names import DROPOUT, HEAD, NORMALIZATION
+
+
+def check_size(x: KerasTensor, least: int, what: str) -> None:
+    """Raise `UserError` unless height and width of `x` are at least `least` pixels."""
+    if min(x.shape[1:3]) < least:
+        raise UserError(
+            f"images for {what} must be at least {least} x {least} pixels; "
+            f"received {x.shape[1]} x {x.shape[2]}"
+        )
 
 
 def layer_seed(seed: int, name: str) -> int:
@@ -38,6 +48,7 @@ def convolution(
     groups: int = 1,
     use_bias: bool = False,
     centred: bool = True,
+    fan: str = "fan_out",
     layer: Callable[..., keras.Layer],
     seed: int,
     name: str,
@@ -48,14 +59,14 @@ def convolution(
     zero fewer at the top left.
 
     Initial weights are normal with variance 2 / fan_out (He et al. 2015, arXiv:1502.01852,
-    eq. 14).
+    eq. 14), or 2 / fan_in (eq. 10), as `fan` says.
     """
     padding = "same"
     if centred and strides > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
         padding = "valid"
     he_normal = keras.initializers.VarianceScaling(
-        2.0, mode="fan_out", distribution="untruncated_normal", seed=layer_seed(seed, name)
+        2.0, mode=fan, distribution="untruncated_normal", seed=layer_seed(seed, name)
     )
     return layer(
         filters,

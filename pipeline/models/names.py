@@ -11,7 +11,9 @@ from collections.abc import Iterable
 NORMALIZATION, DROPOUT, HEAD = "normalization", "dropout", "head"
 PIXELS, FINAL_NORM, POOL = "pixels", "final_norm", "pool"
 
-ADD, PROJECTION, PROJECTION_NORM = "add", "projection", "projection_norm"
+ADD, CONCATENATION = "add", "concatenation"
+"""What the layer at the end of a block is that takes its input as well."""
+PROJECTION, PROJECTION_NORM = "projection", "projection_norm"
 SHORTCUT_POOL, SHORTCUT_SUBSAMPLE = "shortcut_pool", "shortcut_subsample"
 """What a layer of a shortcut is in its block."""
 

@@ -9,8 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.config.architectures import IMAGENET_SIZES
-from pipeline.config.settings import IMAGENET
+from pipeline.config.published import IMAGENET
 from pipeline.errors import UserError, unknown
 from pipeline.files.regular import check_regular
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
@@ -46,7 +45,7 @@ def read_preset(source: str) -> Pretrained:
             raise UserError(
                 f"--weights {source} must be downloaded, which failed ({type(error).__name__}); without a "
                 f"network give a file (.safetensors, .pth), --weights none, or --weights {IMAGENET} with "
-                f"--model {' or '.join(IMAGENET_SIZES)}"
+                "--model efficientnet_lite0"
             ) from error
         reason = str(error).partition("\n")[0]
         raise UserError(f"--weights must be a whole KerasHub preset; {source}: {reason}") from error

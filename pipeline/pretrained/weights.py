@@ -1,20 +1,26 @@
 """Pretrained weights in the network's own terms, and into a network: all that fit or none."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from pipeline.config.architectures import ARCHITECTURES, MobileArchitecture, ResidualArchitecture
+from pipeline.config.architectures import (
+    ARCHITECTURES,
+    DenseArchitecture,
+    MobileArchitecture,
+    ResidualArchitecture,
+    VGGArchitecture,
+)
 from pipeline.config.option import flag
 from pipeline.config.settings import ModelConfig
 from pipeline.errors import UserError
 from pipeline.models import build_model
 from pipeline.models.blocks import EXPANSION
-from pipeline.models.names import HEAD, block_layer, blocks_per_stage, shortcut_of, stem_layer
+from pipeline.models.names import HEAD, block_layer, blocks_per_stage, shortcut_of, stage_name, stem_layer
 
 NORM_EPSILON = 1e-5
 """What norms add to their variance, where nothing else is said."""
@@ -180,15 +186,13 @@ def _fitting_flags(pretrained: Pretrained) -> str | None:
 def _candidates(pretrained: Pretrained) -> Iterator[dict[str, Any]]:
     """Yield settings of networks like it, those that have its shortcuts by themselves first."""
     layers = pretrained.layers
+    yield from _not_residual(layers)
     blocks = blocks_per_stage(layers)
     bottleneck = block_layer(1, 1, "conv3") in layers
     last = layers.get(block_layer(1, 1, "conv3" if bottleneck else "conv1"))
     stem = layers.get(stem_layer("conv"))
     if last is None or not (stem or stem_layer("conv1") in layers):
         return
-    for name, mobile in ARCHITECTURES.items():
-        if isinstance(mobile, MobileArchitecture) and tuple(s.blocks for s in mobile.stages) == blocks:
-            yield {"model": name, "width": int(last[0].shape[-1] / mobile.stages[0].filters)}
     found = [
         (architecture.shortcut != pretrained.shortcut, name)
         for name, architecture in ARCHITECTURES.items()
@@ -205,3 +209,20 @@ def _candidates(pretrained: Pretrained) -> Iterator[dict[str, Any]]:
         if differs:
             settings["shortcut"] = pretrained.shortcut
         yield settings
+
+
+def _not_residual(layers: Mapping[str, list[np.ndarray]]) -> Iterator[dict[str, Any]]:
+    """Yield settings of networks of as many other blocks, as wide as what the width is of."""
+    blocks = blocks_per_stage(layers)
+    for name, network in ARCHITECTURES.items():
+        match network:
+            case MobileArchitecture():
+                fits, first = tuple(s.blocks for s in network.stages) == blocks, block_layer(1, 1, "conv3")
+            case DenseArchitecture():
+                fits, first = network.blocks == blocks, stem_layer("conv")
+            case VGGArchitecture():
+                fits, first = not blocks, f"{stage_name(1)}_conv1"
+            case _:
+                continue
+        if fits and first in layers:
+            yield {"model": name, "width": layers[first][0].shape[-1]}

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from pipeline.config.config import Config, per_replica_batch_size
+from pipeline.config.option import flag
 from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.data.class_names import list_classes
 from pipeline.data.exclusions import describe_excluded
@@ -20,6 +21,7 @@ from pipeline.models.names import HEAD
 from pipeline.pretrained import Pretrained
 from pipeline.training.callbacks import LONG_RUN_SECONDS
 from pipeline.training.resolve import Resolved
+from pipeline.weights_settings import settings_of_weights
 
 SHOWN_CLASSES = 5
 """How many classes of a head that is not taken are listed."""
@@ -72,6 +74,7 @@ def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence
     fit, transfer, rows = resolved.config.fit, resolved.config.transfer, {}
     if pretrained := resolved.ground.pretrained:
         rows["weights"] = pretrained.origin
+        rows.update(_settings(resolved.config))
         rows["normalised"] = f"as they want it: {_normalisation(pretrained)}"
         rows["head"] = _head(pretrained, fresh)
     if transfer.linear_head:
@@ -91,6 +94,17 @@ def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence
     if transfer.stage_rate_decay < 1:
         rows["rates"] = f"each part learns at {transfer.stage_rate_decay:g} of the next one's rate"
     return rows
+
+
+def _settings(config: Config) -> dict[str, str]:
+    """Say in which settings the run follows the weights, and in which not, where they tell theirs."""
+    theirs, ours = settings_of_weights(config.transfer.weights, config.model.model), config.values()
+    same = [f"{flag(name)} {value}" for name, value in theirs.items() if ours[name] == value != "auto"]
+    others = [
+        f"{flag(name)} {ours[name]}, theirs {theirs[name]}" for name in theirs if ours[name] != theirs[name]
+    ]
+    rows = {"as theirs": ", ".join(same), "unlike": ", ".join(others)}
+    return {name: text for name, text in rows.items() if text}
 
 
 def _normalisation(pretrained: Pretrained) -> str:

@@ -115,7 +115,7 @@ def prepare_ground(config: Config) -> Ground:
     data = prepare_data(config)
     if not config.transfer.weights:
         return Ground(data, pixel_statistics(data.examples("train")), strategy)
-    pretrained = read_pretrained(config.transfer.weights)
+    pretrained = read_pretrained(config.transfer.weights, config.model.model)
     return Ground(data, PixelStatistics(pretrained.mean, pretrained.std), strategy, pretrained)
 
 

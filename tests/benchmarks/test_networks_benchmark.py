@@ -11,8 +11,9 @@ from pipeline.tflite.file import TFLiteFile
 
 
 def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():
-    assert networks_for(95) == list(ARCHITECTURES)
-    assert networks_for(31) == [name for name in ARCHITECTURES if name != "efficientnet_lite0"]
+    from_32 = {"efficientnet_lite0", "mobilenetv2", "vgg16", "densenet121"}
+    assert networks_for(32) == list(ARCHITECTURES)
+    assert networks_for(31) == [name for name in ARCHITECTURES if name not in from_32]
     assert networks_for(96) == [
         "resnet18",
         "resnet34",
@@ -24,6 +25,9 @@ def test_small_images_show_all_networks_and_large_ones_those_with_four_stages():
         "preresnet18",
         "plain18",
         "efficientnet_lite0",
+        "mobilenetv2",
+        "vgg16",
+        "densenet121",
     ]
 
 

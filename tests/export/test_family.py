@@ -27,9 +27,13 @@ from export.verify import micro
 from export.verify.operations import verify_built_in, verify_integer_only
 from pipeline.config.architectures import (
     ARCHITECTURES,
+    EFFICIENTNET_LITE0,
     Architecture,
+    DenseArchitecture,
+    LargeImageArchitecture,
     MobileArchitecture,
     ResidualArchitecture,
+    VGGArchitecture,
 )
 from pipeline.config.presets import preset
 from pipeline.data.batches import build_evaluation_batches
@@ -62,7 +66,12 @@ def without_repeats(name: str) -> Architecture:
     found = ARCHITECTURES[name]
     if isinstance(found, MobileArchitecture):
         # Blocks without and with expansion, with strides and without, with both sizes of kernels.
-        return dataclasses.replace(found, stages=found.stages[:3:2], top_width=64)
+        return dataclasses.replace(found, stages=EFFICIENTNET_LITE0.stages[:3:2], top_width=64)
+    if isinstance(found, DenseArchitecture):
+        return dataclasses.replace(found, blocks=(2, 1))
+    if isinstance(found, VGGArchitecture):
+        # Down to a single position: the mean over more would hide the digit from a network without norms.
+        return dataclasses.replace(found, convolutions=(2, 1, 1, 1, 1))
     if not isinstance(found, ResidualArchitecture):
         return found
     blocks = (3, 3, 3) if found.shortcut == "zero_padding" else (2, 1)
@@ -75,11 +84,11 @@ COMBINED = {without_repeats(name) for name in ("resnet50", "resnet50d")}
 KINDS = {kind: name for name in reversed(ARCHITECTURES) if (kind := without_repeats(name)) not in COMBINED}
 """One name for each network that differs from the others in more than its size."""
 
-FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, MobileArchitecture)]
+FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, LargeImageArchitecture)]
 
 LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
-NARROWEST = {"wrn_28_10": 16, "mlp": 16}
-"""Width of those that with 8 channels would be no wide network, or fit any arena."""
+NARROWEST = {"wrn_28_10": 16, "mlp": 16, "vgg16": 16}
+"""Width of those that with 8 channels would be no wide network, fit any arena, or learn too slowly."""
 
 SMALL, LARGE = 8, 32
 """Sizes in pixels: the digits' own, and one that leaves as much behind a large stem."""

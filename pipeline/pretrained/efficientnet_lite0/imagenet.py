@@ -38,7 +38,6 @@ def read_imagenet_weights(file: Path = FILE) -> Pretrained:
         )
     layers: dict[str, list[np.ndarray]] = {}
     with safe_open(file, framework="numpy") as tensors:
-        class_names = tuple(tensors.metadata()["classes"].split())
         for name in sorted(tensors.keys(), key=lambda name: VARIABLES.index(name.partition("/")[2])):
             layers.setdefault(name.partition("/")[0], []).append(tensors.get_tensor(name).astype(np.float32))
     return Pretrained(
@@ -47,6 +46,12 @@ def read_imagenet_weights(file: Path = FILE) -> Pretrained:
         shortcut="none",
         mean=PIXEL_MEAN,
         std=PIXEL_STD,
-        class_names=class_names,
+        class_names=imagenet_class_names(),
         norm_epsilon=NORM_EPSILON,
     )
+
+
+def imagenet_class_names() -> tuple[str, ...]:
+    """List the WordNet ids of ImageNet's 1,000 classes in the order of their labels."""
+    with safe_open(FILE, framework="numpy") as tensors:
+        return tuple(tensors.metadata()["classes"].split())

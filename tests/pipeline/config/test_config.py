@@ -300,7 +300,9 @@ def test_settings_that_contradict_each_other(values, message):
 @pytest.mark.parametrize(
     ("name", "value"), [("stem", "imagenet"), ("shortcut", "pooling"), ("zero_init", True)]
 )
-@pytest.mark.parametrize("model", ["mlp", "convnet", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "model", ["mlp", "convnet", "efficientnet_lite0", "mobilenetv2", "vgg16", "densenet121"]
+)
 def test_settings_of_residual_networks_need_one(name, value, model):
     with pytest.raises(UserError, match=f"{flag(name)} is a setting of ResNets; received --model {model}"):
         ModelConfig(**{"model": model, name: value})

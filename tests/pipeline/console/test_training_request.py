@@ -206,9 +206,21 @@ BAD_INPUTS = [
     ("digits --weights some/run", "--weights must exist; received some/run"),
     ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
     (
-        "digits --weights imagenet",
-        "--weights imagenet must go with --model efficientnet_lite0, whose weights come with the project; "
-        "for resnet18 give a file (.safetensors, .pth), a KerasHub preset to download, or --weights none",
+        "digits --weights imagenet --model resnet8",
+        "resnet18, resnet34, resnet50, resnet101, resnet18d, resnet50d, resnext50, as there are none of "
+        "resnet8 (give a file, .safetensors or .pth, a KerasHub preset to download, or --weights none; ",
+    ),
+    (
+        "digits --weights imagenet --width 16",
+        "--width must be 64 with --weights imagenet, as those of resnet18 are published; received 16",
+    ),
+    (
+        "digits --weights imagenet --model resnet50d --stem imagenet",
+        "--stem must be deep with --weights imagenet, as those of resnet50d are published; received imagenet",
+    ),
+    (
+        "digits --weights imagenet --model resnet34 --shortcut zero_padding",
+        "--shortcut must be projection with --weights imagenet, as those of resnet34 are published; ",
     ),
     (
         "--model efficientnet_lite0 --width 17",
@@ -270,22 +282,26 @@ REFUSED_AT_ONCE = (
     "--data cifar11:3.0.2",
     "--weights missing.pth",
     "--weights imagenet",
+    "--weights imagenet --model resnet8",
     "--weights empty",
     "--config fifo",
 )
 
 
-def test_what_needs_no_tensorflow_is_refused_before_it_loads(bad_things):
+def test_what_needs_no_tensorflow_is_refused_before_it_loads(bad_things, tmp_path):
+    # A hub where nobody answers, and nothing that was kept.
+    no_hub = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     code = (
         "import sys, train; codes = [train.main(line.split()) for line in sys.argv[1:]]; "
         "print(codes, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *REFUSED_AT_ONCE],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **no_hub},
         capture_output=True,
         text=True,
     )
+    assert "http://127.0.0.1:9/timm/resnet18.a1_in1k/resolve/main/model.safetensors: " in done.stderr
     assert done.stdout == f"{[2] * len(REFUSED_AT_ONCE)} False\n"
 
 
@@ -323,12 +339,50 @@ def test_a_network_has_its_papers_width_unless_one_is_named(arguments, width):
         ("folder", 224),
         ("folder_scratch --model efficientnet_lite0", 160),
         ("folder_scratch --weights run --model efficientnet_lite0", 160),
-        ("folder_scratch --weights imagenet", 160),
+        ("folder_scratch --weights imagenet", 224),
+        ("folder_scratch --weights imagenet --model resnet8", 160),
     ],
 )
 def test_imagenets_weights_bring_the_size_of_their_images_unless_one_is_named(arguments, size):
     config = chosen_by(*arguments.split()).build_config()
     assert config.data.image_size == size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("digits --weights imagenet", ("resnet18", 64, "imagenet")),
+        ("cifar10_small --weights imagenet --model resnet50d", ("resnet50d", 64, "deep")),
+        ("cifar10_small --weights imagenet --model mobilenetv2", ("mobilenetv2", 16, "auto")),
+        ("--weights imagenet --data folder:images", ("efficientnet_lite0", 16, "auto")),
+        ("digits --weights imagenet --width 16 --stem cifar", ("resnet18", 16, "cifar")),
+    ],
+)
+def test_imagenets_weights_bring_the_network_that_they_are_of(arguments, expected):
+    model = chosen_by(*arguments.split()).build_config().model
+    assert (model.model, model.width, model.stem) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("cifar10_small --weights run", ("resnet8", 12, "cifar", 24)),
+        ("cifar10_small --weights run/model.keras", ("resnet8", 12, "cifar", 24)),
+        ("cifar10_small --weights run --image-size 48 --model resnet20", ("resnet20", 12, "cifar", 48)),
+        ("cifar10_small --weights unfinished", ("resnet18", 16, "auto", 0)),
+    ],
+)
+def test_a_runs_weights_bring_its_network_and_size(arguments, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"model": "resnet8", "width": 12, "stem": "cifar", "image_size": 24, "epochs": 77}
+    for name in ("run", "unfinished"):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(Config().with_values(settings).to_json())
+    Path("run", "metrics.json").write_text("{}")
+    config = chosen_by(*arguments.split()).build_config()
+    model = config.model
+    assert (model.model, model.width, model.stem, config.data.image_size) == expected
+    assert config.fit.epochs == 10
 
 
 def test_no_weights_are_the_same_as_none():

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ NOTES = ("a note", "a note that is longer than the rows of the smallest network 
 LARGE = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet18d", "resnet50d", "resnext50"}
 
 
+@cache
 def parts_of(name, **settings: Any):
     size, classes = (224, 1000) if name in LARGE else (32, 10)
     model = build_model(
@@ -156,6 +158,24 @@ def test_resnet18_says_what_the_paper_says():
                 "1x1 conv, 320\nnorm": 1,
                 "1x1 conv, 1,280\nnorm, ReLU6": 1,
                 "identity": 5,
+            },
+        ),
+        ("vgg16", {}, {"3x3 conv, 512\nReLU": 6, "2x2 max-pool\nstride 2": 5, "global\naverage-pool": 1}),
+        (
+            "densenet121",
+            {},
+            {
+                "norm, ReLU\n1x1 conv, 128": 5,  # in a block of each stage, and from 256 channels to half
+                "norm, ReLU\n3x3 conv, 32": 4,
+                **{f"x {blocks}": 1 for blocks in (6, 12, 24, 16)},
+                "norm, ReLU\n1x1 conv, 256": 1,
+                "2x2 average-pool\nstride 2": 3,
+                "concatenation": 4,
+                # Huang et al. 2016, table 1, for 32 in place of 224 pixels.
+                "stage2, 12 blocks": 1,
+                # A transition, and 12 blocks that see 128, 160, ..., 480 channels.
+                f"output 4 x 4 x 512; {256 * (2 + 128) + 12 * (304 * (2 + 128) + 256 + 9 * 128 * 32):,} "
+                "parameters": 1,
             },
         ),
         (

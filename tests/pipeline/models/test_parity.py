@@ -94,6 +94,8 @@ def keras_name(name, weight, deep_stem):
         if part.startswith("downsample"):
             part = "projection" if weight.ndim == 4 else "projection_norm"
         return f"stage{stage}_block{int(block) + 1}_{part.replace('bn', 'norm')}"
+    if found := re.fullmatch(r"transition(\d)\.(.+)", name):
+        return f"stage{found[1]}_transition_{found[2]}"
     if deep_stem and name == "bn1":
         return "stem_norm3"
     return SHARED_NAMES.get(name, name)
@@ -113,7 +115,9 @@ def copy_weights(network, model):
             name = keras_name(torch_name, part.weight, deep_stem)
             arrays = [value.detach().numpy() for value in values]
             if arrays[0].ndim > 1:
-                arrays[0] = arrays[0].transpose((2, 3, 1, 0) if arrays[0].ndim == 4 else (1, 0))
+                depthwise = arrays[0].shape[1] == 1
+                kernel = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+                arrays[0] = arrays[0].transpose(kernel if arrays[0].ndim == 4 else (1, 0))
             model.get_layer(name).set_weights(arrays)
             missing.remove(name)
     assert not missing
@@ -150,6 +154,8 @@ def assert_logits_agree(actual, expected):
         ("mlp", 32, {}),
         ("convnet", 32, {}),
         ("convnet", 31, {}),
+        ("vgg16", 65, {"width": 8}),
+        ("densenet121", 33, {"width": 16}),
     ],
     ids=str,
 )

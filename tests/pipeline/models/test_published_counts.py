@@ -59,6 +59,16 @@ COSTS = [
     # github.com/tensorflow/tpu, models/official/efficientnet/lite; its 407M multiply-adds are
     # by another count, which PyTorch's is not.
     Cost("efficientnet_lite0", "4.7M", input_shape=(224, 224, 3), classes=1000),
+    # torchvision's pages and timm's results, as above.
+    Cost("mobilenetv2", "3504872", "0.30G", "0.31G", input_shape=(224, 224, 3), classes=1000),
+    Cost("densenet121", "7978856", "2.83G", "2.87G", input_shape=(224, 224, 3), classes=1000),
+    # torchvision's 138,357,544 without both layers of 4,096 units, and 512 features in the head.
+    Cost(
+        "vgg16",
+        str(138_357_544 - (7 * 7 * 512 + 1 + 4096 + 1) * 4096 - 4097 * 1000 + 513 * 1000),
+        input_shape=(224, 224, 3),
+        classes=1000,
+    ),
     # MLPerf Tiny's reference has 78,666 in Keras' count. That counts 336 biases of convolutions
     # and 480 moving statistics of 7 norms, and lacks 192 scales and offsets of 2 projection norms.
     Cost("resnet8", str(78_666 - 336 - 480 + 192)),

@@ -3,6 +3,7 @@
 The weights of residual networks carry torchvision's and timm's names, so that theirs can be loaded.
 """
 
+from collections import OrderedDict
 from math import prod
 from typing import Any
 
@@ -224,6 +225,146 @@ class ConvNet(nn.Module):
         return self.fc(torch.relu(self.hidden(x)))
 
 
+class SamePadding(nn.Module):
+    """TensorFlow's `same`: as many outputs as the stride leaves, an odd zero at the bottom right."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sides = []
+        for length in (x.shape[3], x.shape[2]):
+            zeros = max((-(-length // self.stride) - 1) * self.stride + self.kernel - length, 0)
+            sides += [zeros // 2, zeros - zeros // 2]
+        return functional.pad(x, sides)
+
+
+class InvertedResidual(nn.Module):
+    """Sandler et al. 2018, table 1: expand, filter each channel, project without ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        self.expands, self.adds = expansion > 1, stride == 1 and inputs == outputs
+        inner = expansion * inputs
+        if self.expands:
+            self.conv1 = convolution(inputs, inner, 1)
+            self.bn1 = nn.BatchNorm2d(inner, eps=1e-3)
+        self.pad = SamePadding(3, stride)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, groups=inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner, eps=1e-3)
+        self.conv3 = convolution(inner, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.relu6(self.bn1(self.conv1(x))) if self.expands else x
+        y = functional.relu6(self.bn2(self.conv2(self.pad(y))))
+        y = self.bn3(self.conv3(y))
+        return x + y if self.adds else y
+
+
+class MobileNetV2(nn.Module):
+    """Sandler et al. 2018, table 2: expansion, channels, repeats and stride of each stage."""
+
+    def __init__(self, classes: int, width: int = 16) -> None:
+        super().__init__()
+        self.pad = SamePadding(3, 2)
+        self.conv1 = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(32, eps=1e-3)
+        table = [
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        ]
+        inputs = 32
+        for number, (expansion, channels, repeats, stride) in enumerate(table, start=1):
+            outputs, blocks = channels * width // 16, nn.Sequential()
+            for index in range(repeats):
+                blocks.append(InvertedResidual(inputs, outputs, 1 if index else stride, expansion))
+                inputs = outputs
+            setattr(self, f"layer{number}", blocks)
+        self.top_conv = convolution(inputs, 1280, 1)
+        self.top_norm = nn.BatchNorm2d(1280, eps=1e-3)
+        self.fc = nn.Linear(1280, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu6(self.bn1(self.conv1(self.pad(x))))
+        for number in range(1, 8):
+            x = getattr(self, f"layer{number}")(x)
+        x = functional.relu6(self.top_norm(self.top_conv(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+class VGG16(nn.Module):
+    """Simonyan & Zisserman 2014, table 1, column D; the mean over the maps in place of `FC-4096`."""
+
+    def __init__(self, classes: int, width: int = 64) -> None:
+        super().__init__()
+        inputs = 3
+        for number, (factor, count) in enumerate([(1, 2), (2, 2), (4, 3), (8, 3), (8, 3)], start=1):
+            for index in range(1, count + 1):
+                layer = nn.Conv2d(inputs, factor * width, 3, padding=1)
+                setattr(self, f"stage{number}_conv{index}", layer)
+                inputs = factor * width
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for name, layer in self.named_children():
+            if name.endswith("conv1") and name != "stage1_conv1":
+                x = functional.max_pool2d(x, 2)
+            if name != "fc":
+                x = torch.relu(layer(x))
+        return self.fc(functional.max_pool2d(x, 2).mean((2, 3)))
+
+
+class Dense(nn.Module):
+    """Huang et al. 2016, section 3: norm, ReLU, 1x1 to four times k, norm, ReLU, 3x3 to k."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = convolution(inputs, 4 * growth, 1)
+        self.bn2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = convolution(4 * growth, growth, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        new = self.conv2(torch.relu(self.bn2(self.conv1(torch.relu(self.bn1(x))))))
+        return torch.cat([x, new], dim=1)
+
+
+class DenseNet121(nn.Module):
+    """Huang et al. 2016, table 1: 6, 12, 24 and 16 blocks, and transitions that halve the channels."""
+
+    def __init__(self, classes: int, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = convolution(3, width, 7, 2)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for number, count in enumerate((6, 12, 24, 16), start=1):
+            if number > 1:
+                parts = {"norm": nn.BatchNorm2d(channels), "relu": nn.ReLU()}
+                parts |= {"conv": convolution(channels, channels // 2, 1), "pool": nn.AvgPool2d(2)}
+                setattr(self, f"transition{number}", nn.Sequential(OrderedDict(parts)))
+                channels //= 2
+            blocks = nn.Sequential()
+            for _ in range(count):
+                blocks.append(Dense(channels, width // 2))
+                channels += width // 2
+            setattr(self, f"layer{number}", blocks)
+        self.norm = nn.BatchNorm2d(channels)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.max_pool2d(torch.relu(self.bn1(self.conv1(x))), 3, 2, padding=1)
+        for name, part in self.named_children():
+            x = part(x) if name.startswith(("layer", "transition")) else x
+        return self.fc(torch.relu(self.norm(x)).mean((2, 3)))
+
+
 RESNETS: dict[str, dict[str, Any]] = {
     "resnet18": {"blocks": (2, 2, 2, 2)},
     "resnet34": {"blocks": (3, 4, 6, 3)},
@@ -250,6 +391,9 @@ def build_torch_network(
         return MLP(prod(input_shape), classes, 8 * settings.get("width", 64))
     if name == "convnet":
         return ConvNet(input_shape, classes, **settings)
+    others = {"mobilenetv2": MobileNetV2, "vgg16": VGG16, "densenet121": DenseNet121}
+    if name in others:
+        return others[name](classes, **settings)
     if name == "efficientnet_lite0":
         package = pytest.importorskip("efficientnet_lite_pytorch", reason="the independent definition")
         size = {"image_size": input_shape[:2], "num_classes": classes}

@@ -76,7 +76,7 @@ def with_weights(pretrained: Pretrained, size=224) -> keras.Model:
 @pytest.fixture(scope="module")
 def shipped() -> Pretrained:
     """What comes with the project."""
-    return read_pretrained("imagenet")
+    return read_pretrained("imagenet", "efficientnet_lite0")
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_the_weights_of_a_run_come_back_bit_for_bit(tmp_path):
 
 def test_a_run_starts_from_them_and_says_so(tmp_path, capsys):
     """The plan tells what was taken, under which licence, and for what pixels."""
-    shipped = read_pretrained("imagenet")
+    shipped = read_pretrained("imagenet", "efficientnet_lite0")
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("validation", 1), ("test", 1)):
         for name, colour in (("red", 0), ("blue", 2)):

@@ -35,6 +35,8 @@ def layer_names(model: keras.Model, trainable: bool) -> set[str]:
         ("resnet20", ["stem", *STAGES[:3], "head"]),
         ("preresnet18", ["stem", *STAGES, "final", "head"]),
         ("efficientnet_lite0", ["stem", *(f"stage{number}" for number in range(1, 8)), "top", "head"]),
+        ("densenet121", ["stem", *STAGES, "final", "head"]),
+        ("vgg16", [*STAGES, "stage5", "head"]),
         ("convnet", ["stage1", "stage2", "hidden", "head"]),
         ("mlp", ["hidden1", "hidden2", "head"]),
     ],

@@ -61,6 +61,16 @@ def base(digits) -> Path:
     return digits / "base"
 
 
+def test_a_runs_weights_bring_its_network_and_the_plan_says_so(base, digits, tmp_path, capsys):
+    data = ["--data", f"folder:{digits / 'many'}", "--calibration-size", "5", "--devices", "cpu"]
+    run = run_of(tmp_path / "run", "folder_scratch", *data, "--weights", str(base), "--image-size", "16")
+    print_plan(run.resolved, run.model, run.parameters, run.fresh)
+    plan = capsys.readouterr().out
+    assert "as theirs  --model resnet8, --width 8, --stem cifar\n" in plan
+    assert "unlike  --image-size 16, theirs 8\n" in plan
+    assert run.fresh == []
+
+
 def arrays(model: keras.Model) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 

@@ -1,0 +1,30 @@
+"""What `--weights` brings beside arrays: the settings of the network that they are of."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.published import IMAGENET, PUBLISHED, published_settings
+from pipeline.run_directory import RunDirectory
+
+OF_A_RUN = ("model", "width", "stem", "shortcut", "image_size")
+
+
+def settings_of_weights(weights: str, model: str) -> dict[str, Any]:
+    """Return the settings that go with weights, by name; none where they do not tell.
+
+    Args:
+        weights: as `--weights` names them.
+        model: the network that is asked for.
+
+    Raises:
+        UserError: they are a finished run whose settings cannot be understood.
+    """
+    if weights == IMAGENET:
+        return published_settings(model) if model in PUBLISHED else {}
+    path = Path(weights)
+    directory = RunDirectory(path.parent if path.name == "model.keras" else path)
+    if not (os.path.isfile(directory.metrics) and os.path.isfile(directory.config)):
+        return {}
+    values = directory.load_finished().values()
+    return {name: values[name] for name in OF_A_RUN}
