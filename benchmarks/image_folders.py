@@ -71,7 +71,7 @@ def write_drawn_folder(
         unseen: to score a network on.
     """
     folder, generator = ImageFolder(path), np.random.default_rng(seed)
-    things = generator.permutation(np.arange(images + unseen) % len(THINGS))
+    things = np.concatenate([generator.permutation(np.arange(n) % len(THINGS)) for n in (images, unseen)])
     labels = things.copy()
     wrong = generator.choice(images, round(WRONG_SHARE * images), replace=False)
     labels[wrong] = (things[wrong] + generator.integers(1, len(THINGS), len(wrong))) % len(THINGS)
