@@ -9,6 +9,7 @@ from export.formats import FORMATS
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
+from pipeline.ready_models import find_place, refuse_ready
 from pipeline.run_directory import RunDirectory
 
 TFLITE_FORMATS = tuple(name for name in FORMATS if name != "saved_model")
@@ -76,7 +77,7 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     )
     add_settings(parser, Request)
     values = parser.parse(list(arguments))
-    paths = values["run_dirs"]
+    paths = [find_place(str(path)) for path in values["run_dirs"]]
     if not paths:
         raise UserError("a run directory must be given; received none, see --help")
     resolved = [path.resolve() for path in paths]
@@ -86,4 +87,6 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     neighbour = Path(os.path.normpath(paths[0] / ".." / "comparison"))
     own = paths[0] / "evaluation" if len(paths) == 1 else neighbour
     runs = tuple(RunDirectory(path) for path in paths)
-    return Request(runs, **{"out": own, **take(values, Request)})
+    request = Request(runs, **{"out": own, **take(values, Request)})
+    refuse_ready(request.out)
+    return request

@@ -1,7 +1,5 @@
 """Weights that somebody trained already: read, and assigned to a network by layer name."""
 
-from pathlib import Path
-
 import numpy as np
 
 from pipeline.config.settings import IMAGENET
@@ -12,6 +10,7 @@ from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
 from pipeline.pretrained.weights import Pretrained, assign_pretrained
+from pipeline.ready_models import find_place
 
 __all__ = ["Pretrained", "assign_pretrained", "efficientnet_lite0", "keras_file", "read_pretrained"]
 
@@ -20,9 +19,10 @@ def read_pretrained(source: str) -> Pretrained:
     """Read the weights that `--weights` names.
 
     Args:
-        source: a finished run's directory; a `.keras` file of this pipeline; a residual network's
-            state dict in a file of `torch.save` or `.safetensors`; a KerasHub preset, by its name
-            or its directory; `imagenet`, the weights that come with the project.
+        source: a finished run's directory; the name of a ready model; a `.keras` file of this
+            pipeline; a residual network's state dict in a file of `torch.save` or `.safetensors`; a
+            KerasHub preset, by its name or its directory; `imagenet`, the weights that come with
+            the project.
 
     Raises:
         UserError: it does not exist, is damaged, is of another kind, or needs a package that is
@@ -44,7 +44,7 @@ def _read(source: str) -> Pretrained:
     if source == IMAGENET:
         return read_imagenet_weights()
     check_weights(source)
-    path = Path(source)
+    path = find_place(source)
     if path.is_dir() and not is_preset(path):
         return read_run(path)
     if not path.is_file():
