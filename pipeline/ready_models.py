@@ -42,4 +42,6 @@ def refuse_ready(out: Path) -> None:
         UserError: `out` is in `READY`.
     """
     if Path(os.path.realpath(out)).is_relative_to(READY.resolve()):
-        raise UserError(f"--out must lead out of the ready models, which stay as they are; received {out}")
+        raise UserError(
+            f"--out must be outside the ready models, which stay as they are (add --out DIR); received {out}"
+        )

@@ -104,5 +104,5 @@ def test_export_and_evaluation_take_one_and_write_elsewhere(parse, tmp_path):
     run = request.run if parse is parse_export_request else request.runs[0]
     assert run.path == READY / DIGITS
     for out in ([], ["--out", str(READY / "report")]):
-        with pytest.raises(UserError, match="--out must lead out of the ready models"):
+        with pytest.raises(UserError, match="--out must be outside the ready models"):
             parse([DIGITS, *out])
