@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw, ImageFilter
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
-ASPECTS = (1.0, 4 / 3, 3 / 4, 3 / 2, 2 / 3, 16 / 9)
+ASPECTS = (1.0, 4 / 3, 3 / 4, 3 / 2, 2 / 3)
 """Width over height."""
 
-SHORTER_SIDE = (140, 420)
+SHORTER_SIDE = (120, 320)
 """Pixels."""
 
-THING_SIDE = (0.45, 0.9)
+THING_SIDE = (0.75, 1.0)
 """Of the square that a thing is drawn in, as a share of the image's shorter side."""
 
 CONTRAST = 80.0
@@ -168,12 +168,12 @@ def draw_image(thing: str, generator: np.random.Generator) -> Image.Image:
     width, height = (round(shorter * max(1, aspect)), round(shorter * max(1, 1 / aspect)))
     ends = _draw_colour(generator), _draw_colour(generator)
     image = _draw_background(width, height, ends, generator)
-    _draw_clutter(image, int(generator.integers(8, 25)), 0.35, generator)
+    _draw_clutter(image, int(generator.integers(4, 13)), 0.3, generator)
     side = round(shorter * generator.uniform(*THING_SIDE))
     square = _draw_thing(thing, side, [_draw_other_colour(ends, generator) for _ in range(3)], generator)
     left, top = (generator.integers(0, image.size[axis] - square.size[axis] + 1) for axis in (0, 1))
     image.paste(square, (int(left), int(top)), square)
-    _draw_clutter(image, int(generator.integers(0, 4)), 0.12, generator)
+    _draw_clutter(image, int(generator.integers(0, 3)), 0.1, generator)
     return _photograph(image, generator)
 
 
@@ -182,10 +182,10 @@ def _draw_thing(
 ) -> Image.Image:
     """Draw a thing turned, mirrored and squeezed at random, on nothing: RGBA."""
     large = Image.new("RGBA", (FINENESS * side, FINENESS * side))
-    THINGS[thing](Pen(large, colours, generator.uniform(0.025, 0.05), generator))
+    THINGS[thing](Pen(large, colours, generator.uniform(0.035, 0.06), generator))
     if generator.random() < 0.5:
         large = large.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    turned = large.rotate(generator.uniform(-30, 30), Image.Resampling.BILINEAR)
+    turned = large.rotate(generator.uniform(-20, 20), Image.Resampling.BILINEAR)
     narrow = round(side * generator.uniform(0.75, 1))
     size = (side, narrow) if generator.random() < 0.5 else (narrow, side)
     return turned.resize(size, Image.Resampling.BOX)
@@ -228,8 +228,8 @@ def _draw_clutter(image: Image.Image, count: int, largest: float, generator: np.
 
 def _photograph(image: Image.Image, generator: np.random.Generator) -> Image.Image:
     """Blur, and add noise, as a lens and a sensor do."""
-    blurred = image.filter(ImageFilter.GaussianBlur(generator.uniform(0, 1.5)))
-    noise = generator.normal(0, generator.uniform(2, 14), (*blurred.size[::-1], 3))
+    blurred = image.filter(ImageFilter.GaussianBlur(generator.uniform(0, 1.2)))
+    noise = generator.normal(0, generator.uniform(2, 10), (*blurred.size[::-1], 3))
     return Image.fromarray(np.clip(np.asarray(blurred) + noise, 0, 255).astype(np.uint8))
 
 
