@@ -5,7 +5,7 @@ from pipeline.config.config import Config
 from pipeline.config.settings import IMAGENET
 
 FEW_STEPS, ENOUGH_STEPS = 400, 1000
-"""Steps in which no network has learned from scratch, and in which small ones have (docs/choose.md)."""
+"""Steps from scratch that end early, and some more than the recipes for folders take (docs/choose.md)."""
 
 LARGEST_BATCH_SHARE = 0.25
 """Of train: with fewer than four steps an epoch, the rate changes by leaps."""
