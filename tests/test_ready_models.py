@@ -17,7 +17,7 @@ from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
 from pipeline.errors import UserError
 from pipeline.places import check_weights
-from pipeline.prediction.model_file import find_model
+from pipeline.prediction.model_file import find_export, find_model
 from pipeline.pretrained import read_pretrained
 from pipeline.ready_models import READY, list_ready
 from tests.commands import run_command
@@ -64,7 +64,10 @@ def test_a_name_answers_and_is_scored(digit_folder):
     assert outcome.code == 0, outcome.error
     accuracy = re.search(r"accuracy ([\d.]+) % .* on 40 labelled images", outcome.error)
     assert float(accuracy[1]) > 95
-    assert find_model(DIGITS).class_names == tuple(map(str, range(10)))
+    digits = tuple(map(str, range(10)))
+    keras, int8 = find_model(DIGITS), find_export(DIGITS)
+    assert (keras.path.name, int8.path.name) == ("model.keras", "model_int8.tflite")
+    assert keras.class_names == int8.class_names == digits
 
 
 def test_what_is_ready_is_listed_and_the_nearest_name_told(digit_folder):

@@ -65,20 +65,24 @@ def find_model(name: str) -> ModelFile:
 
 
 def find_export(name: str) -> ModelFile | None:
-    """Find the file for the device that a run was exported to.
+    """Find the file for the device that a run or a ready model was exported to.
 
     Args:
         name: what `find_model` takes.
 
     Returns:
-        What stands for the bundle in the run directory; None where there is none, or no run.
+        What stands for the bundle in the run directory, or for a ready model, which has its files beside
+        the network; None where there is none, or no run.
 
     Raises:
         UserError: the bundle is damaged.
     """
-    bundle = Path(name) / "export"
-    is_run = (Path(name) / "config.json").exists()
-    return _of_bundle(bundle, None) if is_run and (bundle / PREPROCESSING).exists() else None
+    path = find_place(name)
+    if RunDirectory(path).config.exists():
+        for bundle in (path / "export", path):
+            if (bundle / PREPROCESSING).exists():
+                return _of_bundle(bundle, None)
+    return None
 
 
 def warn_of_numbers(model: ModelFile) -> None:
