@@ -21,8 +21,7 @@ from pipeline.data.table import ArrayImages, Source
 from pipeline.run_directory import RunDirectory
 from pipeline.training.devices import build_strategy
 from pipeline.training.resolve import Ground, resolve
-from pipeline.training.run import TrainingRun, build_run, training_batches
-from pipeline.training.train import fit_showing_progress
+from pipeline.training.run import TrainingRun, build_run, fit_showing_progress, training_batches
 
 IMAGES, CLASSES, BATCH_SIZE = 50_000, 10, 128
 NEVER_SECONDS = 1e9

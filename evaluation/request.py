@@ -10,6 +10,7 @@ from export.formats import FORMATS
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
+from pipeline.ready_models import find_place, refuse_ready
 from pipeline.run_directory import RunDirectory
 
 TFLITE_FORMATS = tuple(name for name in FORMATS if name != "saved_model")
@@ -103,7 +104,7 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
     )
     add_settings(parser, Request)
     values = parser.parse(list(arguments))
-    paths = values["run_dirs"]
+    paths = [find_place(str(path)) for path in values["run_dirs"]]
     if not paths:
         raise UserError("a run directory must be given; received none, see --help")
     resolved = [path.resolve() for path in paths]
@@ -111,10 +112,16 @@ def parse_evaluation_request(arguments: Sequence[str]) -> Request:
         raise UserError(f"runs to compare must be different; received {twice[0]} twice")
     runs = tuple(RunDirectory(path) for path in paths)
     request = Request(runs, **{"out": Path(), **take(values, Request)})
-    if "out" in values:
-        return request
-    if len(runs) == 1:
-        return dataclasses.replace(request, out=request.place_of(runs[0]))
+    if "out" not in values:
+        request = dataclasses.replace(request, out=_place(request))
+    refuse_ready(request.out)
+    return request
+
+
+def _place(request: Request) -> Path:
+    """Return where a report goes that is given no place."""
+    first = request.runs[0]
+    if len(request.runs) == 1:
+        return request.place_of(first)
     # `.` and `..` have parents that their names do not tell.
-    neighbour = os.path.normpath(paths[0] / ".." / f"comparison{_ending(request.new_folder)}")
-    return dataclasses.replace(request, out=Path(neighbour))
+    return Path(os.path.normpath(first.path / ".." / f"comparison{_ending(request.new_folder)}"))

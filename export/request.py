@@ -8,6 +8,7 @@ from export.formats import DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES
 from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
+from pipeline.ready_models import find_place, refuse_ready
 from pipeline.run_directory import RunDirectory
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
@@ -108,5 +109,7 @@ def parse_export_request(arguments: list[str]) -> Request:
     parser.add_argument("run_dir", type=parser_of(Path), metavar="RUN_DIR", help="a finished run")
     add_settings(parser, Request)
     values = parser.parse(arguments)
-    run_dir = values["run_dir"]
-    return Request(RunDirectory(run_dir), **{"out": run_dir / "export", **take(values, Request)})
+    run_dir = find_place(str(values["run_dir"]))
+    request = Request(RunDirectory(run_dir), **{"out": run_dir / "export", **take(values, Request)})
+    refuse_ready(request.out)
+    return request

@@ -21,6 +21,7 @@ __all__ = [
     "places",
     "prediction",
     "pretrained",
+    "ready_models",
     "run_directory",
     "tflite",
     "training",
@@ -38,7 +39,8 @@ def load_classifier(path: str | os.PathLike[str]) -> "Classifier":
     What it takes, and that it decodes and resizes as in training, is with `Classifier`.
 
     Args:
-        path: a run directory, a bundle, a .tflite file of one or a .keras file; see `find_model`.
+        path: a run directory, a bundle, a .tflite file of one, a .keras file or the name of a ready
+            model; see `find_model`.
 
     Raises:
         UserError: it is none of these, or unfinished or damaged.

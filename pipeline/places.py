@@ -15,6 +15,7 @@ from pipeline.data.folder_layout import find_class_folders, real_path
 from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 from pipeline.reachable import find_fault
+from pipeline.ready_models import find_place
 from pipeline.run_directory import RunDirectory
 
 WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
@@ -119,8 +120,8 @@ def check_weights(source: str) -> None:
     Raises:
         UserError: there is no such file, or it is of another kind, or a run is not finished.
     """
-    path = Path(source)
-    if os.path.isdir(source):
+    path = find_place(source)
+    if os.path.isdir(path):
         if not is_preset(path):
             RunDirectory(path).load_finished()
         return

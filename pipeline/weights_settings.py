@@ -1,10 +1,10 @@
 """What `--weights` brings beside arrays: the settings of the network that they are of."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from pipeline.config.published import IMAGENET, PUBLISHED, published_settings
+from pipeline.ready_models import find_place
 from pipeline.run_directory import RunDirectory
 
 OF_A_RUN = ("model", "width", "stem", "shortcut", "image_size")
@@ -22,7 +22,7 @@ def settings_of_weights(weights: str, model: str) -> dict[str, Any]:
     """
     if weights == IMAGENET:
         return published_settings(model) if model in PUBLISHED else {}
-    path = Path(weights)
+    path = find_place(weights)
     directory = RunDirectory(path.parent if path.name == "model.keras" else path)
     if not (os.path.isfile(directory.metrics) and os.path.isfile(directory.config)):
         return {}

@@ -14,6 +14,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *(ROOT / "docs").glob("*.md"),
+    ROOT / "ready" / "README.md",
 ]
 
 LINK = re.compile(r"""\]\(([^)\s]+)\)|src="([^"]+)\"""")

@@ -25,6 +25,7 @@ from PIL import Image
 from scipy.special import softmax
 
 import predict
+from pipeline.ready_models import list_ready
 from tests.commands import ROOT, Outcome, refusal, run_command
 from tests.encodings import enormous
 from tests.export.device.samples import main_of, parse
@@ -264,10 +265,11 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "there.csv").touch()
     image, run = tmp_path / "a.png", digits_run
+    ready = f"ready: {', '.join(list_ready())}"
     other = socket.create_server(("127.0.0.1", 0))
     taken = other.getsockname()[1]
     lines = {
-        "": "a model must be given; received none, see --help",
+        "": f"a model must be given; received none, see --help; {ready}",
         f"{run}": "an image or folder must be given after the model; received none, see --help",
         f"{run} {tmp_path}/b.png": f"an image or folder must exist; received '{tmp_path}/b.png'",
         f"{run} /dev/zero": "an image must be a regular file; received '/dev/zero'",
@@ -293,12 +295,12 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
             "(--serve 0 takes any that is free)"
         ),
         f"{tmp_path} --serve": (
-            "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
-            f"received '{tmp_path}'"
+            "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file, or "
+            f"the name of a ready one; received '{tmp_path}'; {ready}"
         ),
         f"{tmp_path} {image}": (
-            "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
-            f"received '{tmp_path}'"
+            "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file, or "
+            f"the name of a ready one; received '{tmp_path}'; {ready}"
         ),
     }
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW]

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError, received
+from pipeline.ready_models import describe_ready, list_ready
 
 MOST = 10**6
 """More classes than any network has."""
@@ -84,10 +85,14 @@ def parse_prediction_request(arguments: list[str]) -> Request:
         "       python predict.py MODEL --serve [PORT] [--top K] [--unsure P]",
         description="Classify images. Prints a table on a terminal, CSV in a pipe. Where a folder holds "
         "folders that are called as the classes, the answers are scored as well.",
-        epilog="Exit code 1: an image could not be read; 2: wrong arguments or an unusable model.",
+        epilog="Exit code 1: an image could not be read; 2: wrong arguments or an unusable model. "
+        f"Models that come along, by name: {', '.join(list_ready())}.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a run directory, a bundle, a .tflite or a .keras file"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a run directory, a bundle, a .tflite or .keras file, or the name of a ready model",
     )
     parser.add_argument(
         "images",
@@ -99,5 +104,5 @@ def parse_prediction_request(arguments: list[str]) -> Request:
     add_settings(parser, Request)
     values = parser.parse(arguments)
     if not values["model"]:
-        raise UserError("a model must be given; received none, see --help")
+        raise UserError(f"a model must be given; received none, see --help; {describe_ready()}")
     return Request(values["model"], tuple(values["images"]), **take(values, Request))

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import UserError, received
 from pipeline.files.json_file import read_json, verify_fields
 from pipeline.files.regular import open_regular
+from pipeline.ready_models import describe_ready, find_place
 from pipeline.run_directory import RunDirectory
 
 LABELS, PREPROCESSING = "labels.txt", "preprocessing.json"
@@ -42,42 +43,46 @@ def find_model(name: str) -> ModelFile:
     Args:
         name: a run directory, which stands for its model.keras with the best weights; a bundle,
             which stands for its int8 file, else for its first; a .tflite file of a bundle; a
-            .keras file.
+            .keras file; the name of a ready model, which stands for its model.keras.
 
     Raises:
         UserError: it is none of these, unfinished, or what belongs to it is missing or damaged.
     """
-    path = Path(name)
-    if (path / PREPROCESSING).exists():
-        return _of_bundle(path, None)
-    if (path / "config.json").exists():
+    path = find_place(name)
+    if RunDirectory(path).config.exists():
         RunDirectory(path).load_finished()
         return _of_keras(RunDirectory(path).model)
+    if (path / PREPROCESSING).exists():
+        return _of_bundle(path, None)
     if path.suffix == ".tflite" and path.is_file():
         return _of_bundle(path.parent, path.name)
     if path.suffix == ".keras" and path.is_file():
         return _of_keras(path)
     raise UserError(
-        "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file; "
-        f"received {received(name)}"
+        "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file, or the "
+        f"name of a ready one; received {received(name)}; {describe_ready(name)}"
     )
 
 
 def find_export(name: str) -> ModelFile | None:
-    """Find the file for the device that a run was exported to.
+    """Find the file for the device that a run or a ready model was exported to.
 
     Args:
         name: what `find_model` takes.
 
     Returns:
-        What stands for the bundle in the run directory; None where there is none, or no run.
+        What stands for the bundle in the run directory, or for a ready model, which has its files beside
+        the network; None where there is none, or no run.
 
     Raises:
         UserError: the bundle is damaged.
     """
-    bundle = Path(name) / "export"
-    is_run = (Path(name) / "config.json").exists()
-    return _of_bundle(bundle, None) if is_run and (bundle / PREPROCESSING).exists() else None
+    path = find_place(name)
+    if RunDirectory(path).config.exists():
+        for bundle in (path / "export", path):
+            if (bundle / PREPROCESSING).exists():
+                return _of_bundle(bundle, None)
+    return None
 
 
 def warn_of_numbers(model: ModelFile) -> None:

@@ -1,7 +1,5 @@
 """Weights that somebody trained already: read, and assigned to a network by layer name."""
 
-from pathlib import Path
-
 import numpy as np
 
 from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights
@@ -14,6 +12,7 @@ from pipeline.pretrained.keras_file import read_keras_file, read_run
 from pipeline.pretrained.kerashub import read_preset
 from pipeline.pretrained.state_dict import read_state_dict
 from pipeline.pretrained.weights import Pretrained, assign_pretrained
+from pipeline.ready_models import find_place
 
 __all__ = ["Pretrained", "assign_pretrained", "efficientnet_lite0", "keras_file", "read_pretrained"]
 
@@ -22,9 +21,10 @@ def read_pretrained(source: str, model: str = "") -> Pretrained:
     """Read the weights that `--weights` names.
 
     Args:
-        source: a finished run's directory; a `.keras` file of this pipeline; a residual network's
-            state dict in a file of `torch.save` or `.safetensors`; a KerasHub preset, by its name
-            or its directory; `imagenet`, those that are published of `model`.
+        source: a finished run's directory; the name of a ready model; a `.keras` file of this
+            pipeline; a residual network's state dict in a file of `torch.save` or `.safetensors`; a
+            KerasHub preset, by its name or its directory; `imagenet`, those that are published of
+            `model`.
         model: the network, as `--model` names it; what is not `imagenet` tells its own.
 
     Raises:
@@ -55,7 +55,7 @@ def _read_imagenet(model: str) -> Pretrained:
 
 def _read(source: str) -> Pretrained:
     check_weights(source)
-    path = Path(source)
+    path = find_place(source)
     if path.is_dir() and not is_preset(path):
         return read_run(path)
     if not path.is_file():

@@ -1,5 +1,7 @@
 """How many epochs fit in the minutes that a run may take, measured on a small run that is thrown away."""
 
+import contextlib
+import io
 import statistics
 import tempfile
 import time
@@ -16,8 +18,16 @@ from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import Progression
 from pipeline.training.checkpoint_callbacks import Interrupted
+from pipeline.training.linear_head import compute_features, fit_linear_head
 from pipeline.training.resolve import Resolved
-from pipeline.training.run import build_run, draw_contact_sheet, finish
+from pipeline.training.run import (
+    TrainingRun,
+    build_run,
+    draw_contact_sheet,
+    evaluation_batches,
+    finish,
+    fit_showing_progress,
+)
 
 PROBE_STEPS = 30
 """Most steps in an epoch of the probe."""
@@ -31,8 +41,8 @@ PROBE_SHARE = 0.05
 MARGIN = 0.02
 """Of the time that is left, kept for what the probe cannot foresee."""
 
-PROCESS_SECONDS = 1.0
-"""For what is outside the clock: Python's start and end."""
+START_SECONDS = 0.3
+"""Python's own start, before the clock."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +50,25 @@ class Pace:
     """What a run takes, in seconds.
 
     Attributes:
-        once: all but its epochs: building, compiling, the final test, files.
+        once: all but its epochs and linear head: building, compiling, the final test, files.
         step: one training step.
         epoch_end: validation, checkpoint and whatever else an epoch has beside its steps.
+        linear_head: features and fit of the head that the run begins with; 0 where it begins with none.
     """
 
     once: float
     step: float
     epoch_end: float
+    linear_head: float = 0.0
 
     def epochs_within(self, seconds: float, steps_per_epoch: int) -> int:
-        """Return the whole epochs that end in time: floor((seconds - once) / seconds of an epoch)."""
-        return int((seconds - self.once) / (steps_per_epoch * self.step + self.epoch_end))
+        """Return the whole epochs that end in time: floor((seconds - fixed) / seconds of an epoch)."""
+        return int((seconds - self.fixed) / (steps_per_epoch * self.step + self.epoch_end))
+
+    @property
+    def fixed(self) -> float:
+        """All that takes as long however many epochs there are, seconds."""
+        return self.once + self.linear_head
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -122,8 +139,8 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
         pace = measure_pace(resolved, RunDirectory(Path(scratch)), deadline - began)
     probed = time.monotonic()
     left = deadline - probed
-    epochs = pace.epochs_within((1 - MARGIN) * left - PROCESS_SECONDS, resolved.steps_per_epoch)
-    one = pace.once + resolved.steps_per_epoch * pace.step + pace.epoch_end
+    epochs = pace.epochs_within((1 - MARGIN) * left - START_SECONDS, resolved.steps_per_epoch)
+    one = pace.fixed + resolved.steps_per_epoch * pace.step + pace.epoch_end
     if epochs < 1:
         raise UserError(
             f"--minutes must be enough for one epoch, which ends after another {duration(one)} here; "
@@ -131,8 +148,8 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
         )
     epochs = min(epochs, MAX_EPOCHS)
     print(
-        f"{epochs:,} epoch{'s' if epochs > 1 else ''} of {one - pace.once:.3g} s fit in the "
-        f"{duration(left)} that are left (measured in {duration(probed - began)}; {duration(pace.once)} "
+        f"{epochs:,} epoch{'s' if epochs > 1 else ''} of {one - pace.fixed:.3g} s fit in the "
+        f"{duration(left)} that are left (measured in {duration(probed - began)}; {duration(pace.fixed)} "
         f"go to building, compiling and the test); the same run again: --epochs {epochs}"
     )
     return replace(resolved, config=resolved.config.with_values({"epochs": epochs}))
@@ -155,11 +172,13 @@ def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float) -> P
     draw_contact_sheet(probe, scratch.plots / "augmented_batch.png")
     built = time.monotonic()
     watch = _Stopwatch(run.progression, PROBE_SHARE * seconds)
-    try:
-        run.fit([watch])
-    except Interrupted:
-        # Nothing of the run is there yet to go on with.
-        raise KeyboardInterrupt from None
+    # What it shows costs time as well, and would be taken for the run's.
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            fit_showing_progress(run, watch)
+        except Interrupted:
+            # Nothing of the run is there yet to go on with.
+            raise KeyboardInterrupt from None
     fitted = time.monotonic()
     finish(run)
     finished = time.monotonic()
@@ -173,9 +192,35 @@ def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float) -> P
     image = validation / used
     compiling = fitted - built - epoch * len(watch.steps)
     once = built - began + compiling + finished - fitted + image * (len(splits.test) - used)
-    if resolved.config.transfer.linear_head:
-        once += image * (len(splits.train) + len(splits.validation))
-    return Pace(once, step, image * len(splits.validation) + beside)
+    head = _head_seconds(run, resolved, image) if resolved.config.transfer.linear_head else 0.0
+    return Pace(once, step, image * len(splits.validation) + beside, head)
+
+
+def _head_seconds(run: TrainingRun, resolved: Resolved, image: float) -> float:
+    """Measure what a linear head takes, in seconds, on the images that the probe validates on.
+
+    Their labels are made up: a part of the images may lack a class.
+
+    Args:
+        run: the probe.
+        resolved: the run that is to be planned.
+        image: seconds in which the network answers for an image that is decoded.
+    """
+    splits, seen = resolved.ground.data.splits, len(run.resolved.ground.data.splits.validation)
+    began = time.monotonic()
+    for _ in evaluation_batches(run.resolved, "validation"):
+        pass
+    read = time.monotonic()
+    with contextlib.redirect_stdout(io.StringIO()):
+        batches = {"validation": (evaluation_batches(run.resolved, "validation"), seen)}
+        features = compute_features(run.model, batches)["validation"]
+    train, validation = (
+        (np.resize(features, (len(rows), features.shape[1])), np.arange(len(rows)) % resolved.classes)
+        for rows in (splits.train, splits.validation)
+    )
+    fit_linear_head(train, validation, balanced=resolved.config.fit.class_weights == "balanced")
+    others = len(splits.train) + len(splits.validation) - seen
+    return time.monotonic() - read + others * (image + (read - began) / seen)
 
 
 def _small(resolved: Resolved) -> Resolved:

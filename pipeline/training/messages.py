@@ -14,11 +14,13 @@ from pipeline.config.option import flag
 from pipeline.config.settings import AugmentConfig, ModelConfig
 from pipeline.data.class_names import list_classes
 from pipeline.data.exclusions import describe_excluded
+from pipeline.data.image_size import median_side
 from pipeline.data.splits import MIN_CALIBRATION
 from pipeline.errors import printable
 from pipeline.models.cost import count_parameters, multiply_adds
 from pipeline.models.names import HEAD
 from pipeline.pretrained import Pretrained
+from pipeline.training.advice import advise
 from pipeline.training.callbacks import LONG_RUN_SECONDS
 from pipeline.training.resolve import Resolved
 from pipeline.weights_settings import settings_of_weights
@@ -62,6 +64,8 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
             f"calibration has {few} of the {MIN_CALIBRATION} images that it needs: {more}, or an export to "
             "int8 has to take others of train"
         )
+    if advice := advise(config, train_images=len(data.splits.train), own_side=median_side(data.source)):
+        rows["advice"] = advice
     if data.source.problems:
         rows["left out"] = f"{len(data.source.problems):,} files, listed in data_problems.csv"
     for name, text in rows.items():

@@ -1,5 +1,6 @@
 """One run: built at its newest checkpoint, trained to the end, tested once."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from pipeline.models.names import HEAD
 from pipeline.pretrained import assign_pretrained
 from pipeline.run_directory import RunDirectory
 from pipeline.training import plots
-from pipeline.training.callbacks import KeepBest, RecordHistory, StopOnNonFinite
+from pipeline.training.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
 from pipeline.training.checkpoint import Checkpoints, Progression
 from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
 from pipeline.training.linear_head import compute_features, fit_linear_head
+from pipeline.training.messages import shorter_run
 from pipeline.training.moving_average import MovingAverage
 from pipeline.training.networks import (
     build_deployed_network,
@@ -227,6 +229,20 @@ def draw_contact_sheet(resolved: Resolved, path: Path) -> None:
     """Draw the first augmented batch."""
     images, labels = next(iter(training_batches(resolved, 0, 1).as_numpy_iterator()))
     plots.plot_contact_sheet(images, labels, resolved.ground.data.source.class_names, path)
+
+
+def fit_showing_progress(run: TrainingRun, *watchers: keras.callbacks.Callback) -> None:
+    """Train to the end, with a bar or lines; see `TrainingRun.fit`."""
+    config = run.resolved.config
+    progress = ShowProgress(
+        run.progression,
+        epochs=config.total_epochs,
+        total_steps=run.resolved.total_steps,
+        examples_per_step=config.fit.batch_size,
+        shorter=lambda seconds_left: shorter_run(config, seconds_left),
+    )
+    with contextlib.closing(progress):
+        run.fit([progress, *watchers])
 
 
 def finish(run: TrainingRun) -> dict[str, Any]:

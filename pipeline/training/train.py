@@ -1,6 +1,5 @@
 """The entry points of training: a new run, or going on with one."""
 
-import contextlib
 from pathlib import Path
 
 import keras
@@ -17,10 +16,9 @@ from pipeline.files.whole import write_text
 from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.training import messages
 from pipeline.training.budget import plan_epochs
-from pipeline.training.callbacks import ShowProgress
 from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import Resolved, images_in_place, prepare_ground, resolve
-from pipeline.training.run import TrainingRun, build_run, draw_contact_sheet, finish
+from pipeline.training.run import TrainingRun, build_run, draw_contact_sheet, finish, fit_showing_progress
 from pipeline.training.variables import NonFinite
 
 
@@ -55,6 +53,11 @@ def train(config: Config, run_dir: Path, *, resume: bool = False, deadline: floa
                 run = open_run(resolved, directory)
                 messages.print_plan(resolved, run.model, run.parameters, run.fresh)
                 return _fit_and_finish(run)
+        except NonFinite as error:
+            # The probe's: that of a run is told with its last checkpoint.
+            rate = config.fit.peak_learning_rate
+            print(f"stopped while it was planned: {error}, --peak-learning-rate {rate:.4g}")
+            return FAILED
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
                 "a step must fit in the devices' memory; received --batch-size "
@@ -141,17 +144,3 @@ def _fit_and_finish(run: TrainingRun) -> int:
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return FAILED
     return DONE
-
-
-def fit_showing_progress(run: TrainingRun) -> None:
-    """Train to the end, with a bar or lines; see `TrainingRun.fit`."""
-    config = run.resolved.config
-    progress = ShowProgress(
-        run.progression,
-        epochs=config.total_epochs,
-        total_steps=run.resolved.total_steps,
-        examples_per_step=config.fit.batch_size,
-        shorter=lambda seconds_left: messages.shorter_run(config, seconds_left),
-    )
-    with contextlib.closing(progress):
-        run.fit([progress])

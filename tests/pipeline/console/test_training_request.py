@@ -18,7 +18,13 @@ from pipeline.errors import UserError
 from tests.commands import ROOT
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
-OTHERS = {"data": ["digits"], "devices": ["cpu:2"], "model": ["mlp"], "weights": ["run"]}
+OTHERS = {
+    "data": ["digits"],
+    "devices": ["cpu:2"],
+    "model": ["mlp"],
+    "weights": ["run"],
+    "exclude": ["wrong.csv"],
+}
 
 
 def another_value(setting: dataclasses.Field):

@@ -1,10 +1,15 @@
 """The size of images and the number of classes, without the images."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.config.settings import DataConfig
 from pipeline.data import tfds
-from pipeline.data.image_size import side_of_squares, size_and_classes
+from pipeline.data.image_size import median_side, side_of_squares, size_and_classes
+from pipeline.data.table import ArrayImages, EncodedImages, Source
 from pipeline.errors import UserError
 from tests.pipeline.data import tiny_builder as tiny
 
@@ -74,3 +79,18 @@ def test_images_that_are_not_squares_of_one_size(shape):
     with pytest.raises(UserError, match="received 0"):
         side_of_squares(shape, "set")
     assert side_of_squares((6, 6, 3), "set") == 6
+
+
+def source_of(images: ArrayImages | EncodedImages, *paths: Path) -> Source:
+    labels = np.zeros(len(paths), np.int64)
+    return Source("it", ("a", "b"), labels, labels, images, {}, paths=tuple(map(str, paths)))
+
+
+def test_files_tell_the_median_of_their_shorter_sides(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path, size in zip(paths, [(10, 300), (20, 20), (400, 90)], strict=False):
+        Image.new("RGB", size).save(path)
+    paths[3].write_bytes(b"GIF89a")  # damaged
+    assert median_side(source_of(EncodedImages(None), *paths)) == 20
+    assert median_side(source_of(EncodedImages(None))) is None
+    assert median_side(source_of(ArrayImages(np.zeros((2, 5, 7, 3), np.uint8)))) == 5

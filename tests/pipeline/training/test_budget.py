@@ -9,9 +9,10 @@ import train as command
 from pipeline.config.config import Config, load_values
 from pipeline.config.presets import preset
 from pipeline.run_directory import RunDirectory
-from pipeline.training.budget import Pace
+from pipeline.training.budget import Pace, measure_pace
+from pipeline.training.resolve import prepare_ground, resolve
 from pipeline.training.train import train
-from tests.commands import run_command
+from tests.commands import ROOT, run_command
 
 QUICK = {"model": "convnet", "width": 2, "devices": "cpu", "batch_size": 256, "early_stopping": 1}
 """The learning rates tell how many epochs were planned; the run need not last as long."""
@@ -24,6 +25,17 @@ QUICK = {"model": "convnet", "width": 2, "devices": "cpu", "batch_size": 256, "e
 )
 def test_as_many_epochs_as_end_in_time(seconds, epochs):
     assert Pace(once=20, step=0.5, epoch_end=5).epochs_within(seconds, steps_per_epoch=10) == epochs
+    assert Pace(13, 0.5, 5, linear_head=7).epochs_within(seconds, steps_per_epoch=10) == epochs
+
+
+def test_the_linear_head_is_measured_where_a_run_begins_with_one(tmp_path):
+    weights = str(ROOT / "tests/fixtures/earlier/run/model.keras")
+    learned = {**QUICK, "model": "resnet8", "width": 4, "weights": weights, "linear_head": True}
+    config = preset("digits").with_values(learned)
+    began = time.monotonic()
+    pace = measure_pace(resolve(config, prepare_ground(config)), RunDirectory(tmp_path), seconds=0.1)
+    assert 0 < pace.linear_head < time.monotonic() - began
+    assert pace.fixed == pace.once + pace.linear_head
 
 
 def test_a_planned_run_has_the_bits_of_one_that_was_given_its_epochs(tmp_path):
@@ -46,6 +58,17 @@ def test_too_short_a_time_is_told_and_leaves_nothing(tmp_path):
     assert outcome.code == 2
     assert outcome.error.startswith("error: --minutes must be enough for one epoch")
     assert outcome.error.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_loss_that_is_not_finite_is_told_before_the_run_begins(tmp_path):
+    arguments = "digits --model convnet --width 2 --devices cpu --optimizer sgd --minutes 60".split()
+    rates = "--peak-learning-rate 1e30 --schedule constant --warmup-share 0 --run-dir".split()
+    outcome = run_command(command.main, *arguments, *rates, tmp_path / "run")
+    assert outcome.code == 1
+    last = outcome.printed.splitlines()[-1]
+    assert last.startswith("stopped while it was planned: the loss became")
+    assert last.endswith("--peak-learning-rate 1e+30")
     assert not [*tmp_path.iterdir()]
 
 

@@ -253,6 +253,8 @@ def test_a_folder_of_images_is_checked_split_and_trained(capsys, tmp_path):
         f"int8  calibration has {calibration} of the 32 images that it needs: add images, or an export" in out
     )
 
+    assert "    advice  --batch-size 8 is more than a quarter of train's" in out
+
     # The images are part of what a run is a function of.
     (run_dir / "metrics.json").unlink()
     (folder / "red" / "5.png").unlink()

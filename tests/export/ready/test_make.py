@@ -1,0 +1,106 @@
+"""`python -m export.ready`: a finished and exported run becomes a ready model, or is refused."""
+
+import functools
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from export.ready.__main__ import main
+from pipeline.config.config import Config, load_values
+from pipeline.prediction.model_file import find_model
+from tests.commands import ROOT, refusal, run_command
+
+make = functools.partial(run_command, main)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run that was exported, with all settings of today."""
+    run = shutil.copytree(ROOT / "tests/fixtures/earlier/run", tmp_path / "run")
+    config = Config().with_values(load_values(run / "config.json"))
+    (run / "config.json").write_text(config.to_json())
+    return run
+
+
+def test_what_is_read_of_a_run_is_kept_with_a_card(run, tmp_path):
+    folder = tmp_path / "ready" / "small_digits"
+    outcome = make(run, folder)
+    assert outcome.code == 0, outcome.error
+    copied = {"config.json", "metrics.json", "splits.json", "model.keras"}
+    assert {path.name for path in folder.iterdir()} == copied | {
+        "card.md",
+        "labels.txt",
+        "model_int8.tflite",
+        "preprocessing.json",
+    }
+    assert [path.name for path in folder.parent.iterdir()] == ["small_digits"]
+    assert all((folder / name).read_bytes() == (run / name).read_bytes() for name in copied)
+    digits = tuple(map(str, range(10)))
+    keras, int8 = find_model(str(folder)), find_model(str(folder / "model_int8.tflite"))
+    assert (keras.path, keras.class_names) == (folder / "model.keras", digits)
+    assert (int8.class_names, int8.scores) == (digits, "logits")
+    assert int8.path.read_bytes() == (run / "export" / "model_int8.tflite").read_bytes()
+
+
+def test_the_card_tells_what_was_measured(run, tmp_path):
+    # As a bundle with more than the int8 file: its preprocessing.json tells of all.
+    contract = json.loads((run / "export" / "preprocessing.json").read_text())
+    contract["models"]["model_float32.tflite"] = contract["models"]["model_int8.tflite"]
+    (run / "export" / "preprocessing.json").write_text(json.dumps(contract))
+    folder = tmp_path / "small_digits"
+    assert make(run, folder).code == 0
+    card = (folder / "card.md").read_text()
+    metrics = json.loads((run / "metrics.json").read_text())
+    kib = {
+        name: f"{(folder / name).stat().st_size / 1024:.1f}" for name in ("model.keras", "model_int8.tflite")
+    }
+    assert f"| `model.keras` | {kib['model.keras']} | {metrics['test']['accuracy']:.2%} |" in card
+    # 0.6851851851851852 and 0.005428000008578238 in the export's report.
+    assert f"| `model_int8.tflite` | {kib['model_int8.tflite']} | 68.52% | 0.005 |" in card
+    assert "resnet8, width 4, from 8 x 8 RGB pixels" in card
+    assert "5,214 parameters, 54,176 multiply-adds" in card
+    assert "int8 costs -0.37 points (-2.13 to 1.40, 95 %, paired) and gives 97.78% of Keras' answers" in card
+    assert "an arena of 7.8 KiB" in card  # 7936 bytes
+    assert "CC BY 4.0" in card
+    assert "test 270" in card
+    epochs = len((run / "history.csv").read_text().splitlines()) - 1
+    assert f"{epochs} epochs" in card
+    assert "seed 0" in card
+    assert "--model resnet8 --width 4" in card
+    assert "python train.py --config ready/small_digits/config.json --run-dir runs/small_digits" in card
+    assert "tensorflow 2.21.0" in card
+    for name in ("model.keras", "model_int8.tflite"):
+        assert f"| `{name}` | {hashlib.sha256((folder / name).read_bytes()).hexdigest()} |" in card
+    assert re.search(r"\| weights.* \| [0-9a-f]{64} \|", card)
+    assert list(json.loads((folder / "preprocessing.json").read_text())["models"]) == ["model_int8.tflite"]
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def choose_data(config: Path, data: str) -> None:
+    config.write_text(Config().with_values({**load_values(config), "data": data}).to_json())
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "message"),
+    [
+        (lambda run: (run / "metrics.json").unlink(), "x", "a run must be finished"),
+        (lambda run: shutil.rmtree(run / "export"), "x", "an exported run must have a whole report.json"),
+        (lambda run: change(run / "export" / "report.json", files={}), "x", "files.int8"),
+        (lambda run: change(run / "export" / "report.json", splits={}), "x", "is of another"),
+        (lambda run: (run / "export" / "model_int8.tflite").write_bytes(b"?"), "x", "was changed since"),
+        (lambda run: (run / "export" / "labels.txt").unlink(), "x", "labels.txt: No such file"),
+        (lambda run: choose_data(run / "config.json", "mnist"), "x", "must be digits or cifar10"),
+        (lambda run: None, "X-1", "FOLDER must be new, and its name words"),
+        (lambda run: None, "run", "FOLDER must be new, and its name words"),
+    ],
+)
+def test_what_is_not_whole_or_not_known_is_refused_and_leaves_nothing(damage, name, message, run, contents):
+    damage(run)
+    assert message in refusal(make, run.parent, contents, run, run.parent / name)
