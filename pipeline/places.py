@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline.config.architectures import IMAGENET_SIZES
 from pipeline.config.config import Config
 from pipeline.config.settings import IMAGENET
+from pipeline.config.tfds_folder import tfds_folder
 from pipeline.data.exclusions import read_exclusions
 from pipeline.data.folder_layout import find_class_folders, real_path
-from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 from pipeline.run_directory import RunDirectory
 
@@ -48,7 +48,7 @@ def _check_set(name: str) -> None:
     """Refuse what TFDS neither knows nor finds prepared; its list of names needs no TensorFlow."""
     if name.startswith(("/", ".", "~")):
         # No set of TFDS is called so.
-        raise UserError(f"--data must be folder:PATH where it is a folder; received {name}")
+        raise UserError(f"--data must name a folder that is there; received {name}")
     base = re.split("[/:]", name)[0]
     folder = tfds_folder()
     if not re.fullmatch("[a-z0-9_]+", base) or (folder / base).is_dir():

@@ -59,7 +59,7 @@ PARTS = ("stem", *(f"stage{number}" for number in range(1, 8)))
 class DataConfig(Section):
     """Where images come from and how they are split."""
 
-    data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
+    data: str = option("cifar10", "a folder of images, a TFDS name (cifar10, imagenet2012, ...) or digits")
     image_size: int = option(
         0,
         "height and width of the model's input in pixels; 0: the source's own",

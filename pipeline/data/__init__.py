@@ -14,5 +14,4 @@ __all__ = [
     "splits",
     "table",
     "tfds",
-    "tfds_folder",
 ]

@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from pipeline.config.tfds_folder import tfds_folder
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import MAX_LISTED, on_a_terminal, verify_class_names
 from pipeline.data.decode import verify_deep_ranges
@@ -19,7 +20,6 @@ from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.data.split_names import SPLITS, split_of
 from pipeline.data.table import ArrayImages, EncodedImages, Source
-from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
