@@ -12,7 +12,7 @@ from export.device import run
 from export.errors import ExportFailed
 from export.verify.evidence import write_enlarged
 from pipeline.data.batches import Examples, load_images
-from pipeline.data.decode import JPEG
+from pipeline.data.image_formats import JPEG
 from pipeline.data.table import ArrayImages, Source
 
 FILES = 32

@@ -77,7 +77,7 @@ class DataConfig(Section):
     )
     split_seed: int = option(-1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1)
     max_bad_share: float = option(
-        0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
+        0.05, "share of damaged or unread files above which training refuses", minimum=0, maximum=1
     )
     exclude: str = option(
         "",

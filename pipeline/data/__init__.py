@@ -9,6 +9,7 @@ __all__ = [
     "folder",
     "folder_check",
     "folder_layout",
+    "image_formats",
     "image_size",
     "prepare",
     "splits",

@@ -8,11 +8,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pipeline.data.image_formats import JPEG, PNG
 from pipeline.errors import UserError
-
-JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-SIGNATURES = (JPEG, PNG, GIF, BMP)
-"""First bytes of every format that `decode_image` reads."""
 
 RGB, GREY_ALPHA, RGB_ALPHA = 2, 4, 6
 """Colour types of PNG."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.data.class_names import shown
 from pipeline.data.decode import verify_deep_ranges
-from pipeline.data.folder_check import check_files, find_copies
+from pipeline.data.folder_check import NOT_READ, Checked, check_files, find_copies
 from pipeline.data.folder_layout import (
     ClassFolders,
     find_class_folders,
@@ -51,11 +52,13 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     `split_of` names them. Class folders may nest deeper; what operating systems leave behind is
     ignored. Rows are ordered by split, class and path, so that the table is a function of the
     folder's content. Damaged files, side files (annotations, notes) and copies (see
-    `find_copies`) are left out and listed in `problems`.
+    `find_copies`) are left out and listed in `problems`; so are images in a format that is known and
+    not read, which is said as well.
 
     Args:
         path: the folder.
-        max_bad_share: largest share of damaged files, in [0, 1]. Copies and side files are not damage.
+        max_bad_share: largest share of files that are damaged or in a format that is not read, in
+            [0, 1]. Copies and side files do not count.
 
     Raises:
         UserError: no such folder, neither layout, too few classes or images, too much damage, or
@@ -96,8 +99,10 @@ def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: 
     """Check every file of the class folders and put what can be used into a table."""
     files = list_files(root, classes)
     checked = check_files(root, files.paths)
-    _refuse_damage(root, files.paths, checked.damage, len(checked.side_files), max_bad_share)
-    unusable = checked.damage | checked.side_files
+    _refuse_damage(root, files.paths, checked, max_bad_share)
+    for problem, count in Counter(checked.unread.values()).items():
+        print(f"{shown(root)}: {count:,} left out: {problem}")
+    unusable = checked.damage | checked.unread | checked.side_files
     readable = np.setdiff1d(np.arange(len(files.paths)), list(unusable))
     digests = checked.digests
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
@@ -169,16 +174,21 @@ def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
     return EncodedImages(read)
 
 
-def _refuse_damage(
-    root: bytes, paths: list[bytes], damage: dict[int, str], side_files: int, max_bad_share: float
-) -> None:
-    candidates = len(paths) - side_files
-    share = len(damage) / max(candidates, 1)
+def _refuse_damage(root: bytes, paths: list[bytes], checked: Checked, max_bad_share: float) -> None:
+    bad = checked.damage | checked.unread
+    candidates = len(paths) - len(checked.side_files)
+    share = len(bad) / max(candidates, 1)
     if share > max_bad_share:
-        first = "; ".join(f"{shown(paths[row])!r} {problem}" for row, problem in list(damage.items())[:3])
+        kinds = Counter(NOT_READ[problem] for problem in checked.unread.values())
+        counts = [f"{len(checked.damage)} damaged"] if checked.damage and kinds else []
+        counts += [f"{count} {name}" for name, count in kinds.items()]
+        found = f"{len(bad)} of {candidates}" + (f": {', '.join(counts)}" if counts else "")
+        # Of each kind of problem one file.
+        first = {problem: paths[row] for row, problem in reversed(sorted(bad.items()))}
+        some = "; ".join(f"{shown(path)!r} {problem}" for problem, path in [*first.items()][:-4:-1])
         raise UserError(
-            f"--max-bad-share {max_bad_share:g} is the largest share of damaged files; received "
-            f"{share:.3g} ({len(damage)} of {candidates}) in {shown(root)!r}: {first}"
+            f"--max-bad-share {max_bad_share:g} is the largest share of damaged files and of formats that "
+            f"are not read; received {share:.3g} ({found}) in {shown(root)!r}: {some}"
         )
 
 

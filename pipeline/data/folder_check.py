@@ -14,15 +14,18 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import shown
-from pipeline.data.decode import SIGNATURES, DeepRange, check_size, decode_image, deep_range
+from pipeline.data.decode import DeepRange, check_size, decode_image, deep_range
 from pipeline.data.folder_layout import is_side_file
+from pipeline.data.image_formats import HEAD_BYTES, READ, SIGNATURES, UNREAD, remedy, unread_format
 from pipeline.data.split_names import SPLITS
 
 DIGEST_BYTES = 16
 CHUNK = 256
 
 
-NO_IMAGE = "not a JPEG, PNG, GIF or BMP image"
+NO_IMAGE = f"not a {READ} image"
+NOT_READ = {f"{name}, which is not read ({remedy(name)})": name for name in UNREAD}
+"""What is said of an image in a format that is known and not read -> the format."""
 EMPTY = "empty file"
 SIDE_FILE = "a side file, no image"
 
@@ -34,12 +37,14 @@ class Checked:
     Attributes:
         digests: uint8 [files, 16], the BLAKE2b hash of each content, zero where there is no image.
         damage: row -> what is wrong, for damaged files only.
+        unread: row -> what to do, for images in a format that is known and not read.
         side_files: row -> that it is one, for annotations and notes beside the images.
         deep_ranges: row -> least and largest sample, for images of 16 bits a sample only.
     """
 
     digests: np.ndarray
     damage: dict[int, str] = field(default_factory=dict)
+    unread: dict[int, str] = field(default_factory=dict)
     side_files: dict[int, str] = field(default_factory=dict)
     deep_ranges: dict[int, DeepRange] = field(default_factory=dict)
 
@@ -64,8 +69,10 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
             for row, (digest, problem, deep) in enumerate(pool.map(check_file, chunk), start):
                 if not problem:
                     checked.digests[row] = np.frombuffer(digest, np.uint8)
-                elif problem in (NO_IMAGE, EMPTY) and is_side_file(paths[row]):
+                elif problem in (NO_IMAGE, EMPTY, *NOT_READ) and is_side_file(paths[row]):
                     checked.side_files[row] = SIDE_FILE
+                elif problem in NOT_READ:
+                    checked.unread[row] = problem
                 else:
                     checked.damage[row] = problem
                 if deep:
@@ -127,12 +134,12 @@ def check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
 def check_stream(file: BinaryIO) -> tuple[bytes, str, DeepRange | None]:
     """Read, hash and decode an open file, as `check_file` does."""
     try:
-        head = file.read(max(map(len, SIGNATURES)))
+        head = file.read(HEAD_BYTES)
         if not head:
             return b"", EMPTY, None
         # Before reading on: the file may be a film of many gigabytes.
         if not head.startswith(SIGNATURES):
-            return b"", NO_IMAGE, None
+            return b"", _not_read(head), None
         file.seek(0)
         with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
             check_size(*image.size)
@@ -151,6 +158,11 @@ def check_stream(file: BinaryIO) -> tuple[bytes, str, DeepRange | None]:
     except tf.errors.OpError:
         return b"", "truncated or damaged", None
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "", deep
+
+
+def _not_read(head: bytes) -> str:
+    name = unread_format(head)
+    return next((problem for problem, of in NOT_READ.items() if of == name), NO_IMAGE)
 
 
 def _equal_rows(rows: np.ndarray, digests: np.ndarray) -> Iterator[np.ndarray]:

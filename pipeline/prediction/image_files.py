@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from pipeline.data.batches import THREADS
 from pipeline.data.class_names import as_label, shown
-from pipeline.data.decode import JPEG, MAX_PIXELS, PNG, SIGNATURES, decode_image, resize_image
+from pipeline.data.decode import MAX_PIXELS, decode_image, resize_image
 from pipeline.data.folder_layout import is_visible
+from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, SIGNATURES, unread_format
 from pipeline.errors import UserError
 
 BATCH = 128
@@ -56,7 +57,7 @@ def find_images(places: Iterable[Path], class_names: Sequence[str]) -> FoundImag
         for path in sorted(_files_below(place)):
             (found if _is_image(path) else passed_over).append(path)
         if not found:
-            raise UserError(f"a folder must hold a JPEG, PNG, GIF or BMP image; received {shown(place)!r}")
+            raise UserError(f"a folder must hold a {READ} image; received {shown(place)!r}")
         paths += found
         labels += [number.get(as_label(shown(_folder_below(place, path))), UNKNOWN) for path in found]
     return FoundImages(paths, np.array(labels, np.int64), passed_over)
@@ -80,12 +81,13 @@ def _files_below(folder: bytes) -> Iterator[bytes]:
 
 
 def _is_image(path: bytes) -> bool:
-    """Tell by its first bytes; a file that cannot be read may be one."""
+    """Tell by its first bytes, also in a format that is not read; a file that cannot be read may be one."""
     if not os.path.isfile(path):
         return False  # opening a pipe would wait for a writer
     try:
         with open(path, "rb") as file:
-            return file.read(max(map(len, SIGNATURES))).startswith(SIGNATURES)
+            head = file.read(HEAD_BYTES)
+            return head.startswith(SIGNATURES) or unread_format(head) is not None
     except OSError:
         return True
 

@@ -126,6 +126,27 @@ def test_share_of_damage_counts_damaged_files_among_all(root):
     assert repr(str(root)) in message
 
 
+def test_what_is_not_read_is_no_damage_and_is_said_with_what_to_do(root, capsys):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    for number in range(2):
+        (root / "cat" / f"phone{number}.jpg").write_bytes(heic + bytes([number]))
+    (root / "dog" / "layers.psd").write_bytes(b"8BPS\0\1")
+    (root / "dog" / "cut.png").write_bytes((root / "dog" / "4.png").read_bytes()[:-20])
+    says = "HEIC, which is not read (convert to JPEG, as ImageMagick's mogrify -format jpg *.heic does)"
+    with pytest.raises(UserError) as error:
+        load_folder(root, max_bad_share=0.3)
+    message = str(error.value)
+    assert "received 0.333 (4 of 12: 1 damaged, 2 HEIC, 1 Photoshop) in" in message
+    assert (
+        f"'cat/phone0.jpg' {says}; 'dog/cut.png' truncated or damaged; 'dog/layers.psd' Photoshop" in message
+    )
+    assert "phone1" not in message
+    source = load_folder(root, max_bad_share=0.34)
+    assert dict(source.problems)[str(root / "cat" / "phone1.jpg")] == says
+    assert f"{root}: 2 left out: {says}\n" in capsys.readouterr().out
+    assert len(source.labels) == 8
+
+
 def test_side_files_are_left_out_but_no_damage(root):
     for name in ("0.xml", "LABELS.CSV", "notes.txt", "empty.txt", "README", "boxes.json"):
         (root / "cat" / name).write_text("" if name == "empty.txt" else "no image")
