@@ -1,3 +1,3 @@
 """Settings, presets and the table of networks; standard library only."""
 
-__all__ = ["architectures", "config", "option", "presets", "settings", "tfds_folder"]
+__all__ = ["architectures", "config", "option", "presets", "reading", "settings", "tfds_folder"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import READING, Reading
 from pipeline.data.class_names import shown
-from pipeline.data.decode import verify_deep_ranges
-from pipeline.data.folder_check import NOT_READ, Checked, check_files, find_copies
+from pipeline.data.deep_range import verify_deep_ranges
+from pipeline.data.folder_check import Checked, check_files, find_copies
 from pipeline.data.folder_layout import (
     ClassFolders,
     find_class_folders,
@@ -21,6 +22,7 @@ from pipeline.data.folder_layout import (
     real_path,
     unreadable,
 )
+from pipeline.data.image_formats import ALL, NOT_READ
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -45,7 +47,9 @@ class Files:
     splits: np.ndarray
 
 
-def load_folder(path: Path, *, max_bad_share: float) -> Source:
+def load_folder(
+    path: Path, *, max_bad_share: float, reading: Reading = READING, formats: dict[str, bytes] = ALL
+) -> Source:
     """Read a folder of class folders, checking every image first.
 
     Either `path/CLASS/...`, which provides train alone, or `path/SPLIT/CLASS/...` with splits as
@@ -59,6 +63,8 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
         path: the folder.
         max_bad_share: largest share of files that are damaged or in a format that is not read, in
             [0, 1]. Copies and side files do not count.
+        reading: how the files become what a network sees.
+        formats: those that are read, as in `image_formats`.
 
     Raises:
         UserError: no such folder, neither layout, too few classes or images, too much damage, or
@@ -68,12 +74,12 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     classes = find_class_folders(root)
     for note in classes.notes:
         print(note)
-    source = _read_images(path, root, classes, max_bad_share)
+    source = _read_images(path, root, classes, max_bad_share, reading, formats)
     _refuse_few_images(root, classes, source)
     return source
 
 
-def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
+def load_labelled_folder(path: Path, class_names: Sequence[str], reading: Reading = READING) -> Source:
     """Read class folders that are called as some of the given classes, to be tested on as a whole.
 
     Whatever is damaged, no image or a copy (see `find_copies`) is left out and listed in `problems`.
@@ -81,13 +87,14 @@ def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
     Args:
         path: the folder.
         class_names: label -> name.
+        reading: how the files become what a network sees.
 
     Raises:
         UserError: no such folder, a class folder of another name, or no readable image.
     """
     root = real_path(path)
     classes = find_known_class_folders(root, class_names)
-    source = _read_images(path, root, classes, max_bad_share=1)
+    source = _read_images(path, root, classes, 1, reading, ALL)
     if not len(source.labels):
         raise UserError(f"--data must hold readable images; received none in {shown(root)!r}")
     labels = np.array([class_names.index(name) for name in source.class_names])[source.labels]
@@ -95,10 +102,17 @@ def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
     return dataclasses.replace(source, class_names=tuple(class_names), labels=labels, provided=every)
 
 
-def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: float) -> Source:
+def _read_images(
+    path: Path,
+    root: bytes,
+    classes: ClassFolders,
+    max_bad_share: float,
+    reading: Reading,
+    formats: dict[str, bytes],
+) -> Source:
     """Check every file of the class folders and put what can be used into a table."""
     files = list_files(root, classes)
-    checked = check_files(root, files.paths)
+    checked = check_files(root, files.paths, formats)
     _refuse_damage(root, files.paths, checked, max_bad_share)
     for problem, count in Counter(checked.unread.values()).items():
         print(f"{shown(root)}: {count:,} left out: {problem}")
@@ -122,6 +136,7 @@ def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: 
         provided={SPLITS[split]: np.flatnonzero(splits == split) for split in np.unique(splits)},
         problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
         paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
+        reading=reading,
     )
 
 

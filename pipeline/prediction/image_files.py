@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import Reading
 from pipeline.data.batches import THREADS
 from pipeline.data.class_names import as_label, shown
-from pipeline.data.decode import MAX_PIXELS, decode_image, resize_image
 from pipeline.data.folder_layout import is_visible
-from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, SIGNATURES, unread_format
+from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, UNREAD, format_of
+from pipeline.data.pillow_images import MAX_PIXELS
+from pipeline.data.resize import read_image
 from pipeline.errors import UserError
 
 BATCH = 128
@@ -87,17 +89,12 @@ def _is_image(path: bytes) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-            return head.startswith(SIGNATURES) or unread_format(head) is not None
+            return bool(format_of(head) or format_of(head, UNREAD))
     except OSError:
         return True
 
 
-def read_image(content: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode an image and resize it, as training does: uint8 [size, size, 3]."""
-    return resize_image(decode_image(content), size)
-
-
-def read_batches(paths: Sequence[bytes], size: int) -> tf.data.Dataset:
+def read_batches(paths: Sequence[bytes], size: int, reading: Reading) -> tf.data.Dataset:
     """Read images in parallel; those that cannot be read are left out.
 
     Yields:
@@ -105,7 +102,7 @@ def read_batches(paths: Sequence[bytes], size: int) -> tf.data.Dataset:
     """
 
     def read(place: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return place, read_image(_refuse_large(tf.io.read_file(path)), size)
+        return place, read_image(_refuse_large(tf.io.read_file(path)), size, reading)
 
     options = tf.data.Options()
     options.autotune.enabled = False  # destroying an iterator would wait for its sleeping thread

@@ -90,7 +90,7 @@ def _classify(
     path_width = max(len(printable(path)) for path in paths)
     rows = [wording.header()]
     with Progress(len(paths), "classifying", "images", stream=sys.stderr) as progress:
-        for places, pixels in read_batches(found.paths, classifier.image_size):
+        for places, pixels in read_batches(found.paths, classifier.image_size, classifier.reading):
             places = places.numpy()
             probabilities = classifier.predict(pixels.numpy())
             predicted[places], confidence[places] = probabilities.argmax(axis=1), probabilities.max(axis=1)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.data import folder_check
 from pipeline.data.folder import load_folder
+from pipeline.data.image_formats import BASIC
 from pipeline.errors import UserError
 from tests.commands import ROOT
 from tests.encodings import GREY, RGB, enormous, png
@@ -50,7 +51,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     monkeypatch.setattr(folder_check, "CHUNK", 3)
     problems = {
         cat / "empty.png": "empty file",
-        cat / "text.png": "not a JPEG, PNG, GIF or BMP image",
+        cat / "text.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
         cat / "forbidden.png": "unreadable: Permission denied",
         dog / "cut.png": "truncated or damaged",
         dog / "vanished.png": "unreadable: No such file or directory",
@@ -147,6 +148,34 @@ def test_what_is_not_read_is_no_damage_and_is_said_with_what_to_do(root, capsys)
     assert len(source.labels) == 8
 
 
+def test_webp_and_tiff_are_read_unless_a_run_is_of_before(root):
+    for number, kind in enumerate(("webp", "tiff")):
+        save(root / "cat" / f"more.{kind}", 50 + number, kind)
+    # As in a camera's raw file that holds a preview.
+    Image.new("RGB", (9, 7)).save(root / "dog" / "raw.tif", tiffinfo={254: 1})
+    raw = "camera RAW, which is not read (convert to JPEG, as ImageMagick's mogrify -format jpg *.dng does)"
+    source = load_folder(root, max_bad_share=0.1)
+    assert source.problems == ((str(root / "dog" / "raw.tif"), raw),)
+    assert len(source.labels) == 10
+    before = load_folder(root, max_bad_share=0.3, formats=BASIC)
+    assert [(Path(path).name, problem.partition(",")[0]) for path, problem in before.problems] == [
+        *(("more.tiff", "TIFF"), ("more.webp", "WebP"), ("raw.tif", "TIFF"))
+    ]
+    for name in ("cat/more.webp", "cat/more.tiff", "dog/raw.tif"):
+        (root / name).unlink()
+    alone = load_folder(root, max_bad_share=0)
+    np.testing.assert_array_equal(before.digests, alone.digests)
+    np.testing.assert_array_equal(before.labels, alone.labels)
+
+
+def test_16_bit_tiffs_that_use_a_small_part_of_their_range_are_refused(root):
+    for number in range(3):
+        samples = np.linspace(number, 4095, 99).astype(np.uint16).reshape(9, 11)
+        Image.fromarray(samples).save(root / "cat" / f"deep{number}.tif")
+    with pytest.raises(UserError, match=r"received 0 to 4,095 in 3 of 3 of .* as 'cat/deep0.tif'"):
+        load_folder(root, max_bad_share=0)
+
+
 def test_side_files_are_left_out_but_no_damage(root):
     for name in ("0.xml", "LABELS.CSV", "notes.txt", "empty.txt", "README", "boxes.json"):
         (root / "cat" / name).write_text("" if name == "empty.txt" else "no image")
@@ -228,6 +257,7 @@ MEASURE = """
 import sys, psutil
 from pathlib import Path
 from pipeline.data.folder import load_folder
+from pipeline.data.image_formats import BASIC
 small, large = map(Path, sys.argv[1:])
 load_folder(small, max_bad_share=0)
 before = psutil.Process().memory_info().rss

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.image_formats import HEAD_BYTES, READ, SIGNATURES, remedy, unread_format
+from pipeline.data.image_formats import ALL, BASIC, HEAD_BYTES, UNREAD, format_of, not_read
 
 BEGINNINGS = {
     "HEIC": [b"\0\0\0\x18ftypheic", b"\0\0\0\x1cftypmif1", b"\0\0\0\x24ftyphevc"],
@@ -34,9 +34,10 @@ BEGINNINGS = {
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_format_is_known_by_how_its_files_begin(name):
     for head in BEGINNINGS[name]:
-        assert unread_format(head + bytes(50)) == name
+        assert format_of(head + bytes(50), UNREAD) == name
+        assert format_of(head + bytes(50)) is None
         # It begins so, or is another file that has it somewhere.
-        assert unread_format(b"x" + head + bytes(50)) is None
+        assert format_of(b"x" + head + bytes(50), UNREAD) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,10 @@ def test_a_format_is_known_by_how_its_files_begin(name):
 def test_what_pillow_writes_is_known(kind, name):
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(buffer, kind)
-    assert unread_format(buffer.getvalue()[:HEAD_BYTES]) == name
+    head = buffer.getvalue()[:HEAD_BYTES]
+    assert format_of(head, UNREAD) == name
+    assert format_of(head) == (kind if kind in ALL else None)
+    assert format_of(head, BASIC) is None
 
 
 @pytest.mark.parametrize(
@@ -68,14 +72,20 @@ def test_what_pillow_writes_is_known(kind, name):
     ],
 )
 def test_what_is_no_image_has_no_name(head):
-    assert unread_format(head) is None
+    assert format_of(head) is None
+    assert format_of(head, UNREAD) is None
 
 
-def test_no_format_is_read_and_unread():
-    assert not [signature for signature in SIGNATURES if unread_format(signature + bytes(200))]
-    assert READ == "JPEG, PNG, GIF or BMP"
+@pytest.mark.parametrize("kind", BASIC)
+def test_what_an_earlier_version_read_is_read(kind):
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(buffer, kind)
+    head = buffer.getvalue()[:HEAD_BYTES]
+    assert format_of(head) == format_of(head, BASIC) == kind
+    assert format_of(head, UNREAD) is None
 
 
 def test_the_remedy_names_the_files():
-    assert remedy("HEIC") == "convert to JPEG, as ImageMagick's mogrify -format jpg *.heic does"
-    assert remedy("SVG") == "convert to PNG, as ImageMagick's mogrify -format png *.svg does"
+    says = "HEIC, which is not read (convert to JPEG, as ImageMagick's mogrify -format jpg *.heic does)"
+    assert not_read("HEIC") == says
+    assert "(convert to PNG, as ImageMagick's mogrify -format png *.psd does)" in not_read("Photoshop")
