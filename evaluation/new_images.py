@@ -55,7 +55,7 @@ def load_new_images(run: FinishedRun, folder: Path) -> NewImages:
     Raises:
         UserError: no such folder, a class folder that is none of the run's classes, or no image.
     """
-    source = load_labelled_folder(folder, run.class_names)
+    source = load_labelled_folder(folder, run.class_names, run.data.source.reading)
     none = np.empty(0, np.int64)
     splits = Splits(train=none, validation=none, calibration=none, test=source.provided["test"])
     data = dataclasses.replace(run.data, source=source, splits=splits, excluded=None)

@@ -10,9 +10,9 @@ from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights, published_settings
 from pipeline.config.settings import ModelConfig
+from pipeline.config.tfds_folder import tfds_folder
 from pipeline.data.exclusions import read_exclusions
 from pipeline.data.folder_layout import find_class_folders, real_path
-from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 from pipeline.reachable import find_fault
 from pipeline.ready_models import find_place
@@ -52,7 +52,7 @@ def _check_set(name: str) -> None:
     """Refuse what TFDS neither knows nor finds prepared; its list of names needs no TensorFlow."""
     if name.startswith(("/", ".", "~")):
         # No set of TFDS is called so.
-        raise UserError(f"--data must be folder:PATH where it is a folder; received {name}")
+        raise UserError(f"--data must name a folder that is there; received {name}")
     base = re.split("[/:]", name)[0]
     folder = tfds_folder()
     if not re.fullmatch("[a-z0-9_]+", base) or (folder / base).is_dir():

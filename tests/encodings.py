@@ -58,6 +58,13 @@ def bmp_with_alpha(colours: np.ndarray, alpha: np.ndarray) -> bytes:
     return header + np.dstack([colours[..., ::-1], alpha]).tobytes()
 
 
+def orientation(value: int) -> Image.Exif:
+    """EXIF data with an orientation alone (EXIF 2.3, 4.6.4): 3 is a half turn, 6 a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
 def enormous(kind: str) -> bytes:
     """A file of a few bytes whose header claims 20,000 x 20,000 pixels, and that ends there."""
     content = {
@@ -117,7 +124,7 @@ def with_a_hidden_colour() -> dict[str, tuple[bytes, np.ndarray]]:
 
 
 def lossless() -> dict[str, bytes]:
-    """Every encoding that keeps each pixel."""
+    """Every encoding but JPEG; all keep each pixel, or are decoded by one library everywhere."""
     image, see_through = Image.fromarray(COLOURS), Image.fromarray(np.dstack([COLOURS, ALPHA]))
     deep = COLOURS.astype(np.uint16) * 256 + 77
     deep_alpha = ALPHA[..., None].astype(np.uint16) * 257
@@ -138,22 +145,32 @@ def lossless() -> dict[str, bytes]:
         "16-bit grey.png": save(Image.fromarray(DEEP), "png"),
         "16-bit RGB.png": tf.io.encode_png(deep).numpy(),
         "RGBA.png": save(see_through, "png"),
+        "upside down.png": save(image, "png", exif=orientation(3)),
         "LA.png": save(see_through.convert("LA"), "png"),
         "16-bit RGBA.png": tf.io.encode_png(np.concatenate([deep, deep_alpha], -1)).numpy(),
         "alpha.bmp": bmp_with_alpha(COLOURS, ALPHA),
+        **{f"{mode}.tif": save(image.convert(mode), "tiff") for mode in ("1", "L", "P", "RGB", "CMYK")},
+        "RGBA.tif": save(see_through, "tiff", compression="tiff_lzw"),
+        "16-bit grey.tif": save(Image.fromarray(DEEP), "tiff", compression="tiff_adobe_deflate"),
+        "pages.tif": save(image, "tiff", save_all=True, append_images=[see_through.convert("L")]),
+        "upside down.tif": save(image, "tiff", tiffinfo={0x0112: 3}),
+        "lossless.webp": save(image, "webp", lossless=True),
+        "lossy.webp": save(image, "webp", quality=50),
+        "RGBA.webp": save(see_through, "webp", lossless=True, exact=True),
+        "moving.webp": save(image, "webp", lossless=True, save_all=True, append_images=[palette]),
+        "upside down.webp": save(image, "webp", lossless=True, exif=orientation(3)),
         "unused alpha.bmp": bmp_with_alpha(COLOURS, np.zeros_like(ALPHA)),
     }
 
 
 def compressed() -> dict[str, bytes]:
     """Every kind of JPEG."""
-    image, rotated = Image.fromarray(COLOURS), Image.Exif()
-    rotated[0x0112] = 6  # Orientation: a quarter turn (EXIF 2.3, 4.6.4)
+    image = Image.fromarray(COLOURS)
     options: dict[str, dict[str, object]] = {
         "plain": {},
         "progressive": {"progressive": True},
         "full colour": {"subsampling": 0},
-        "rotated": {"exif": rotated},
+        "upside down": {"exif": orientation(3)},
     }
     return {
         f"{mode} {name}.jpg": save(image.convert(mode), "jpeg", **options[name])

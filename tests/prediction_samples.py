@@ -11,6 +11,7 @@ from export.bundle.preprocessing import describe_preprocessing
 from export.convert.converter import quantize_to_int8
 from export.device import run
 from export.quantize.ranges import Calibrator
+from pipeline.config.reading import READING
 from pipeline.data.digits import load_digits
 from pipeline.tflite.file import TFLiteFile
 
@@ -37,7 +38,7 @@ def write_digit_bundle(folder: Path, float32: TFLiteFile) -> Path:
     files = {"model_float32.tflite": float32, "model_int8.tflite": int8}
     for name, file in files.items():
         (folder / name).write_bytes(file.content)
-    (folder / "preprocessing.json").write_text(json.dumps(describe_preprocessing(files, "logits")))
+    (folder / "preprocessing.json").write_text(json.dumps(describe_preprocessing(files, "logits", READING)))
     (folder / "labels.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
     shutil.copy(run.__file__, folder / "run.py")
     return folder

@@ -27,7 +27,7 @@ from scipy.special import softmax
 import predict
 from pipeline.ready_models import list_ready
 from tests.commands import ROOT, Outcome, refusal, run_command
-from tests.encodings import enormous
+from tests.encodings import enormous, orientation
 from tests.export.device.samples import main_of, parse
 from tests.prediction_samples import COUNT, digits
 
@@ -137,7 +137,7 @@ def test_an_image_that_cannot_be_read_takes_one_line_and_the_others_are_answered
     assert len(read(outcome)) == COUNT - 1
     said = outcome.error.splitlines()
     assert said[0] == (
-        "passed over 2 files, none of them a JPEG, PNG, GIF or BMP image: "
+        "passed over 2 files, none of them a JPEG, PNG, GIF, BMP, WebP or TIFF image: "
         f"{folder}/notes.png, {folder}/pipe.png"
     )
     assert said[1] == f"error: {folder}/0/00.png: truncated or damaged"
@@ -146,6 +146,70 @@ def test_an_image_that_cannot_be_read_takes_one_line_and_the_others_are_answered
     ]
     assert all("20,000 x 20,000 pixels are more than" in line for line in said[2:6])
     assert "accuracy" in said[6]
+
+
+def test_images_are_upright_unless_the_model_is_of_before(
+    digits_run, digit_bundle, digit_folder, tmp_path, capsys
+):
+    sideways, turned = tmp_path / "sideways", tmp_path / "turned"
+    for path in sorted(digit_folder.rglob("*.png")):
+        for folder, exif in ((sideways, orientation(6)), (turned, None)):
+            folder.mkdir(exist_ok=True)
+            with Image.open(path) as image:
+                image.transpose(Image.Transpose.ROTATE_90).save(folder / path.name, exif=exif)
+    before, bundle = (
+        shutil.copytree(digits_run, tmp_path / "run"),
+        shutil.copytree(digit_bundle, tmp_path / "b"),
+    )
+    for path, section, name in (
+        (before / "config.json", "data", "exif_orientation"),
+        (bundle / "preprocessing.json", None, "image"),
+    ):
+        content = json.loads(path.read_text())
+        del (content[section] if section else content)[name]
+        path.write_text(json.dumps(content))
+
+    def answers(model: Path, folder: Path) -> list[list[str]]:
+        rows = read(run_predict(model, folder, "--top", 10))
+        return sorted([Path(row.pop("path")).name, *row.values()] for row in rows)
+
+    def without_labels(rows: list[list[str]]) -> list[list[str]]:
+        return [[name, "", *rest] for name, _, *rest in rows]
+
+    for model, older in ((digits_run, before), (digit_bundle, bundle)):
+        upright = without_labels(answers(model, digit_folder))
+        assert answers(model, sideways) == upright
+        assert answers(older, sideways) == answers(model, turned) != upright
+    assert main_of(digit_bundle)(["--top", "1", str(sideways)]) == 0
+    paths, labels, _ = parse(capsys.readouterr().out)
+    assert [[Path(path).name, label] for path, (label,) in zip(paths, labels, strict=True)] == [
+        [name, answer] for name, _, answer, *_ in answers(digit_bundle, sideways)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "box"),
+    [({"resize": "crop"}, (10, 2, 45, 37)), ({"resize": "crop", "crop_share": 0.5}, (18, 10, 38, 30))],
+)
+def test_images_are_cropped_as_the_bundle_says(how, box, digit_bundle, tmp_path, capsys):
+    bundle = shutil.copytree(digit_bundle, tmp_path / "bundle")
+    content = json.loads((bundle / "preprocessing.json").read_text())
+    content["image"] |= how
+    (bundle / "preprocessing.json").write_text(json.dumps(content))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    # By Pillow: of 40 rows and 56 columns those in the middle, as many as the share says.
+    Image.fromarray(noise).crop(box).save(tmp_path / "cut.png")
+    answers = [
+        [value for name, value in row.items() if name != "path"]
+        for model, image in ((bundle, "whole.png"), (digit_bundle, "cut.png"), (digit_bundle, "whole.png"))
+        for row in read(run_predict(model, tmp_path / image, "--top", 10))
+    ]
+    assert answers[0] == answers[1] != answers[2]
+    assert main_of(bundle)(["--top", "10", str(tmp_path / "whole.png")]) == 0
+    assert main_of(digit_bundle)(["--top", "10", str(tmp_path / "cut.png")]) == 0
+    ours, theirs = (line.split("\t")[1:] for line in capsys.readouterr().out.splitlines())
+    assert ours == theirs
 
 
 def test_only_folders_tell_labels(digits_run, digit_folder, tmp_path):
@@ -196,7 +260,7 @@ def test_more_classes_than_there_are_and_folders_without_images_are_refused(
         refuse(digits_run, digit_folder, "--top", 11) == "--top must be at most the 10 classes; received 11"
     )
     assert refuse(digits_run, tmp_path / "empty").startswith(
-        "a folder must hold a JPEG, PNG, GIF or BMP image; "
+        "a folder must hold a JPEG, PNG, GIF, BMP, WebP or TIFF image; "
     )
 
 

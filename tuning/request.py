@@ -145,7 +145,7 @@ def check_plan(plan: SearchPlan) -> None:
 def _build_parser() -> Parser:
     parser = Parser(
         prog="python -m tuning",
-        usage="python -m tuning [PRESET] [--tuner T] [--max-trials N] [--out DIR] [...]",
+        usage="python -m tuning [PRESET | FOLDER] [--tuner T] [--max-trials N] [--out DIR] [...]",
         description="Search better hyperparameters, scored on the validation split alone. The same "
         "command goes on where it was stopped.",
         epilog="Any setting that is given is fixed; --space and --only narrow the rest.",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from evaluation.corruptions.corrupt import BATCH, CORRUPTIONS, SEVERITIES, Corrupted
-from pipeline.data.tfds_folder import tfds_folder
+from pipeline.config.tfds_folder import tfds_folder
 
 SET = "cifar10_corrupted"
 

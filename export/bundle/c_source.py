@@ -6,6 +6,7 @@ import numpy as np
 
 from export.errors import ExportFailed
 from export.verify.micro import ARENA_ALIGNMENT, HEADROOM
+from pipeline.config.reading import READING, Reading
 from pipeline.files.whole import write_text
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.graph import Graph, Tensor
@@ -48,7 +49,9 @@ extern const unsigned char {name}[{constant}Bytes];
 
 {arena}
 
-// Pixels in [0, 255], RGB: pixel = (level - zero point) * scale.
+// Pixels in [0, 255], RGB: pixel = (level - zero point) * scale. Training saw
+// {fitted}, bilinear and antialiased,
+// as run.py and preprocessing.json have it; golden/large.png is an image to try.
 {input}
 
 // Scores: score = (level - zero point) * scale.
@@ -63,6 +66,13 @@ inline TfLiteStatus Register{camel}Operations(
 }}
 """
 
+_FITTED = {
+    "squash": "each image resized as a whole",
+    "crop": "the square in the middle, {reading.crop_share:g} of the shorter side",
+    "pad": "each image as a whole in a border of level {reading.border}",
+}
+"""What is made of an image of another shape, by `Reading.resize`."""
+
 _MEASURED = """\
 // The least that was enough with the reference kernels on a 64-bit machine, {headroom:.1%} more for
 // the buffers of kernels that are made for one processor, rounded up to a multiple of {alignment}.
@@ -75,7 +85,9 @@ _NOT_MEASURED = """\
 // and take off what `interpreter.arena_used_bytes()` shows to be free."""
 
 
-def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name: str) -> None:
+def write_c_source(
+    file: TFLiteFile, arena_bytes: int | None, folder: Path, name: str, reading: Reading = READING
+) -> None:
     """Write `<name>.h` and `<name>.cc`: the file as an array and what is needed to run it.
 
     Args:
@@ -83,6 +95,7 @@ def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name
         arena_bytes: to reserve (`MicroResult.arena_bytes`); None where it was not measured.
         folder: where to.
         name: of the files and of the array; lower-case words joined by `_`.
+        reading: how an image becomes the input.
 
     Raises:
         ExportFailed: TensorFlow Lite Micro has no such operation. A comment in the source instead
@@ -103,6 +116,7 @@ def write_c_source(file: TFLiteFile, arena_bytes: int | None, folder: Path, name
         else _MEASURED.format(
             constant=constant, arena=arena_bytes, headroom=HEADROOM, alignment=ARENA_ALIGNMENT
         ),
+        fitted=_FITTED[reading.resize].format(reading=reading),
         input=_tensor(f"{constant}Input", file.graph.input),
         output=_tensor(f"{constant}Output", file.graph.output),
         count=len(methods),

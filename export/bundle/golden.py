@@ -24,6 +24,9 @@ For whoever ports the network to a board: what goes into the model file, and wha
 | `output_0.bin` | the output tensor, byte for byte: one score a class |
 | `input_0.png` | the same image, to look at or to try your own preprocessing on |
 | `golden.json` | sizes and CRC-32s, and dtype, shape, scale and zero point of both tensors |
+| `large.png` | an image of 320 x 240, to try resizing on |
+| `large.bin` | the pixels that must come out of it, before they enter: rows from the top, R G B |
+| `large.json` | how, as `image` in preprocessing.json has it, and size and CRC-32 of the pixels |
 
 Numbers of several bytes are little-endian. A quantised number stands for
 `scale * (level - zero_point)`, and a pixel enters as `round(pixel / scale) + zero_point`; where
@@ -39,6 +42,10 @@ memcpy(interpreter.input(0)->data.raw, input_0_bin, input_0_bin_len);
 interpreter.Invoke();
 int differs = memcmp(interpreter.output(0)->data.raw, output_0_bin, output_0_bin_len);
 ```
+
+Pillow made `large.bin`, as run.py resizes every image: it rounds to a level after each of its two passes,
+along rows and then along columns. A resize that rounds once, at the end, is up to a level off, as
+training was, and that is no mistake.
 
 The answers come from LiteRT's reference kernels. Those of TensorFlow Lite Micro equal them bit for
 bit, save for one level after FULLY_CONNECTED in integers or SOFTMAX in int16. Optimised kernels

@@ -8,6 +8,7 @@ from typing import Any
 
 from export.bundle.c_source import write_c_source
 from export.bundle.golden import verify_golden, write_golden
+from export.bundle.golden_resize import verify_golden_resize, write_golden_resize
 from export.bundle.model_card import write_card
 from export.bundle.plots import plot_files
 from export.bundle.preprocessing import describe_preprocessing
@@ -16,6 +17,7 @@ from export.errors import ExportFailed
 from export.formats import FORMATS
 from export.request import Request
 from export.verify.micro import MicroResult
+from pipeline.config.reading import Reading
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
@@ -39,32 +41,41 @@ def write_bundle(
         report: the content of `report.json`; the C source's name, and whether it is there, are added.
     """
     report["c_source"] = report["c_name"] = None
+    reading, size = run.data.source.reading, run.data.image_size
     for name, file in found.files.items():
         write_whole(folder / FORMATS[name].file, partial(Path.write_bytes, data=file.content))
     labels = "".join(f"{' '.join(name.split())}\n" for name in run.class_names)
     write_text(folder / "labels.txt", labels)
     if found.files:
         files = {FORMATS[name].file: file for name, file in found.files.items()}
-        write_json(folder / "preprocessing.json", describe_preprocessing(files, request.output))
+        described = describe_preprocessing(files, request.output, reading)
+        write_json(folder / "preprocessing.json", described)
         shutil.copyfile(RUN_ON_DEVICE, folder / "run.py")
         plot_files(report, folder / "files.png")
         # Those who port a network to a board port the int8 file, where there is one.
         ported = FORMATS["int8" if "int8" in found.files else next(iter(found.files))].file
         write_golden(ported, files[ported], found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
         verify_golden(ported, files[ported], folder / "golden")
+        write_golden_resize(size, reading, folder / "golden")
+        verify_golden_resize(size, reading, folder / "golden")
     if found.int8:
-        report["c_source"] = _write_c_source(found.files["int8"], found.int8.micro, folder, request.c_name)
+        report["c_source"] = _write_c_source(
+            found.files["int8"], found.int8.micro, folder, request.c_name, reading
+        )
         report["c_name"] = request.c_name
     write_json(folder / "report.json", report)
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 
 
-def _write_c_source(int8: TFLiteFile, micro: MicroResult | str, folder: Path, name: str) -> bool | str:
+def _write_c_source(
+    int8: TFLiteFile, micro: MicroResult | str, folder: Path, name: str, reading: Reading
+) -> bool | str:
     """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
     if find_spec("tflite_micro") and not isinstance(micro, MicroResult):
         return micro
+    arena_bytes = micro.arena_bytes if isinstance(micro, MicroResult) else None
     try:
-        write_c_source(int8, micro.arena_bytes if isinstance(micro, MicroResult) else None, folder, name)
+        write_c_source(int8, arena_bytes, folder, name, reading)
     except ExportFailed as error:
         return str(error)
     return True

@@ -10,7 +10,9 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
+import struct
 import sys
 import warnings
 import zlib
@@ -27,10 +29,22 @@ except ImportError as missing:
     sys.exit(2)
 
 FOLDER = Path(__file__).resolve().parent
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-KINDS = "a JPEG, PNG, GIF or BMP image"
+BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8|BM|RIFF....WEBP|(II[*+]\0|MM\0[*+])(?!....CR)", re.DOTALL
+)
+KINDS = "a JPEG, PNG, GIF, BMP, WebP or TIFF image"
+TIFF_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B")
 MAX_PIXELS = 178_956_970  # half a GiB of RGB: nothing larger is decoded, and training had the same limit
 Image.MAX_IMAGE_PIXELS = None
+TURNS = {  # EXIF orientation -> what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnfitImage(Exception):
@@ -41,17 +55,47 @@ class UsageError(Exception):
     """The command line or this folder is wrong; the message is one line."""
 
 
-def decode(path: Path) -> Image.Image:
-    """Decode an image, of a GIF the first frame, to 8-bit RGB. EXIF rotations are ignored."""
+def decode(path: Path, upright: bool) -> Image.Image:
+    """Decode an image, of several in a file the first, to 8-bit RGB; turn it as its EXIF data say, or not."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UnfitImage("must be a regular file")  # a pipe might never begin
-    with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
+    with path.open("rb") as file:
+        head = file.read(25)
+    if not BEGINNINGS.match(head):
+        raise UnfitImage(f"must be {KINDS}")
+    with Image.open(path, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnfitImage(f"{image.width:,} x {image.height:,} pixels are more than {MAX_PIXELS:,}")
-        if image.format != "JPEG":
-            with path.open("rb") as file:
-                return to_rgb(image, bits=file.read(25)[24])
-        return image.convert("RGB")
+        if image.format == "TIFF":
+            verify_tiff(image)
+        # A TIFF has no such data: Pillow turns it by its own tag.
+        turn = TURNS.get(orientation(image.info.get("exif", b""))) if upright else None
+        rgb = image.convert("RGB") if image.format == "JPEG" else to_rgb(image, bits=head[24])
+        return rgb if turn is None else rgb.transpose(turn)
+
+
+def verify_tiff(image: Image.Image) -> None:
+    """Refuse the preview in a camera's raw file, and samples of more than 16 bits."""
+    tags = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF
+    # The version of a DNG; a reduced image of another; linear raw samples.
+    if 50706 in tags or tags.get(254, 0) & 1 or tags.get(262) == 34892:
+        raise UnfitImage("a camera's raw file must be developed first")
+    if image.mode not in TIFF_MODES:
+        raise UnfitImage(f"a TIFF must have up to 16 bits a sample, grey, RGB or CMYK; received {image.mode}")
+
+
+def orientation(exif: bytes) -> int:
+    """Find tag 0x0112 in the first directory of EXIF data, laid out as in a TIFF file; 1 is upright."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    with contextlib.suppress(struct.error):  # of damaged data
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (entries,) = struct.unpack_from(f"{order}H", data, start)
+        for entry in range(entries):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", data, start + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if kind == 3 else 1
+    return 1
 
 
 def to_rgb(image: Image.Image, bits: int) -> Image.Image:
@@ -68,6 +112,8 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
             image.info["transparency"] = hidden * (255 // (2**bits - 1))
         elif image.mode == "RGB" and bits == 16:
             image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
+    if image.mode in ("RGB", "L", "CMYK", "YCbCr", "RGBX") and "transparency" not in image.info:
+        return image.convert("RGB")
     rgba = image.convert("RGBA")
     if image.format == "BMP" and not np.asarray(rgba)[..., 3].any():
         return rgba.convert("RGB")  # the fourth byte is unused, or nothing would be seen
@@ -75,8 +121,28 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
+def fit(image: Image.Image, height: int, width: int, how: dict[str, Any]) -> np.ndarray:
+    """Make an image what the network sees, as `image` in preprocessing.json says; uint8 [height, width, 3].
+
+    squash: all of it, whatever its shape. crop: the square in its middle, a share of the shorter side.
+    pad: all of it in the middle of a border.
+    """
+    if how["resize"] == "crop":
+        side = max(int(min(image.size) * how["crop_share"] + 0.5), 1)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if how["resize"] != "pad":
+        return resize(image, height, width)
+    longer = max(image.size)
+    inner = [max((2 * height * extent + longer) // (2 * longer), 1) for extent in image.size]
+    canvas = Image.new("RGB", (width, height), (how["border"],) * 3)
+    corner = ((height - inner[0]) // 2, (height - inner[1]) // 2)
+    canvas.paste(Image.fromarray(resize(image, inner[1], inner[0])), corner)
+    return np.asarray(canvas)
+
+
 def resize(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """Resize the whole image, whatever its shape; uint8 [height, width, 3].
+    """Resize an image, whatever its shape; uint8 [height, width, 3].
 
     When it shrinks, Pillow averages over all the pixels that fall into one (antialiasing), and so
     did training. Bilinear resizing that always looks at 2 x 2 pixels will not do.
@@ -111,9 +177,9 @@ def probabilities(values: np.ndarray, gives: dict[str, Any]) -> np.ndarray:
 
 
 class Network:
-    """A TFLite file and what preprocessing.json says of its input and output."""
+    """A TFLite file and what preprocessing.json says of images, and of its input and output."""
 
-    def __init__(self, path: Path, description: dict[str, Any], threads: int) -> None:
+    def __init__(self, path: Path, description: dict[str, Any], image: dict[str, Any], threads: int) -> None:
         _check_regular(path)
         content = path.read_bytes()
         if (found := f"0x{zlib.crc32(content):08x}") != description["crc32"]:
@@ -129,7 +195,8 @@ class Network:
             raise UsageError(f"the model must be a readable TFLite file; received {path}") from None
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        if not self._fits(description):
+        self.image = image
+        if not (self._fits(description) and _is_known(image)):
             raise UsageError(f"preprocessing.json must describe the model; it does not fit {path}")
         self._takes, self._gives = description["input"], description["output"]
         self.classes = int(self._output["shape"][-1])
@@ -147,12 +214,22 @@ class Network:
 
     def classify(self, image: Image.Image) -> np.ndarray:
         """Return the probability of each class, float32 [classes]; the image is RGB."""
-        pixels = resize(image, self._takes["height"], self._takes["width"])
+        pixels = fit(image, self._takes["height"], self._takes["width"], self.image)
         batch = encode(pixels, self._takes)[np.newaxis]
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
         values = self._interpreter.get_tensor(self._output["index"])[0]
         return probabilities(values, self._gives)
+
+
+def _is_known(image: dict[str, Any]) -> bool:
+    share, border = image["crop_share"], image["border"]
+    return (
+        isinstance(image["exif_orientation"], bool)
+        and image["resize"] in ("squash", "crop", "pad")
+        and 0 < share <= 1
+        and border in range(256)
+    )
 
 
 def _numbers(tensor: dict[str, Any]) -> tuple[str, float | None, int | None]:
@@ -178,9 +255,10 @@ def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
     """Load the network asked for, or else the default one, and the names of its classes."""
     try:
         labels = _read("labels.txt").removesuffix("\n").split("\n")
-        models = json.loads(_read("preprocessing.json"))["models"]
+        description = json.loads(_read("preprocessing.json"))
+        models = description["models"]
         path = _choose(asked, models)
-        network = Network(path, models[path.name], threads)
+        network = Network(path, models[path.name], description["image"], threads)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__} {error}"
         raise UsageError(f"labels.txt and preprocessing.json must be whole; {found}") from None
@@ -235,7 +313,7 @@ def looks_like_image(path: Path) -> bool:
         return False  # opening a pipe would wait for a writer
     try:
         with path.open("rb") as file:
-            return file.read(8).startswith(BEGINNINGS)
+            return BEGINNINGS.match(file.read(25)) is not None
     except OSError:
         return True
 
@@ -310,7 +388,7 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for path in (path for given in options.images for path in _announce(*find_images(given))):
         try:
-            image = decode(path)
+            image = decode(path, network.image["exif_orientation"])
         except Exception as error:  # of damaged files Pillow raises nearly every kind
             print(f"error: {printable(path)}: {explain(error)}", file=sys.stderr)
             failed = 1

@@ -1,5 +1,6 @@
 """Whether a device sees original files as training saw them: the bundle's own run.py decodes and resizes."""
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import tensorflow as tf
 from export.device import run
 from export.errors import ExportFailed
 from export.verify.evidence import write_enlarged
+from pipeline.config.reading import Reading
 from pipeline.data.batches import Examples, load_images
-from pipeline.data.decode import JPEG
+from pipeline.data.image_formats import JPEG
 from pipeline.data.table import ArrayImages, Source
 
 FILES = 32
@@ -56,7 +58,7 @@ def verify_device_pixels(source: Source, size: int, worst_file: Path) -> DeviceP
     seen = load_images(Examples(source, np.array(list(originals)), size))
     largest = 0
     for (row, content), expected in zip(originals.items(), seen, strict=True):
-        received = device_pixels(content, size)
+        received = device_pixels(content, size, source.reading)
         difference = int(np.abs(received.astype(int) - expected).max())
         largest = max(largest, difference)
         if difference > RESIZE_LEVELS + JPEG_LEVELS * content.startswith(JPEG):
@@ -81,8 +83,8 @@ def original_files(source: Source) -> dict[int, bytes]:
     return {row: images.read(tf.constant(row, tf.int64)).numpy() for row in chosen}
 
 
-def device_pixels(content: bytes, size: int) -> np.ndarray:
-    """Decode and resize a file as run.py does; uint8 [size, size, 3].
+def device_pixels(content: bytes, size: int, reading: Reading) -> np.ndarray:
+    """Read a file as run.py does; uint8 [size, size, 3].
 
     Raises:
         ExportFailed: run.py cannot read it.
@@ -91,6 +93,7 @@ def device_pixels(content: bytes, size: int) -> np.ndarray:
         file.write(content)
         file.flush()
         try:
-            return run.resize(run.decode(Path(file.name)), size, size)
+            image = run.decode(Path(file.name), reading.exif_orientation)
+            return run.fit(image, size, size, dataclasses.asdict(reading))
         except Exception as error:  # of damaged files Pillow raises nearly every kind
             raise ExportFailed(f"run.py must read what training read; {run.explain(error)}") from error

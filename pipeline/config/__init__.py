@@ -1,3 +1,3 @@
 """Settings, presets and the table of networks; standard library only."""
 
-__all__ = ["architectures", "config", "option", "presets", "published", "settings"]
+__all__ = ["architectures", "config", "option", "presets", "published", "reading", "settings", "tfds_folder"]

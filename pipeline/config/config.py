@@ -159,18 +159,22 @@ def load_values(path: Path) -> dict[str, Any]:
     return values
 
 
+BEFORE: dict[str, Any] = {"exif_orientation": False, "image_formats": "basic"}
+"""What an earlier version did, where that is not today's default."""
+
+
 def fill_in(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Put settings that an earlier version did not have at their defaults, and say so.
+    """Put settings that an earlier version did not have at what it did, and say so.
 
     Args:
         values: all that the version knew, by flat names.
         path: the file that they are from.
     """
-    defaults = Config().values()
-    absent = [f"{name} read as {value!r}" for name, value in defaults.items() if name not in values]
+    before = {**Config().values(), **BEFORE}
+    absent = [f"{name} read as {value!r}" for name, value in before.items() if name not in values]
     if absent:
         _say_once(f"{path} is of an earlier version: {', '.join(absent)}")
-    return {**defaults, **values}
+    return {**before, **values}
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.config.architectures import ARCHITECTURES, Architecture, ResidualArchitecture, find_architecture
 from pipeline.config.option import Section, flag, option
+from pipeline.config.reading import READING, RESIZES, Reading
 from pipeline.errors import UserError, received
 
 OPTIMIZERS = (
@@ -56,7 +57,7 @@ PARTS = ("stem", *(f"stage{number}" for number in range(1, 8)))
 class DataConfig(Section):
     """Where images come from and how they are split."""
 
-    data: str = option("cifar10", "a TFDS name (cifar10, imagenet2012, ...), folder:PATH or digits")
+    data: str = option("cifar10", "a folder of images, a TFDS name (cifar10, imagenet2012, ...) or digits")
     image_size: int = option(
         0,
         "height and width of the model's input in pixels; 0: the source's own",
@@ -73,8 +74,23 @@ class DataConfig(Section):
         500, "images of train that quantisation may look at", minimum=1, maximum=10**6
     )
     split_seed: int = option(-1, "seed of the splits; -1: the run's own", minimum=-1, maximum=2**31 - 1)
+    resize: str = option(
+        "squash",
+        "how an image becomes a square: all of it, whatever its shape (squash), the square in its middle "
+        "(crop), or all of it in a grey border (pad)",
+        choices=RESIZES,
+    )
+    eval_crop_share: float = option(
+        0.875, "of --resize crop: side of the square, as a share of the shorter side", above=0, maximum=1
+    )
+    exif_orientation: bool = option(True, "turn images upright, as the EXIF orientation of their files says")
+    image_formats: str = option(
+        "all",
+        "which files of a folder are read; basic: JPEG, PNG, GIF and BMP alone, without WebP and TIFF",
+        choices=("all", "basic"),
+    )
     max_bad_share: float = option(
-        0.05, "share of damaged files above which training refuses", minimum=0, maximum=1
+        0.05, "share of damaged or unread files above which training refuses", minimum=0, maximum=1
     )
     exclude: str = option(
         "",
@@ -87,11 +103,21 @@ class DataConfig(Section):
         super().__post_init__()
         if not self.data.strip():
             raise UserError(f"--data must be folder:PATH, digits or a name of TFDS; received {self.data!r}")
+        if self.eval_crop_share != READING.crop_share and self.resize != "crop":
+            raise UserError(
+                "--eval-crop-share is a setting of --resize crop; received "
+                f"--eval-crop-share {self.eval_crop_share:g} and --resize {self.resize}"
+            )
         if self.data == "folder:":
             # An empty path would be the current directory.
             raise UserError("--data folder:PATH must name a path; received 'folder:'")
         for name in ("data", "exclude"):
             _check_path(flag(name), getattr(self, name))
+
+    @property
+    def reading(self) -> Reading:
+        """How image files are read."""
+        return Reading(self.exif_orientation, self.resize, self.eval_crop_share)
 
 
 def _check_path(name: str, text: str) -> None:

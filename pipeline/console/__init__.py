@@ -6,6 +6,7 @@ __all__ = [
     "progress",
     "quiet_start",
     "run_command",
+    "source_argument",
     "tables",
     "training_request",
 ]

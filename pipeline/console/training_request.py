@@ -9,7 +9,8 @@ from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
 from pipeline.config.settings import MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
-from pipeline.errors import UserError, unknown
+from pipeline.console.source_argument import as_folder, find_source, is_folder, verify_one_meaning
+from pipeline.errors import UserError, received, unknown
 from pipeline.weights_settings import settings_of_weights
 
 MAX_MINUTES = MAX_SECONDS // 60
@@ -32,7 +33,9 @@ class ChosenSettings(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.preset is not None and self.preset not in PRESETS:
-            raise unknown("preset", self.preset, PRESETS)
+            if "/" in self.preset:
+                raise UserError(f"a folder of images must be there; received {received(self.preset)}")
+            raise unknown("preset or folder", self.preset, PRESETS)
 
     @property
     def names_data(self) -> bool:
@@ -83,7 +86,9 @@ class ChosenSettings(Section):
 
 def add_chosen_settings(parser: Parser) -> None:
     """Add what `read_chosen_settings` reads: PRESET, --config and a flag for every setting."""
-    parser.add_argument("preset", nargs="?", metavar="PRESET", help="a named starting point")
+    parser.add_argument(
+        "preset", nargs="?", metavar="PRESET", help="a named starting point, or a folder of images"
+    )
     add_settings(parser, ChosenSettings)
     for name, section in SECTIONS.items():
         assert section.__doc__ is not None
@@ -94,10 +99,22 @@ def read_chosen_settings(values: dict[str, Any]) -> ChosenSettings:
     """Pick the chosen settings from all that a command line gives.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset or folder, or two sources of images.
     """
     settings = {name: value for kind in SECTIONS.values() for name, value in take(values, kind).items()}
-    return ChosenSettings(values["preset"], settings, **take(values, ChosenSettings))
+    word: str | None = values["preset"]
+    if "data" in settings:
+        settings["data"] = find_source(settings["data"])
+    elif word in PRESETS:
+        verify_one_meaning(word, "preset")
+    if word is not None and word not in PRESETS and is_folder(word):
+        if "data" in settings:
+            raise UserError(
+                f"a run takes one source of images; received {word} and --data {settings['data']}"
+            )
+        settings["data"] = as_folder(word)
+        word = None
+    return ChosenSettings(word, settings, **take(values, ChosenSettings))
 
 
 @dataclass(frozen=True)
@@ -146,7 +163,7 @@ def parse_training_request(arguments: list[str]) -> Request:
     """
     parser = Parser(
         prog="train.py",
-        usage="python train.py [PRESET] [--data SOURCE] [--width N] [--epochs N] [...]",
+        usage="python train.py [PRESET | FOLDER] [--data SOURCE] [--width N] [--epochs N] [...]",
         description="Train an image classifier. With no argument: ResNet18 on CIFAR-10.",
         epilog=f"presets: {', '.join(PRESETS)}. Flags overrule --config, which overrules PRESET.",
     )

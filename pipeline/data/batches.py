@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import Reading
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment import Keys, build_augmentation
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
-from pipeline.data.decode import crop_and_resize_image, decode_image, resize_image
+from pipeline.data.decode import decode_image
+from pipeline.data.resize import crop_and_resize_image, fit_image, read_image
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 
 THREADS = os.cpu_count() or 1
@@ -27,8 +29,8 @@ PREFETCHED_BATCHES = 4
 CACHE_LIMIT_BYTES = 1 << 30
 """A split for evaluation that takes no more than this once decoded is decoded only once."""
 
-Reader = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
-"""Encoded image, its int32 [2] key and a size -> uint8 [size, size, 3]."""
+Reader = Callable[[tf.Tensor, tf.Tensor, int, Reading], tf.Tensor]
+"""Encoded image, its int32 [2] key, a size and how it is read -> uint8 [size, size, 3]."""
 
 
 @dataclass(frozen=True)
@@ -171,19 +173,19 @@ def build_evaluation_batches(
 
 def _array_taker(examples: Examples) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a graph function from rows int64 [batch] to uint8 [batch, size, size, 3]."""
-    stored, size = examples.source.images, examples.image_size
+    stored, size, reading = examples.source.images, examples.image_size, examples.source.reading
     assert isinstance(stored, ArrayImages)
     images = stored.tensor
-    if images.shape[1:3] == [size, size]:
+    if images.shape[1:3] == [size, size] and reading.resize != "crop":
         return lambda rows: tf.gather(images, rows)
-    return lambda rows: resize_image(tf.gather(images, rows), size)
+    return lambda rows: fit_image(tf.gather(images, rows), size, reading)
 
 
 def _read_batches(
     keys: tf.data.Dataset, read: Reader, examples: Examples, global_batch_size: int
 ) -> tf.data.Dataset:
     """Turn batches of keys into batches of images on disk, uint8 [batch, size, size, 3]."""
-    images, size = examples.source.images, examples.image_size
+    images, size, reading = examples.source.images, examples.image_size, examples.source.reading
     assert isinstance(images, EncodedImages)
 
     def single_keys(key: Keys) -> tuple[tf.Tensor, tf.Tensor]:
@@ -191,17 +193,20 @@ def _read_batches(
         return key.examples, tf.vectorized_map(lambda slot: fold_in(key.batch, slot), slots)
 
     # Images on disk differ in size, so each is decoded and resized alone, in parallel.
-    singles = _map(keys.map(single_keys).unbatch(), lambda row, key: read(images.read(row), key, size))
+    singles = keys.map(single_keys).unbatch()
+    singles = _map(singles, lambda row, key: read(images.read(row), key, size, reading))
     return singles.batch(global_batch_size)
 
 
-def _whole_image(content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
+def _whole_image(content: tf.Tensor, key: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:
     del key
-    return resize_image(decode_image(content), size)
+    return read_image(content, size, reading)
 
 
-def _random_crop_of_image(min_area: float, content: tf.Tensor, key: tf.Tensor, size: int) -> tf.Tensor:
-    image = decode_image(content)
+def _random_crop_of_image(
+    min_area: float, content: tf.Tensor, key: tf.Tensor, size: int, reading: Reading
+) -> tf.Tensor:
+    image = decode_image(content, upright=reading.exif_orientation)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     box = resized_crop_boxes(key, height, width, min_area, 1)[0]
     return crop_and_resize_image(image, box, size)

@@ -1,40 +1,28 @@
-"""Encoded files into RGB pixels, and pixels into squares of the model's size."""
+"""Encoded files into RGB pixels."""
 
-import io
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.data.image_formats import JPEG, PNG
+from pipeline.data.orientation import find_orientation, turn_upright
+from pipeline.data.pillow_images import decode_with_pillow
 
-JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-SIGNATURES = (JPEG, PNG, GIF, BMP)
-"""First bytes of every format that `decode_image` reads."""
-
-RGB, GREY_ALPHA, RGB_ALPHA = 2, 4, 6
+GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6
 """Colour types of PNG."""
 
-MAX_PIXELS = 178_956_970
-"""Half a GiB of RGB: of a larger image, which may be a small file, nothing is decoded."""
 
-# Its own limits, a warning and an error, are these.
-Image.MAX_IMAGE_PIXELS = None
-
-
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """Decode a JPEG, PNG, GIF (its first frame) or BMP file, recognised by its first bytes.
+def decode_image(content: tf.Tensor, *, upright: bool = True) -> tf.Tensor:
+    """Decode a JPEG, PNG, GIF, BMP, WebP or TIFF file, of several images in it the first.
 
     Grey and palette images become RGB; 16-bit samples keep their high byte; transparent pixels
     are composited over white, the paper that cut-out images are drawn for (their hidden colour
-    is arbitrary, often black). An EXIF orientation is not applied. The bundle's run.py decodes to
-    the same pixels, a JPEG's up to rounding.
+    is arbitrary, often black). The bundle's run.py decodes to the same pixels, a JPEG's up to rounding.
 
     Args:
         content: string scalar, the encoded file.
+        upright: turn the image as its EXIF orientation says.
 
     Returns:
         uint8 [height, width, 3], RGB.
@@ -43,70 +31,127 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: another format, or truncated or corrupt content. Damage
             that leaves a valid stream (a changed byte inside a JPEG or BMP) cannot be seen.
     """
+    return _decode_upright(content) if upright else _decode_as_stored(content)
 
-    def jpeg() -> tf.Tensor:
-        # The default transform is a faster one that is up to 5 levels off.
-        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def png() -> tf.Tensor:
-        rgba = tf.io.decode_png(content, channels=4)
-        # Most images are opaque, and blending costs as much as decoding.
-        opaque = tf.reduce_min(rgba[..., 3]) == 255
-        return tf.cond(opaque, lambda: rgba[..., :3], lambda: transparent_png(rgba))
+HEADER_BYTES = 91
+"""As many first bytes of a file tell whether it can have EXIF data."""
 
-    def transparent_png(rgba: tf.Tensor) -> tf.Tensor:
-        # A colour that stands for transparent is Pillow's part.
-        has_alpha = (kind == GREY_ALPHA) | (kind == RGB_ALPHA)
-        return tf.cond(has_alpha, lambda: _over_white(rgba), other)
+_ANY = -1
 
-    def other() -> tf.Tensor:
-        # TensorFlow ignores a BMP's palette and shows a GIF's transparent pixels black. Declared
-        # stateless: deterministic tf.data runs a map that holds a stateful op on one thread.
-        return tf.numpy_function(_decode_with_pillow, [content], tf.uint8, stateful=False)
 
+def _beginning(head: bytes, at: dict[int, bytes]) -> list[int]:
+    """First bytes of a file: `head`, what `at` has from each place on, and otherwise `_ANY`."""
+    row = [*head, *[_ANY] * (HEADER_BYTES - len(head))]
+    for place, values in at.items():
+        row[place : place + len(values)] = values
+    return row
+
+
+_JPEG_WITHOUT_EXIF = (
+    _beginning(b"\xff\xd8\xff\xdb", {}),
+    _beginning(b"\xff\xd8\xff\xe0\x00\x10", {20: b"\xff\xdb"}),
+)
+"""A table of quantisation follows the start or JFIF's segment of 16 bytes; EXIF's would come before it
+(EXIF 2.3, 4.5.4)."""
+
+_PNG_WITHOUT_EXIF = (
+    *(_beginning(PNG, {24: bytes([16, kind]), 37: b"IDAT"}) for kind in (GREY, GREY_ALPHA, RGB_ALPHA)),
+    _beginning(PNG, {24: b"\x08", 37: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"pHYs", 58: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"sRGB", 50: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"sRGB", 50: b"pHYs", 71: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"sRGB", 50: b"gAMA", 66: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"sRGB", 50: b"gAMA", 66: b"pHYs", 87: b"IDAT"}),
+    _beginning(PNG, {24: b"\x08", 37: b"gAMA", 53: b"IDAT"}),
+)
+"""The pixels follow the header, or what most writers put between. Its bytes 24 and 25 are depth and colour
+type, of those that TensorFlow reads."""
+
+_BEGINNINGS = np.array([*_JPEG_WITHOUT_EXIF, *_PNG_WITHOUT_EXIF])
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def _decode_upright(content: tf.Tensor) -> tf.Tensor:
+    # A look at the header costs nothing beside decoding; a branch that turned images in the graph cost a
+    # fifth, also where it was not taken.
+    header = tf.strings.substr(content, 0, HEADER_BYTES)
+    header = tf.io.decode_raw(header, tf.uint8, fixed_length=HEADER_BYTES)
+    fits = tf.reduce_all((header == _BEGINNINGS.astype(np.uint8)) | (_BEGINNINGS == _ANY), axis=1)
+    is_jpeg, is_png = tf.split(fits, [len(_JPEG_WITHOUT_EXIF), len(_PNG_WITHOUT_EXIF)])
+    formats = [
+        (tf.reduce_any(is_jpeg), lambda: _decode_jpeg(content)),
+        (tf.reduce_any(is_png), lambda: _decode_png(content)),
+    ]
+    decoded = tf.case(formats, default=lambda: _stateless(_decode_and_turn, content))
+    return tf.ensure_shape(decoded, [None, None, 3])
+
+
+def _decode_and_turn(content: bytes) -> np.ndarray:
+    """Decode what may have EXIF data, by the same kernels.
+
+    Raises:
+        ValueError: it cannot be decoded; TensorFlow turns it into InvalidArgumentError.
+    """
+    try:
+        with tf.device("CPU"):  # eager operations would move to a GPU
+            if content.startswith(JPEG):
+                image = _decode_jpeg(content).numpy()
+            elif content.startswith(PNG) and _is_plain(*content[24:26].ljust(2, b"\0")):
+                image = np.asarray(_decode_png(content))
+            else:
+                image = _by_pillow(content)
+    except tf.errors.OpError as error:
+        raise ValueError(error.message) from None
+    return turn_upright(image, find_orientation(content))
+
+
+def _is_plain(depth: int | tf.Tensor, kind: int | tf.Tensor) -> bool | tf.Tensor:
+    # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
+    return (depth == 8) | ((depth == 16) & (kind != RGB))
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def _decode_as_stored(content: tf.Tensor) -> tf.Tensor:
     # Of a PNG, bytes 24 and 25 are the bit depth and the colour type (ISO 15948, 11.2.2).
     header = tf.io.decode_raw(tf.strings.substr(content, 0, 26), tf.uint8)
-    depth, kind = header[24], header[25]
-    # Of few bits TensorFlow gets the alpha wrong, of deep RGB Pillow sees the high bytes alone.
-    is_plain = (depth == 8) | ((depth == 16) & (kind != RGB))
-    formats = [(_starts_with(content, JPEG), jpeg), (_starts_with(content, PNG) & is_plain, png)]
-    return tf.ensure_shape(tf.case(formats, default=other), [None, None, 3])
+    formats = [
+        (_starts_with(content, JPEG), lambda: _decode_jpeg(content)),
+        (_starts_with(content, PNG) & _is_plain(header[24], header[25]), lambda: _decode_png(content)),
+    ]
+    decoded = tf.case(formats, default=lambda: _by_pillow(content))
+    return tf.ensure_shape(decoded, [None, None, 3])
 
 
-def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resize the whole image to a square, whatever its shape: all that a device has to do.
-
-    Bilinear; when shrinking, the triangle kernel is widened by the scale (antialiasing).
-
-    Args:
-        image: uint8 [height, width, 3], or a batch of such.
-        size: side of the square in pixels.
-
-    Returns:
-        uint8 [size, size, 3], or a batch of such, rounded to the nearest level.
-    """
-    resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
-    return tf.cast(tf.round(resized), tf.uint8)
+def _decode_jpeg(content: tf.Tensor | bytes) -> tf.Tensor:
+    # The default transform is a faster one that is up to 5 levels off.
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def crop_and_resize_image(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
-    """Cut out a box and resize it like `resize_image`.
+def _decode_png(content: tf.Tensor | bytes) -> tf.Tensor:
+    rgba = tf.io.decode_png(content, channels=4)
 
-    Args:
-        image: uint8 [height, width, 3].
-        box: float32 [4], (y1, x1, y2, x2) as shares of height and width in [0, 1]. Edges are
-            rounded to whole pixels; the cut is at least one pixel high and wide.
-        size: side of the square in pixels.
+    def transparent() -> tf.Tensor:
+        kind = tf.io.decode_raw(tf.strings.substr(content, 25, 1), tf.uint8)[0]
+        # A colour that stands for transparent is Pillow's part.
+        has_alpha = (kind == GREY_ALPHA) | (kind == RGB_ALPHA)
+        return tf.cond(has_alpha, lambda: _over_white(rgba), lambda: _by_pillow(content))
 
-    Returns:
-        uint8 [size, size, 3].
-    """
-    extent = tf.shape(image)[:2]
-    corners = tf.reshape(box, [2, 2]) * tf.cast(extent, tf.float32)
-    first, last = tf.unstack(tf.cast(tf.round(corners), tf.int32))
-    first = tf.clip_by_value(first, 0, extent - 1)
-    last = tf.clip_by_value(last, first + 1, extent)
-    return resize_image(image[first[0] : last[0], first[1] : last[1]], size)
+    # Most images are opaque, and blending costs as much as decoding.
+    opaque = tf.reduce_min(rgba[..., 3]) == 255
+    return tf.cond(opaque, lambda: rgba[..., :3], transparent)
+
+
+def _by_pillow(content: tf.Tensor | bytes) -> tf.Tensor | np.ndarray:
+    # TensorFlow reads no TIFF, ignores a BMP's palette and shows a GIF's transparent pixels black.
+    if isinstance(content, bytes):
+        return decode_with_pillow(content)
+    return _stateless(decode_with_pillow, content)
+
+
+def _stateless(decode: Callable[[bytes], np.ndarray], content: tf.Tensor) -> tf.Tensor:
+    # Declared stateless: deterministic tf.data runs a map that holds a stateful op on one thread.
+    return tf.numpy_function(decode, [content], tf.uint8, stateful=False)
 
 
 def _starts_with(content: tf.Tensor, signature: bytes) -> tf.Tensor:
@@ -121,97 +166,3 @@ def _over_white(image: tf.Tensor) -> tf.Tensor:
     opacity = tf.cast(alpha, tf.float32) / 255.0
     blended = 255.0 + (tf.cast(colour, tf.float32) - 255.0) * opacity
     return tf.cast(tf.round(blended), tf.uint8)
-
-
-def _decode_with_pillow(content: bytes) -> np.ndarray:
-    """Decode a GIF, BMP or PNG; uint8 [height, width, 3].
-
-    Raises:
-        ValueError: not such a file, or a damaged one; TensorFlow turns it into
-            InvalidArgumentError.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=("BMP", "GIF", "PNG")) as image:
-            check_size(*image.size)
-            return np.asarray(_to_rgb(image, bits=content[24]))
-    except Exception as error:  # Pillow's readers let many kinds through: struct.error, EOFError...
-        raise ValueError(f"not a readable JPEG, PNG, GIF or BMP image: {error}") from None
-
-
-class DeepRange(NamedTuple):
-    """Least and largest sample of a 16-bit image."""
-
-    low: int
-    high: int
-
-
-MIN_DEEP_RANGE = 2**14
-"""Least difference of the darkest and the brightest 16-bit sample of an image: 64 of 256 shades."""
-
-
-def verify_deep_ranges(ranges: Collection[DeepRange], of: str) -> None:
-    """Refuse 16-bit images of which most lie in a small part of the range, as of a 12-bit camera.
-
-    Their high bytes, all that is kept, would be one shade or a few.
-
-    Args:
-        ranges: of every image of 16 bits a sample, in a folder or set.
-        of: what the images are, for the message.
-
-    Raises:
-        UserError: more than half of them span less than `MIN_DEEP_RANGE` each.
-    """
-    narrow = [found for found in ranges if found.high - found.low < MIN_DEEP_RANGE]
-    if 2 * len(narrow) > len(ranges):
-        low, high = min(found.low for found in narrow), max(found.high for found in narrow)
-        raise UserError(
-            f"most 16-bit images must span at least {MIN_DEEP_RANGE:,} of 0 to 65,535, as their high byte "
-            f"alone is kept; received {low:,} to {high:,} in {len(narrow):,} of {len(ranges):,} of {of} "
-            "(stretch them first, and in the same way what the device will see: ImageMagick's mogrify -level "
-            f"{low},{max(high, low + 1)})"
-        )
-
-
-def deep_range(content: bytes) -> DeepRange | None:
-    """Measure the colours of a PNG of 16 bits a sample, alpha aside; None of any other file.
-
-    Raises:
-        tf.errors.InvalidArgumentError: truncated or corrupt content.
-    """
-    if not content.startswith(PNG) or content[24] != 16:
-        return None
-    colours = 3 if content[25] & RGB else 1
-    samples = tf.io.decode_png(content, dtype=tf.uint16).numpy()[..., :colours]
-    return DeepRange(int(samples.min()), int(samples.max()))
-
-
-def check_size(width: int, height: int) -> None:
-    """Hold an image to `MAX_PIXELS`.
-
-    Raises:
-        ValueError: it has more.
-    """
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}")
-
-
-def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
-    """Composite over white, as export/device/run.py does; `bits` a sample is for PNG."""
-    hidden = image.info.get("transparency")
-    if image.mode.startswith("I"):
-        samples = np.asarray(image)
-        shown = samples >> 8 if hidden is None else np.where(samples == hidden, 255, samples >> 8)
-        return Image.fromarray(shown.astype(np.uint8)).convert("RGB")
-    if hidden is not None and image.format == "PNG":
-        # A colour stands for transparent in the file's own bits, which Pillow compares with 8.
-        if image.mode in ("1", "L") and bits < 8:
-            image = image.convert("L")
-            image.info["transparency"] = hidden * (255 // (2**bits - 1))
-        elif image.mode == "RGB" and bits == 16:
-            image.info["transparency"] = tuple(sample >> 8 for sample in hidden)
-    rgba = image.convert("RGBA")
-    if image.format == "BMP" and not np.asarray(rgba)[..., 3].any():
-        # The fourth byte is unused, whatever the header says, or nothing would be seen.
-        return rgba.convert("RGB")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import READING, Reading
 from pipeline.data.class_names import shown
-from pipeline.data.decode import verify_deep_ranges
-from pipeline.data.folder_check import check_files, find_copies
+from pipeline.data.deep_range import verify_deep_ranges
+from pipeline.data.folder_check import Checked, check_files, find_copies
 from pipeline.data.folder_layout import (
     ClassFolders,
     find_class_folders,
@@ -20,6 +22,7 @@ from pipeline.data.folder_layout import (
     real_path,
     unreadable,
 )
+from pipeline.data.image_formats import ALL, NOT_READ
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -44,18 +47,24 @@ class Files:
     splits: np.ndarray
 
 
-def load_folder(path: Path, *, max_bad_share: float) -> Source:
+def load_folder(
+    path: Path, *, max_bad_share: float, reading: Reading = READING, formats: dict[str, bytes] = ALL
+) -> Source:
     """Read a folder of class folders, checking every image first.
 
     Either `path/CLASS/...`, which provides train alone, or `path/SPLIT/CLASS/...` with splits as
     `split_of` names them. Class folders may nest deeper; what operating systems leave behind is
     ignored. Rows are ordered by split, class and path, so that the table is a function of the
     folder's content. Damaged files, side files (annotations, notes) and copies (see
-    `find_copies`) are left out and listed in `problems`.
+    `find_copies`) are left out and listed in `problems`; so are images in a format that is known and
+    not read, which is said as well.
 
     Args:
         path: the folder.
-        max_bad_share: largest share of damaged files, in [0, 1]. Copies and side files are not damage.
+        max_bad_share: largest share of files that are damaged or in a format that is not read, in
+            [0, 1]. Copies and side files do not count.
+        reading: how the files become what a network sees.
+        formats: those that are read, as in `image_formats`.
 
     Raises:
         UserError: no such folder, neither layout, too few classes or images, too much damage, or
@@ -65,12 +74,12 @@ def load_folder(path: Path, *, max_bad_share: float) -> Source:
     classes = find_class_folders(root)
     for note in classes.notes:
         print(note)
-    source = _read_images(path, root, classes, max_bad_share)
+    source = _read_images(path, root, classes, max_bad_share, reading, formats)
     _refuse_few_images(root, classes, source)
     return source
 
 
-def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
+def load_labelled_folder(path: Path, class_names: Sequence[str], reading: Reading = READING) -> Source:
     """Read class folders that are called as some of the given classes, to be tested on as a whole.
 
     Whatever is damaged, no image or a copy (see `find_copies`) is left out and listed in `problems`.
@@ -78,13 +87,14 @@ def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
     Args:
         path: the folder.
         class_names: label -> name.
+        reading: how the files become what a network sees.
 
     Raises:
         UserError: no such folder, a class folder of another name, or no readable image.
     """
     root = real_path(path)
     classes = find_known_class_folders(root, class_names)
-    source = _read_images(path, root, classes, max_bad_share=1)
+    source = _read_images(path, root, classes, 1, reading, ALL)
     if not len(source.labels):
         raise UserError(f"--data must hold readable images; received none in {shown(root)!r}")
     labels = np.array([class_names.index(name) for name in source.class_names])[source.labels]
@@ -92,12 +102,21 @@ def load_labelled_folder(path: Path, class_names: Sequence[str]) -> Source:
     return dataclasses.replace(source, class_names=tuple(class_names), labels=labels, provided=every)
 
 
-def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: float) -> Source:
+def _read_images(
+    path: Path,
+    root: bytes,
+    classes: ClassFolders,
+    max_bad_share: float,
+    reading: Reading,
+    formats: dict[str, bytes],
+) -> Source:
     """Check every file of the class folders and put what can be used into a table."""
     files = list_files(root, classes)
-    checked = check_files(root, files.paths)
-    _refuse_damage(root, files.paths, checked.damage, len(checked.side_files), max_bad_share)
-    unusable = checked.damage | checked.side_files
+    checked = check_files(root, files.paths, formats)
+    _refuse_damage(root, files.paths, checked, max_bad_share)
+    for problem, count in Counter(checked.unread.values()).items():
+        print(f"{shown(root)}: {count:,} left out: {problem}")
+    unusable = checked.damage | checked.unread | checked.side_files
     readable = np.setdiff1d(np.arange(len(files.paths)), list(unusable))
     digests = checked.digests
     copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
@@ -117,6 +136,7 @@ def _read_images(path: Path, root: bytes, classes: ClassFolders, max_bad_share: 
         provided={SPLITS[split]: np.flatnonzero(splits == split) for split in np.unique(splits)},
         problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
         paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
+        reading=reading,
     )
 
 
@@ -169,16 +189,21 @@ def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
     return EncodedImages(read)
 
 
-def _refuse_damage(
-    root: bytes, paths: list[bytes], damage: dict[int, str], side_files: int, max_bad_share: float
-) -> None:
-    candidates = len(paths) - side_files
-    share = len(damage) / max(candidates, 1)
+def _refuse_damage(root: bytes, paths: list[bytes], checked: Checked, max_bad_share: float) -> None:
+    bad = checked.damage | checked.unread
+    candidates = len(paths) - len(checked.side_files)
+    share = len(bad) / max(candidates, 1)
     if share > max_bad_share:
-        first = "; ".join(f"{shown(paths[row])!r} {problem}" for row, problem in list(damage.items())[:3])
+        kinds = Counter(NOT_READ[problem] for problem in checked.unread.values())
+        counts = [f"{len(checked.damage)} damaged"] if checked.damage and kinds else []
+        counts += [f"{count} {name}" for name, count in kinds.items()]
+        found = f"{len(bad)} of {candidates}" + (f": {', '.join(counts)}" if counts else "")
+        # Of each kind of problem one file.
+        first = {problem: paths[row] for row, problem in reversed(sorted(bad.items()))}
+        some = "; ".join(f"{shown(path)!r} {problem}" for problem, path in [*first.items()][:-4:-1])
         raise UserError(
-            f"--max-bad-share {max_bad_share:g} is the largest share of damaged files; received "
-            f"{share:.3g} ({len(damage)} of {candidates}) in {shown(root)!r}: {first}"
+            f"--max-bad-share {max_bad_share:g} is the largest share of damaged files and of formats that "
+            f"are not read; received {share:.3g} ({found}) in {shown(root)!r}: {some}"
         )
 
 

@@ -1,5 +1,6 @@
 """Every file of an image folder is tried before training: damage and copies are found here."""
 
+import functools
 import hashlib
 import os
 import stat
@@ -14,15 +15,18 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import shown
-from pipeline.data.decode import SIGNATURES, DeepRange, check_size, decode_image, deep_range
+from pipeline.data.decode import decode_image
+from pipeline.data.deep_range import DeepRange, deep_range
 from pipeline.data.folder_layout import is_side_file
+from pipeline.data.image_formats import ALL, HEAD_BYTES, NOT_READ, READ, UNREAD, format_of, not_read
+from pipeline.data.pillow_images import verify_fit
 from pipeline.data.split_names import SPLITS
 
 DIGEST_BYTES = 16
 CHUNK = 256
 
 
-NO_IMAGE = "not a JPEG, PNG, GIF or BMP image"
+NO_IMAGE = f"not a {READ} image"
 EMPTY = "empty file"
 SIDE_FILE = "a side file, no image"
 
@@ -34,17 +38,19 @@ class Checked:
     Attributes:
         digests: uint8 [files, 16], the BLAKE2b hash of each content, zero where there is no image.
         damage: row -> what is wrong, for damaged files only.
+        unread: row -> what to do, for images in a format that is known and not read.
         side_files: row -> that it is one, for annotations and notes beside the images.
         deep_ranges: row -> least and largest sample, for images of 16 bits a sample only.
     """
 
     digests: np.ndarray
     damage: dict[int, str] = field(default_factory=dict)
+    unread: dict[int, str] = field(default_factory=dict)
     side_files: dict[int, str] = field(default_factory=dict)
     deep_ranges: dict[int, DeepRange] = field(default_factory=dict)
 
 
-def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
+def check_files(root: bytes, paths: Sequence[bytes], formats: dict[str, bytes] = ALL) -> Checked:
     """Read, hash and decode every file once, on one thread a core.
 
     Decoding is `decode_image` itself, so that what passes cannot fail in training.
@@ -52,7 +58,9 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
     Args:
         root: folder that `paths` are relative to.
         paths: files; row i of the result is about `paths[i]`.
+        formats: those that are read, as in `image_formats`.
     """
+    check = functools.partial(check_file, formats=formats)
     checked = Checked(np.zeros((len(paths), DIGEST_BYTES), np.uint8))
     with (
         Progress(len(paths), "checking images", "images") as progress,
@@ -61,11 +69,13 @@ def check_files(root: bytes, paths: Sequence[bytes]) -> Checked:
         # In chunks, because `map` queues all that it is given: a million tasks would fill memory.
         for start in range(0, len(paths), CHUNK):
             chunk = [os.path.join(root, path) for path in paths[start : start + CHUNK]]
-            for row, (digest, problem, deep) in enumerate(pool.map(check_file, chunk), start):
+            for row, (digest, problem, deep) in enumerate(pool.map(check, chunk), start):
                 if not problem:
                     checked.digests[row] = np.frombuffer(digest, np.uint8)
-                elif problem in (NO_IMAGE, EMPTY) and is_side_file(paths[row]):
+                elif problem in (NO_IMAGE, EMPTY, *NOT_READ) and is_side_file(paths[row]):
                     checked.side_files[row] = SIDE_FILE
+                elif problem in NOT_READ:
+                    checked.unread[row] = problem
                 else:
                     checked.damage[row] = problem
                 if deep:
@@ -108,7 +118,7 @@ def find_copies(
     return problems
 
 
-def check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
+def check_file(path: bytes, formats: dict[str, bytes] = ALL) -> tuple[bytes, str, DeepRange | None]:
     """Read, hash and decode one file.
 
     Returns:
@@ -119,23 +129,24 @@ def check_file(path: bytes) -> tuple[bytes, str, DeepRange | None]:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return b"", "not a regular file", None
         with open(path, "rb") as file:
-            return check_stream(file)
+            return check_stream(file, formats)
     except OSError as error:
         return b"", f"unreadable: {error.strerror}", None
 
 
-def check_stream(file: BinaryIO) -> tuple[bytes, str, DeepRange | None]:
+def check_stream(file: BinaryIO, formats: dict[str, bytes] = ALL) -> tuple[bytes, str, DeepRange | None]:
     """Read, hash and decode an open file, as `check_file` does."""
     try:
-        head = file.read(max(map(len, SIGNATURES)))
+        head = file.read(HEAD_BYTES)
         if not head:
             return b"", EMPTY, None
         # Before reading on: the file may be a film of many gigabytes.
-        if not head.startswith(SIGNATURES):
-            return b"", NO_IMAGE, None
+        if not format_of(head, formats):
+            unread = format_of(head, UNREAD)
+            return b"", not_read(unread) if unread else NO_IMAGE, None
         file.seek(0)
-        with Image.open(file, formats=("JPEG", "PNG", "GIF", "BMP")) as image:
-            check_size(*image.size)
+        with Image.open(file, formats=tuple(formats)) as image:
+            verify_fit(image, head)
         file.seek(0)
         content = file.read()
     except UnidentifiedImageError:
@@ -148,7 +159,7 @@ def check_stream(file: BinaryIO) -> tuple[bytes, str, DeepRange | None]:
         with tf.device("CPU"):  # where tf.data decodes; eager ops would move to a GPU
             decode_image(content)
             deep = deep_range(content)
-    except tf.errors.OpError:
+    except (tf.errors.OpError, OSError):
         return b"", "truncated or damaged", None
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "", deep
 

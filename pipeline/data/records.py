@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import READING, Reading
 from pipeline.console.progress import Progress
-from pipeline.data.decode import DeepRange, decode_image, deep_range
+from pipeline.data.decode import decode_image
+from pipeline.data.deep_range import DeepRange, deep_range
 from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
 
@@ -162,7 +164,11 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 def decode_records(
-    shards: Mapping[str, int], shape: tuple[int, int], keys: ExampleKeys, progress: Progress
+    shards: Mapping[str, int],
+    shape: tuple[int, int],
+    keys: ExampleKeys,
+    progress: Progress,
+    reading: Reading = READING,
 ) -> tuple[ArrayImages, np.ndarray, list[DeepRange]]:
     """Decode all images, which have one size, into memory.
 
@@ -171,6 +177,7 @@ def decode_records(
         shape: height and width of every image.
         keys: where an example holds image and label.
         progress: counts the images.
+        reading: how a file becomes what a network sees.
 
     Returns:
         Images, grey ones as RGB, with some files as they were; labels, int64 [images]; the ranges of
@@ -181,7 +188,11 @@ def decode_records(
     """
 
     def decode(encoded: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tf.ensure_shape(decode_image(encoded), (*shape, 3)), label, encoded
+        return (
+            tf.ensure_shape(decode_image(encoded, upright=reading.exif_orientation), (*shape, 3)),
+            label,
+            encoded,
+        )
 
     images = np.empty((sum(shards.values()), *shape, 3), np.uint8)
     labels = np.empty(len(images), np.int64)

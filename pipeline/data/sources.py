@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
 from pipeline.data.folder import load_folder
+from pipeline.data.image_formats import ALL, BASIC
 from pipeline.data.table import Source
 from pipeline.data.tfds import load_tfds
 
@@ -20,5 +21,7 @@ def load_source(config: DataConfig) -> Source:
         return load_digits()
     if config.data.startswith("folder:"):
         folder = Path(config.data.removeprefix("folder:"))
-        return load_folder(folder, max_bad_share=config.max_bad_share)
-    return load_tfds(config.data)
+        formats = ALL if config.image_formats == "all" else BASIC
+        bad_share = config.max_bad_share
+        return load_folder(folder, max_bad_share=bad_share, reading=config.reading, formats=formats)
+    return load_tfds(config.data, config.reading)

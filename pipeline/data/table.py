@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import READING, Reading
+
 
 @dataclass(frozen=True)
 class ArrayImages:
@@ -33,7 +35,7 @@ class EncodedImages:
 
     Attributes:
         read: graph function from an int64 scalar, a row of the table, to a string scalar, the
-            encoded file (JPEG, PNG, GIF or BMP).
+            encoded file, as `decode_image` takes it.
     """
 
     read: Callable[[tf.Tensor], tf.Tensor]
@@ -52,6 +54,7 @@ class Source:
         provided: split name (train, validation, test) -> int64 rows. Always has train.
         problems: (path, problem) of every file that was left out.
         paths: row -> file, where each image is a file of its own; else empty.
+        reading: how files become what a network sees.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Source:
     provided: dict[str, np.ndarray]
     problems: tuple[tuple[str, str], ...] = ()
     paths: tuple[str, ...] = ()
+    reading: Reading = READING
 
     def path_of(self, row: int) -> str | None:
         """Return the file of a row; None where images are not files of their own."""

@@ -12,14 +12,15 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from pipeline.config.reading import READING, Reading
+from pipeline.config.tfds_folder import tfds_folder
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import MAX_LISTED, on_a_terminal, verify_class_names
-from pipeline.data.decode import verify_deep_ranges
+from pipeline.data.deep_range import verify_deep_ranges
 from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.data.split_names import SPLITS, split_of
 from pipeline.data.table import ArrayImages, EncodedImages, Source
-from pipeline.data.tfds_folder import tfds_folder
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class UnavailableData(UserError):
     """The data set is neither on this machine nor can it be fetched now."""
 
 
-def load_tfds(name: str) -> Source:
+def load_tfds(name: str, reading: Reading = READING) -> Source:
     """Load a set of TensorFlow Datasets, downloading and preparing it where that is needed.
 
     The rows are train's in the order of its files, then validation's, then test's. A set without a
@@ -50,6 +51,7 @@ def load_tfds(name: str) -> Source:
     Args:
         name: `SET`, `SET/CONFIG` or `SET:VERSION`, prepared under TFDS_DATA_DIR or, without that
             variable, under ~/tensorflow_datasets.
+        reading: how the files in it become what a network sees.
 
     Raises:
         UnavailableData: it is neither prepared nor can it be downloaded.
@@ -70,7 +72,7 @@ def load_tfds(name: str) -> Source:
     stored: ArrayImages | EncodedImages
     with Progress(total, f"reading {name}", "images") as progress:
         if None not in shape and total * shape[0] * shape[1] * 3 <= ARRAY_BYTES:
-            stored, labels, deep = decode_records(shards, shape[:2], keys, progress)
+            stored, labels, deep = decode_records(shards, shape[:2], keys, progress, reading)
             digests = digest_images(stored.images)
         else:
             index, labels, digests, deep = scan_records(shards, keys, progress)
@@ -82,7 +84,8 @@ def load_tfds(name: str) -> Source:
     verify_class_names([class_name.encode() for class_name in class_names], name)
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
-    return keep_trainable_classes(Source(name, class_names, labels, digests, stored, provided))
+    source = Source(name, class_names, labels, digests, stored, provided, reading=reading)
+    return keep_trainable_classes(source)
 
 
 def keep_trainable_classes(source: Source) -> Source:

@@ -18,7 +18,10 @@ EARLIER_NAMES = {
 }
 """What earlier versions called an entry of their JSON files -> what it is called now."""
 
-JSON_KINDS = {int: "a whole number", float: "a number", str: "text", dict: "an object", list: "a list"}
+JSON_KINDS = {
+    **{int: "a whole number", float: "a number", str: "text"},
+    **{dict: "an object", list: "a list", bool: "true or false"},
+}
 """How the types of JSON are called."""
 
 SHOWN = 60

@@ -14,18 +14,23 @@ import tensorflow as tf
 from PIL import Image
 from scipy.special import softmax
 
+from pipeline.config.reading import Reading
 from pipeline.console.quiet_start import hold_back_notices
 from pipeline.data.folder_check import check_file, check_stream
+from pipeline.data.resize import read_image
 from pipeline.errors import UserError
 from pipeline.models.names import NORMALIZATION
-from pipeline.prediction.image_files import BATCH, read_image
+from pipeline.prediction.image_files import BATCH
 from pipeline.prediction.model_file import ModelFile
 from pipeline.pretrained.keras_file import load_keras_file
 from pipeline.tflite.file import TFLiteFile
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the content of a file, an image of Pillow, or uint8 [height, width], [height, width, 3] or
-[height, width, 4]."""
+[height, width, 4].
+
+One of Pillow is turned upright as a file is, by the EXIF data that it was opened with.
+"""
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow that a PNG holds as they are."""
@@ -56,6 +61,7 @@ class Classifier:
     Attributes:
         class_names: label -> name.
         image_size: side of the squares that the network sees, pixels.
+        reading: how image files become such squares.
         predict: from uint8 [images, image_size, image_size, 3] to probabilities, float32
             [images, classes].
         network: the Keras network, pixels to logits; None of a .tflite file.
@@ -63,6 +69,7 @@ class Classifier:
 
     class_names: tuple[str, ...]
     image_size: int
+    reading: Reading
     predict: Callable[[np.ndarray], np.ndarray]
     network: keras.Model | None = None
 
@@ -92,7 +99,7 @@ class Classifier:
         """
         content = _as_file(image)
         with tf.device("CPU"):  # where training decodes
-            return read_image(content, self.image_size).numpy()
+            return read_image(content, self.image_size, self.reading).numpy()
 
 
 def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
@@ -120,7 +127,7 @@ def _as_file(image: ImageLike) -> bytes:
         raise UserError(f"an image must have 8 or 16 bits a sample; received Pillow's mode {image.mode!r}")
     encoded = io.BytesIO()
     plain = image if image.mode in PNG_MODES else image.convert("RGB")
-    plain.save(encoded, "png", compress_level=0)
+    plain.save(encoded, "png", compress_level=0, exif=image.info.get("exif"))
     return encoded.getvalue()
 
 
@@ -154,7 +161,7 @@ def build_classifier(model: ModelFile) -> Classifier:
         raise UserError(
             f"{model.path} must have a name for each of its {classes} classes; received {len(names)}"
         )
-    return Classifier(names, loaded.image_size, loaded.predict, loaded.network)
+    return Classifier(names, loaded.image_size, model.reading, loaded.predict, loaded.network)
 
 
 class _Loaded(NamedTuple):

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.reading import Reading
 from pipeline.data.batches import THREADS
 from pipeline.data.class_names import as_label, shown
-from pipeline.data.decode import JPEG, MAX_PIXELS, PNG, SIGNATURES, decode_image, resize_image
 from pipeline.data.folder_layout import is_visible
+from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, UNREAD, format_of
+from pipeline.data.pillow_images import MAX_PIXELS
+from pipeline.data.resize import read_image
 from pipeline.errors import UserError
 
 BATCH = 128
@@ -56,7 +59,7 @@ def find_images(places: Iterable[Path], class_names: Sequence[str]) -> FoundImag
         for path in sorted(_files_below(place)):
             (found if _is_image(path) else passed_over).append(path)
         if not found:
-            raise UserError(f"a folder must hold a JPEG, PNG, GIF or BMP image; received {shown(place)!r}")
+            raise UserError(f"a folder must hold a {READ} image; received {shown(place)!r}")
         paths += found
         labels += [number.get(as_label(shown(_folder_below(place, path))), UNKNOWN) for path in found]
     return FoundImages(paths, np.array(labels, np.int64), passed_over)
@@ -80,22 +83,18 @@ def _files_below(folder: bytes) -> Iterator[bytes]:
 
 
 def _is_image(path: bytes) -> bool:
-    """Tell by its first bytes; a file that cannot be read may be one."""
+    """Tell by its first bytes, also in a format that is not read; a file that cannot be read may be one."""
     if not os.path.isfile(path):
         return False  # opening a pipe would wait for a writer
     try:
         with open(path, "rb") as file:
-            return file.read(max(map(len, SIGNATURES))).startswith(SIGNATURES)
+            head = file.read(HEAD_BYTES)
+            return bool(format_of(head) or format_of(head, UNREAD))
     except OSError:
         return True
 
 
-def read_image(content: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode an image and resize it, as training does: uint8 [size, size, 3]."""
-    return resize_image(decode_image(content), size)
-
-
-def read_batches(paths: Sequence[bytes], size: int) -> tf.data.Dataset:
+def read_batches(paths: Sequence[bytes], size: int, reading: Reading) -> tf.data.Dataset:
     """Read images in parallel; those that cannot be read are left out.
 
     Yields:
@@ -103,7 +102,7 @@ def read_batches(paths: Sequence[bytes], size: int) -> tf.data.Dataset:
     """
 
     def read(place: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return place, read_image(_refuse_large(tf.io.read_file(path)), size)
+        return place, read_image(_refuse_large(tf.io.read_file(path)), size, reading)
 
     options = tf.data.Options()
     options.autotune.enabled = False  # destroying an iterator would wait for its sleeping thread

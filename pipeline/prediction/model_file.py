@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.reading import READING, RESIZES, Reading
 from pipeline.errors import UserError, received
 from pipeline.files.json_file import read_json, verify_fields
 from pipeline.files.regular import open_regular
@@ -29,12 +30,14 @@ class ModelFile:
         class_names: label -> name; empty where nothing tells them.
         scores: what it returns, one of `SCORES`.
         crc32: of a .tflite file as it was exported; None where its bundle is too old to tell.
+        reading: how image files become what it sees.
     """
 
     path: Path
     class_names: tuple[str, ...]
     scores: str = "logits"
     crc32: str | None = None
+    reading: Reading = READING
 
 
 def find_model(name: str) -> ModelFile:
@@ -103,7 +106,8 @@ def _of_bundle(folder: Path, name: str | None) -> ModelFile:
             f"a .tflite file must have {LABELS} and {PREPROCESSING} beside it, as python -m export writes "
             f"them; received {folder / name} without (copy the whole folder)"
         )
-    models = read_json(path, {"models": dict}, of="a bundle")["models"]
+    content = read_json(path, {"models": dict}, of="a bundle")
+    models = content["models"]
     for described in models.values():
         verify_fields(described, NEEDED, path, of="a bundle")
     chosen = name or _default(models)
@@ -115,7 +119,20 @@ def _of_bundle(folder: Path, name: str | None) -> ModelFile:
     scores = models[chosen]["output"]["scores"]
     if scores not in SCORES:
         raise UserError(f"scores in {path} must be {' or '.join(SCORES)}; received {received(scores)}")
-    return ModelFile(folder / chosen, _read_labels(folder / LABELS), scores, models[chosen].get("crc32"))
+    labels, reading = _read_labels(folder / LABELS), _reading_of(content, path)
+    return ModelFile(folder / chosen, labels, scores, models[chosen].get("crc32"), reading)
+
+
+def _reading_of(content: dict[str, Any], path: Path) -> Reading:
+    """Find how a bundle reads images; one of an earlier version does not say, and ignores EXIF."""
+    if "image" not in content:
+        return Reading(exif_orientation=False)
+    kinds = {"exif_orientation": bool, "resize": str, "crop_share": float, "border": int}
+    needed = {"image": dict, **{f"image.{name}": kind for name, kind in kinds.items()}}
+    verify_fields(content, needed, path, of="a bundle")
+    if (resize := content["image"]["resize"]) not in RESIZES:
+        raise UserError(f"resize in {path} must be one of {', '.join(RESIZES)}; received {received(resize)}")
+    return Reading(**{name: content["image"][name] for name in kinds})
 
 
 def _default(models: dict[str, Any]) -> str | None:
@@ -128,7 +145,8 @@ def _of_keras(path: Path) -> ModelFile:
     directory = RunDirectory(path.parent)
     if path.name == directory.model.name and directory.splits.exists():
         names = read_json(directory.splits, {"class_names": list})["class_names"]
-        return ModelFile(path, tuple(map(str, names)))
+        reading = directory.load_unfinished(asked={}).data.reading
+        return ModelFile(path, tuple(map(str, names)), reading=reading)
     labels = path.with_name(LABELS)
     return ModelFile(path, _read_labels(labels) if labels.exists() else ())
 

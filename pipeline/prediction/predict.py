@@ -10,6 +10,7 @@ from pipeline.console.progress import Progress
 from pipeline.console.run_command import failure_of
 from pipeline.data.class_names import shown
 from pipeline.data.folder_check import check_file
+from pipeline.data.image_formats import READ
 from pipeline.errors import UserError, printable
 from pipeline.files.csv_file import to_csv, write_csv
 from pipeline.prediction.answers import Wording, build_wording
@@ -89,7 +90,7 @@ def _classify(
     path_width = max(len(printable(path)) for path in paths)
     rows = [wording.header()]
     with Progress(len(paths), "classifying", "images", stream=sys.stderr) as progress:
-        for places, pixels in read_batches(found.paths, classifier.image_size):
+        for places, pixels in read_batches(found.paths, classifier.image_size, classifier.reading):
             places = places.numpy()
             probabilities = classifier.predict(pixels.numpy())
             predicted[places], confidence[places] = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -119,4 +120,4 @@ def _tell_passed_over(paths: list[bytes]) -> None:
     names = ", ".join(printable(shown(path)) for path in paths[:SHOWN_FILES])
     more = ", ..." if len(paths) > SHOWN_FILES else ""
     count = f"{len(paths):,} file{'s' * (len(paths) > 1)}"
-    print(f"passed over {count}, none of them a JPEG, PNG, GIF or BMP image: {names}{more}", file=sys.stderr)
+    print(f"passed over {count}, none of them a {READ} image: {names}{more}", file=sys.stderr)

@@ -205,7 +205,12 @@ def test_what_lies_beside_the_files_is_of_them(bundle):
     assert golden["model"]["file"] == TFLITE["int8"]
     assert golden["model"]["crc32"] == f"0x{zlib.crc32(content):08x}"
     assert (bundle / "labels.txt").read_text().split() == [str(digit) for digit in range(10)]
-    models = json.loads((bundle / "preprocessing.json").read_text())["models"]
+    described = json.loads((bundle / "preprocessing.json").read_text())
+    models = described["models"]
+    reading = {"exif_orientation": True, "resize": "squash", "crop_share": 0.875, "border": 128}
+    assert described["image"] == reading == json.loads((bundle / "golden/large.json").read_text())["how"]
+    # The digits' input is of 8 x 8 pixels.
+    assert len((bundle / "golden/large.bin").read_bytes()) == 8 * 8 * 3
     assert set(models) == set(TFLITE.values())
     with Image.open(bundle / "files.png") as image:
         image.verify()

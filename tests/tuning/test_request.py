@@ -139,7 +139,7 @@ BAD_INPUTS = [
         "--tuner grid needs choices, as in --space "
         "dropout=A|B|C, or --only other hyperparameters; received 0..0.5",
     ),
-    ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("cifar11", "unknown preset or folder 'cifar11'; did you mean 'cifar10"),
     ("--config missing.json", "a configuration file must be readable; missing.json: No such"),
     ("--epochs 0", "--epochs must be at least 1 and at most 1000000; received 0"),
     # Seeds of the confirmation follow the search's; the last one must be a seed as well.

@@ -10,6 +10,7 @@ import pytest
 
 from export.bundle.c_source import write_c_source
 from export.errors import ExportFailed
+from pipeline.config.reading import Reading
 from pipeline.tflite.graph import Graph, Operation, Tensor
 
 CONTENT = bytes(range(256)) * 3 + b"not a whole line"
@@ -139,6 +140,24 @@ def test_the_header_says_that_an_arena_is_a_multiple_of_16(tmp_path):
     words = " ".join((tmp_path / "model_int8.h").read_text().replace("//", "").split())
     assert "rounded up to a multiple of 16." in words
     assert "keep to multiples of 16, a Cortex-M refuses others" in words
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        (Reading(), "Training saw each image resized as a whole, bilinear and antialiased"),
+        (
+            Reading(resize="crop"),
+            "Training saw the square in the middle, 0.875 of the shorter side, bilinear",
+        ),
+        (Reading(resize="pad"), "Training saw each image as a whole in a border of level 128, bilinear"),
+    ],
+)
+def test_the_header_says_what_is_made_of_an_image(reading, words, tmp_path):
+    write_c_source(file_of("ADD"), None, tmp_path, "model_int8", reading)
+    header = (tmp_path / "model_int8.h").read_text()
+    assert words in " ".join(header.replace("//", "").split())
+    assert max(map(len, header.splitlines())) <= 110
 
 
 def test_an_arena_that_was_not_measured_is_no_constant(tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from export.bundle.preprocessing import describe_preprocessing
 from export.device import run
+from pipeline.config.reading import READING
 from pipeline.tflite.file import TFLiteFile
 
 HEIGHT, WIDTH = 6, 9  # unequal, so that a swapped axis shows
@@ -25,7 +26,7 @@ def write_bundle(folder: Path, models: dict[str, TFLiteFile], output: str) -> Pa
     folder.mkdir()
     for name, file in models.items():
         (folder / name).write_bytes(file.content)
-    description = describe_preprocessing(models, output)
+    description = describe_preprocessing(models, output, READING)
     (folder / "preprocessing.json").write_text(json.dumps(description))
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), "utf-8")
     shutil.copy(run.__file__, folder / "run.py")

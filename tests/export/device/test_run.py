@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from export.bundle.preprocessing import describe_preprocessing
+from pipeline.config.reading import READING
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
 from tests.export.device.samples import (
@@ -94,7 +95,7 @@ def test_resizes_the_whole_image_to_the_networks_shape(bundle, tmp_path, capsys)
 def test_description_equals_what_litert_reads(kind, files):
     name = f"model_{kind}.tflite"
     model = Interpreter(files["logits"][name].content)
-    description = describe_preprocessing({name: files["logits"][name]}, "logits")
+    description = describe_preprocessing({name: files["logits"][name]}, "logits", READING)
     described = json.loads(json.dumps(description))["models"][name]
 
     def numbers(tensor: dict) -> dict:
@@ -128,7 +129,7 @@ def test_folders_are_searched_at_any_depth_in_sorted_order(bundle, tmp_path, cap
     paths, _, _ = parse(printed)
     assert paths == [str(single), *(str(root / name) for name in kinds)]
     passed_over = f"{root / 'b/notes.png'}, {root / 'labels.csv'}, {root / 'photo.heic'}, ..."
-    rule = "none of them a JPEG, PNG, GIF or BMP image"
+    rule = "none of them a JPEG, PNG, GIF, BMP, WebP or TIFF image"
     assert said == f"passed over 4 files, {rule}: {passed_over}\n"
 
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from export.device import run
-from pipeline.data.decode import decode_image, resize_image
+from pipeline.data.decode import decode_image
+from pipeline.data.resize import resize_image
 from tests.encodings import ENCODED, enormous
 from tests.export.device.samples import classify
 
@@ -34,7 +35,7 @@ def test_resizes_as_training_did(scene, size):
 def test_decodes_as_training_did(name, tmp_path):
     content = ENCODED[name]
     (tmp_path / name).write_bytes(content)
-    decoded = run.decode(tmp_path / name)
+    decoded = run.decode(tmp_path / name, True)
     assert decoded.mode == "RGB"
     expected = decode_image(content).numpy().astype(int)
     assert np.asarray(decoded).shape == expected.shape
@@ -47,7 +48,7 @@ def test_an_enormous_image_is_refused_as_in_training(kind, tmp_path):
     path = tmp_path / f"large.{kind}"
     path.write_bytes(enormous(kind))
     with pytest.raises(run.UnfitImage) as refused:
-        run.decode(path)
+        run.decode(path, True)
     assert run.explain(refused.value) == "20,000 x 20,000 pixels are more than 178,956,970"
 
 
@@ -66,4 +67,4 @@ def test_refuses_images_that_were_cut_short(name, tmp_path):
         (tmp_path / name).write_bytes(content[:length])
         # Pillow raises nearly every kind, and run.py reports them all.
         with pytest.raises(Exception):  # noqa: B017, PT011
-            run.decode(tmp_path / name)
+            run.decode(tmp_path / name, True)

@@ -20,7 +20,7 @@ def test_goes_on_past_images_that_cannot_be_read(bundle, images, tmp_path):
         "cut.jpg": good[: len(good) // 2],
         "empty.png": b"",
         "text.png": b"path,label\n",
-        "other.jpg": save(IMAGES[0], "webp"),
+        "other.jpg": save(IMAGES[0], "ppm"),
         "noise.gif": b"GIF89a" + bytes(range(200)),
     }
     bad = [tmp_path / name for name in contents]
@@ -36,7 +36,7 @@ def test_goes_on_past_images_that_cannot_be_read(bundle, images, tmp_path):
     for complaint, path in zip(complaints, bad, strict=True):
         assert complaint.startswith(f"error: {path}: ")
     assert "No such file" in complaints[-2]
-    assert "a folder must hold a JPEG, PNG, GIF or BMP image" in complaints[-1]
+    assert "a folder must hold a JPEG, PNG, GIF, BMP, WebP or TIFF image" in complaints[-1]
 
 
 def test_a_name_with_an_escape_code_reaches_no_terminal_raw(bundle, tmp_path):
@@ -195,3 +195,24 @@ def test_a_full_disk_takes_one_line(bundle, images):
     with open("/dev/full", "w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert_one_complaint(result.returncode, "", result.stderr, "No space left")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("exif_orientation", 1),
+        ("resize", "stretch"),
+        ("crop_share", 0),
+        ("crop_share", "all"),
+        ("border", 256),
+    ],
+)
+def test_a_way_of_reading_that_is_unknown_is_refused(name, value, bundle, images, capfd):
+    rewrite(lambda whole: whole["image"].update({name: value}))(bundle)
+    assert_one_complaint(main_of(bundle)([str(images[0])]), *capfd.readouterr(), "preprocessing.json must")
+
+
+@pytest.mark.parametrize("name", ["exif_orientation", "resize", "crop_share", "border"])
+def test_a_way_of_reading_that_is_left_open_is_refused(name, bundle, images, capfd):
+    rewrite(lambda whole: whole["image"].pop(name))(bundle)
+    assert_one_complaint(main_of(bundle)([str(images[0])]), *capfd.readouterr(), f"KeyError '{name}'")

@@ -163,7 +163,7 @@ BAD_INPUTS = [
     ("--zero-innit", "unknown flag '--zero-innit'; did you mean '--zero-init'? see --help"),
     ("--qqqqq", "unknown flag '--qqqqq'; see --help"),
     ("-e 3", "unknown flag '-e'"),
-    ("cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("cifar11", "unknown preset or folder 'cifar11'; did you mean 'cifar10"),
     ("digits again", "unexpected argument 'again'"),
     ("--model resnet19", "unknown --model 'resnet19'; did you mean 'resnet18'? known: "),
     ("--optimizer adamv", "unknown --optimizer 'adamv'; did you mean 'adam"),
@@ -206,8 +206,8 @@ BAD_INPUTS = [
     ("--run-dir file/deeper/run", "--run-dir must be writable; file/deeper/run: "),
     ("--data folder:missing", "--data folder:PATH must name a folder; received folder:missing"),
     ("--data folder:file", "--data folder:PATH must name a folder; received folder:file"),
-    ("--data ./images", "--data must be folder:PATH where it is a folder; received ./images"),
-    ("--data /images", "--data must be folder:PATH where it is a folder; received /images"),
+    ("--data ./images", "--data must name a folder that is there; received ./images"),
+    ("--data /images", "--data must name a folder that is there; received /images"),
     ("digits --weights missing.pth", "--weights must exist; received missing.pth"),
     ("digits --weights some/run", "--weights must exist; received some/run"),
     ("digits --weights file", "--weights must be a file of .keras, .pth, .pt, "),
@@ -253,7 +253,7 @@ BAD_INPUTS = [
         "--weights finished --epochs 7)",
     ),
     ("--resume --run-dir unfinished cifar10_small", "received --data digits -> cifar10, "),
-    ("--resume --run-dir unfinished cifar11", "unknown preset 'cifar11'; did you mean 'cifar10"),
+    ("--resume --run-dir unfinished cifar11", "unknown preset or folder 'cifar11'; did you mean 'cifar10"),
     ("--run-dir finished", "--run-dir must not hold a finished run; received finished"),
     ("--run-dir unfinished", "must not hold an unfinished run; received unfinished (add --resume"),
     (f"--run-dir {LONG}", "--run-dir must be"),
@@ -275,7 +275,7 @@ def test_bad_input_is_answered_with_one_line(arguments, message, bad_things, cap
 
 
 def test_an_empty_word_is_no_preset():
-    with pytest.raises(UserError, match=r"^unknown preset ''; known: "):
+    with pytest.raises(UserError, match=r"^unknown preset or folder ''; known: "):
         parse_training_request(["", "--epochs", "1"])
 
 

@@ -1,4 +1,4 @@
-"""Decoding and resizing of images, against Pillow and the formulas."""
+"""Decoding of images, against Pillow and the formulas."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.data.decode import crop_and_resize_image, decode_image, resize_image
+from pipeline.data.decode import decode_image
 from tests.encodings import (
     ALPHA,
     COLOURS,
@@ -195,9 +195,97 @@ def test_what_pillow_decodes_is_held_to_the_limit_without_a_folders_check(kind):
         decode_image(enormous(kind))
 
 
-def test_webp_is_refused(colours):
-    with pytest.raises(tf.errors.InvalidArgumentError):  # TensorFlow gives it four dimensions
-        decode_image(save(Image.fromarray(colours), "WEBP"))
+def deep_tiff(samples: np.ndarray, order: str, bits: int = 16, **tags: int) -> bytes:
+    """A TIFF of one strip, as Pillow writes none of 16-bit colours (TIFF 6.0, section 2 and 8).
+
+    Args:
+        samples: unsigned integers [height, width] or [height, width, channels].
+        order: of bytes, `<` or `>`.
+        bits: of a sample.
+        tags: `tag_NUMBER=value` in place of or beside those that are needed.
+    """
+    height, width, channels = (*samples.shape, 1)[:3]
+    data = samples.astype(f"{order}u{bits // 8}").tobytes()
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: 2 if channels > 1 else 1, 273: 8}
+    values |= {277: channels, 278: height, 279: len(data)}
+    values |= {int(name.removeprefix("tag_")): value for name, value in tags.items()}
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8 + len(data))
+    end = 8 + len(data) + 2 + 12 * len(values) + 4
+    entries = b""
+    for tag, value in sorted(values.items()):
+        several = tag == 258 and channels > 1
+        entries += struct.pack(f"{order}HHI", tag, 3 if several else 4, channels if several else 1)
+        entries += struct.pack(f"{order}I", end if several else value)
+    depths = struct.pack(f"{order}{channels}H", *[bits] * channels)
+    return head + data + struct.pack(f"{order}H", len(values)) + entries + bytes(4) + depths
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"compression": "packbits"}], ids=str)
+def test_tiff_equals_what_was_saved(mode, options, colours):
+    image = Image.fromarray(colours).convert(mode)
+    assert levels_off(save(image, "TIFF", **options), np.asarray(image.convert("RGB"))) == 0
+
+
+def test_tiff_of_inks_is_colours_as_the_formula_says(colours):
+    cmyk = Image.fromarray(colours).convert("CMYK")
+    ink = np.asarray(cmyk).astype(float) / 255
+    # Pillow rounds each product of two levels to a level.
+    assert levels_off(save(cmyk, "TIFF"), 255 * (1 - ink[..., :3]) * (1 - ink[..., 3:])) <= 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_tiff_keeps_its_high_byte(order, colours):
+    assert levels_off(deep_tiff(DEEP, order), grey(DEEP >> 8)) == 0
+    assert levels_off(deep_tiff(colours.astype(np.uint16) * 256 + 77, order), colours) == 0
+
+
+def test_transparent_tiff_and_webp_are_composited_over_white(colours):
+    see_through = Image.fromarray(np.dstack([colours, ALPHA]))
+    expected = over_white(colours, ALPHA / 255)
+    for content in (save(see_through, "TIFF"), save(see_through, "WEBP", lossless=True, exact=True)):
+        assert levels_off(content, expected) <= 0.5001  # rounding to a level
+
+
+def test_webp_equals_what_was_saved_and_another_build_of_its_library(colours):
+    image = Image.fromarray(colours)
+    lossless = save(image, "WEBP", lossless=True)
+    assert levels_off(lossless, colours) == 0
+    moving = save(image, "WEBP", lossless=True, save_all=True, append_images=[Image.fromarray(255 - colours)])
+    assert levels_off(moving, colours) == 0
+    lossy = save(image, "WEBP", quality=60)
+    # TensorFlow's own copy of libwebp.
+    assert levels_off(lossy, tf.io.decode_webp(lossy, channels=3).numpy()[0]) <= 2
+
+
+def test_the_first_page_is_the_image(colours):
+    pages = [Image.fromarray(255 - colours)]
+    assert (
+        levels_off(save(Image.fromarray(colours), "TIFF", save_all=True, append_images=pages), colours) == 0
+    )
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_cut_webp_and_tiff_are_refused(kind, colours):
+    content = save(Image.fromarray(colours), kind)
+    for length in [*range(0, len(content) * 9 // 10, len(content) // 10)]:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode_image(content[:length])
+
+
+RAW = {
+    "of 32 bits": (deep_tiff(DEEP, "<", bits=32), "up to 16 bits a sample, grey, RGB or CMYK; received I"),
+    "DNG": (deep_tiff(DEEP, "<", tag_50706=1), "camera RAW, which is not read"),
+    "preview of NEF": (deep_tiff(DEEP, ">", tag_254=1), "camera RAW, which is not read"),
+    "CR2": (deep_tiff(np.frombuffer(b"CR\2\0" * 4, np.uint8).reshape(4, 4), "<", bits=8), "camera RAW"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_what_is_no_image_for_all_its_being_a_tiff_is_refused(name):
+    content, message = RAW[name]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        decode_image(content)
 
 
 def test_decodes_inside_tf_data(colours):
@@ -211,47 +299,12 @@ def test_decodes_inside_tf_data(colours):
         next(iter(damaged))
 
 
-def test_decoding_holds_no_stateful_operation():
+@pytest.mark.parametrize("upright", [True, False])
+def test_decoding_holds_no_stateful_operation(upright):
     # Deterministic tf.data would run a map that holds one on a single thread.
-    operations = decode_image.get_concrete_function().graph.get_operations()
-    assert not [op.type for op in operations if op.op_def.is_stateful]
-
-
-@pytest.mark.parametrize("size", [5, 16, 60])
-def test_resize_equals_pillow(size, colours):
-    expected = Image.fromarray(colours).resize((size, size), Image.Resampling.BILINEAR)
-    resized = resize_image(tf.constant(colours), size)
-    # Pillow rounds to a level after each of its two passes.
-    assert np.abs(resized.numpy().astype(int) - np.asarray(expected)).max() <= 1
-
-
-def test_resize_to_own_size_changes_nothing(colours):
-    square = tf.constant(colours[:, :HEIGHT])
-    np.testing.assert_array_equal(resize_image(square, HEIGHT), square)
-
-
-def test_resize_rounds_to_the_nearest_level():
-    pair = tf.constant([[[10, 10, 10], [13, 12, 15]]], tf.uint8)
-    # The mean of each channel, 11.5, 11 and 12.5; a half rounds to even, as np.round does.
-    np.testing.assert_array_equal(resize_image(pair, 1)[0, 0], [12, 11, 12])
-
-
-@pytest.mark.parametrize("rows", [(0, 24), (3, 20), (23, 24)])
-@pytest.mark.parametrize("columns", [(0, 37), (5, 30), (0, 1)])
-def test_crop_and_resize_equals_pillow(rows, columns, colours):
-    # Edges a third of a pixel inside, so that rounding is what brings them back.
-    inside = np.array([rows[0] + 0.3, columns[0] + 0.3, rows[1] - 0.3, columns[1] - 0.3])
-    box = inside / [HEIGHT, WIDTH, HEIGHT, WIDTH]
-    cut = Image.fromarray(colours).crop((columns[0], rows[0], columns[1], rows[1]))
-    expected = np.asarray(cut.resize((9, 9), Image.Resampling.BILINEAR)).astype(int)
-    resized = crop_and_resize_image(tf.constant(colours), tf.constant(box, tf.float32), 9)
-    assert resized.shape == (9, 9, 3)
-    assert np.abs(resized.numpy() - expected).max() <= 1  # as for the whole image
-
-
-@pytest.mark.parametrize("corner", [0.0, 0.5, 0.999, 1.0])
-def test_a_crop_holds_at_least_one_pixel(corner, colours):
-    box = tf.fill([4], corner)
-    row, column = min(round(corner * HEIGHT), HEIGHT - 1), min(round(corner * WIDTH), WIDTH - 1)
-    expected = np.broadcast_to(colours[row, column], (4, 4, 3))
-    np.testing.assert_array_equal(crop_and_resize_image(colours, box, 4), expected)
+    decode = tf.function(lambda content: decode_image(content, upright=upright))
+    graph = decode.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert "DecodeJpeg" in {node.op for node in nodes}
+    stateful = {"PyFunc", "EagerPyFunc", "StatefulPartitionedCall", "If", "Case", "While"}
+    assert not {node.op for node in nodes} & stateful

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.data import folder_check
 from pipeline.data.folder import load_folder
+from pipeline.data.image_formats import BASIC
 from pipeline.errors import UserError
 from tests.commands import ROOT
 from tests.encodings import GREY, RGB, enormous, png
@@ -50,7 +51,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     monkeypatch.setattr(folder_check, "CHUNK", 3)
     problems = {
         cat / "empty.png": "empty file",
-        cat / "text.png": "not a JPEG, PNG, GIF or BMP image",
+        cat / "text.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
         cat / "forbidden.png": "unreadable: Permission denied",
         dog / "cut.png": "truncated or damaged",
         dog / "vanished.png": "unreadable: No such file or directory",
@@ -124,6 +125,55 @@ def test_share_of_damage_counts_damaged_files_among_all(root):
     assert "received 0.1 (1 of 10)" in message
     assert "'cat/empty.png' empty file" in message
     assert repr(str(root)) in message
+
+
+def test_what_is_not_read_is_no_damage_and_is_said_with_what_to_do(root, capsys):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    for number in range(2):
+        (root / "cat" / f"phone{number}.jpg").write_bytes(heic + bytes([number]))
+    (root / "dog" / "layers.psd").write_bytes(b"8BPS\0\1")
+    (root / "dog" / "cut.png").write_bytes((root / "dog" / "4.png").read_bytes()[:-20])
+    says = "HEIC, which is not read (convert to JPEG, as ImageMagick's mogrify -format jpg *.heic does)"
+    with pytest.raises(UserError) as error:
+        load_folder(root, max_bad_share=0.3)
+    message = str(error.value)
+    assert "received 0.333 (4 of 12: 1 damaged, 2 HEIC, 1 Photoshop) in" in message
+    assert (
+        f"'cat/phone0.jpg' {says}; 'dog/cut.png' truncated or damaged; 'dog/layers.psd' Photoshop" in message
+    )
+    assert "phone1" not in message
+    source = load_folder(root, max_bad_share=0.34)
+    assert dict(source.problems)[str(root / "cat" / "phone1.jpg")] == says
+    assert f"{root}: 2 left out: {says}\n" in capsys.readouterr().out
+    assert len(source.labels) == 8
+
+
+def test_webp_and_tiff_are_read_unless_a_run_is_of_before(root):
+    for number, kind in enumerate(("webp", "tiff")):
+        save(root / "cat" / f"more.{kind}", 50 + number, kind)
+    # As in a camera's raw file that holds a preview.
+    Image.new("RGB", (9, 7)).save(root / "dog" / "raw.tif", tiffinfo={254: 1})
+    raw = "camera RAW, which is not read (convert to JPEG, as ImageMagick's mogrify -format jpg *.dng does)"
+    source = load_folder(root, max_bad_share=0.1)
+    assert source.problems == ((str(root / "dog" / "raw.tif"), raw),)
+    assert len(source.labels) == 10
+    before = load_folder(root, max_bad_share=0.3, formats=BASIC)
+    assert [(Path(path).name, problem.partition(",")[0]) for path, problem in before.problems] == [
+        *(("more.tiff", "TIFF"), ("more.webp", "WebP"), ("raw.tif", "TIFF"))
+    ]
+    for name in ("cat/more.webp", "cat/more.tiff", "dog/raw.tif"):
+        (root / name).unlink()
+    alone = load_folder(root, max_bad_share=0)
+    np.testing.assert_array_equal(before.digests, alone.digests)
+    np.testing.assert_array_equal(before.labels, alone.labels)
+
+
+def test_16_bit_tiffs_that_use_a_small_part_of_their_range_are_refused(root):
+    for number in range(3):
+        samples = np.linspace(number, 4095, 99).astype(np.uint16).reshape(9, 11)
+        Image.fromarray(samples).save(root / "cat" / f"deep{number}.tif")
+    with pytest.raises(UserError, match=r"received 0 to 4,095 in 3 of 3 of .* as 'cat/deep0.tif'"):
+        load_folder(root, max_bad_share=0)
 
 
 def test_side_files_are_left_out_but_no_damage(root):
@@ -207,6 +257,7 @@ MEASURE = """
 import sys, psutil
 from pathlib import Path
 from pipeline.data.folder import load_folder
+from pipeline.data.image_formats import BASIC
 small, large = map(Path, sys.argv[1:])
 load_folder(small, max_bad_share=0)
 before = psutil.Process().memory_info().rss

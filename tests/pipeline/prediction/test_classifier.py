@@ -58,7 +58,18 @@ def test_transparency_is_white_as_in_training(classify):
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["RGB plain.jpg", "16-bit grey.png", "RGBA.png", "P.gif", "CMYK plain.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RGB plain.jpg",
+        "16-bit grey.png",
+        "RGBA.png",
+        "P.gif",
+        "CMYK plain.jpg",
+        "RGB upside down.jpg",
+        "upside down.png",
+    ],
+)
 def test_a_file_and_the_same_opened_by_pillow_get_the_same_answer(classify, name, tmp_path):
     path = tmp_path / name
     path.write_bytes(ENCODED[name])

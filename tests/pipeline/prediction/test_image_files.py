@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pipeline.config.reading import READING
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.batches import Examples, build_training_batches
 from pipeline.data.table import EncodedImages, Source
@@ -47,4 +48,4 @@ def test_images_are_read_with_less_than_twice_the_work_of_training(tmp_path):
         examples, AugmentConfig(), global_batch_size=BATCH, seed=0, first_step=0, last_step=BATCHES
     )
     # Seen: 0.9 to 1.1 times.
-    assert seconds_of(read_batches(paths, 32)) < 2 * seconds_of(training)
+    assert seconds_of(read_batches(paths, 32, READING)) < 2 * seconds_of(training)

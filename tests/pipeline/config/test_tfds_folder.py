@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.tfds_folder import tfds_folder
+from pipeline.config.tfds_folder import tfds_folder
 
 
 @pytest.mark.parametrize(
