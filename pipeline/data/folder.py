@@ -18,9 +18,8 @@ from pipeline.data.folder_layout import (
     ClassFolders,
     find_class_folders,
     find_known_class_folders,
-    is_visible,
     real_path,
-    unreadable,
+    walk_visible,
 )
 from pipeline.data.image_formats import ALL, NOT_READ
 from pipeline.data.split_names import SPLITS
@@ -168,16 +167,9 @@ def list_files(root: bytes, classes: ClassFolders) -> Files:
 
 def _files_below(root: bytes, folder: bytes) -> Iterator[bytes]:
     """Yield the files at any depth below a folder, relative to `root`."""
-
-    def refuse(error: OSError) -> None:
-        raise unreadable(error) from None
-
-    for parent, folders, names in os.walk(os.path.join(root, folder), onerror=refuse):
-        folders[:] = filter(is_visible, folders)
-        # A linked folder may lead back here, so it isn't walked; the check reports it as no file.
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+    for parent, names in walk_visible(os.path.join(root, folder)):
         below = os.path.relpath(parent, root)
-        yield from (os.path.join(below, name) for name in filter(is_visible, names + links))
+        yield from (os.path.join(below, name) for name in names)
 
 
 def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -64,9 +64,25 @@ def entries(folder: bytes) -> tuple[list[bytes], list[bytes]]:
 
 def unreadable(error: OSError) -> UserError:
     """Build the error for a folder that cannot be listed."""
-    return UserError(
-        f"--data folder:PATH needs a readable folder; {shown(error.filename)!r}: {error.strerror}"
-    )
+    return UserError(f"a folder must be readable; {shown(error.filename)!r}: {error.strerror}")
+
+
+def walk_visible(folder: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield a folder and those at any depth below, each with the names of what it holds beside folders.
+
+    A linked folder may lead back here, so that it isn't walked: it is a name like a file's.
+
+    Raises:
+        UserError: one of them cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(error) from None
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = filter(is_visible, folders)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        yield parent, list(filter(is_visible, names + links))
 
 
 class ClassFolders(NamedTuple):

@@ -1,7 +1,7 @@
 """Image files on their way to a network: found by what they hold, read in batches."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipeline.config.reading import Reading
 from pipeline.data.batches import THREADS
 from pipeline.data.class_names import as_label, shown
-from pipeline.data.folder_layout import is_visible
+from pipeline.data.folder_layout import walk_visible
 from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, UNREAD, format_of
 from pipeline.data.pillow_images import MAX_PIXELS
 from pipeline.data.resize import read_image
@@ -56,7 +56,8 @@ def find_images(places: Iterable[Path], class_names: Sequence[str]) -> FoundImag
     passed_over: list[bytes] = []
     for place in map(os.fsencode, places):
         found = [place] if os.path.isfile(place) else []
-        for path in sorted(_files_below(place)):
+        below = walk_visible(place) if os.path.isdir(place) else ()
+        for path in sorted(os.path.join(parent, name) for parent, names in below for name in names):
             (found if _is_image(path) else passed_over).append(path)
         if not found:
             raise UserError(f"a folder must hold a {READ} image; received {shown(place)!r}")
@@ -69,17 +70,6 @@ def _folder_below(place: bytes, path: bytes) -> bytes:
     """Return the first folder on the way from `place` to `path`, or nothing."""
     folder, _, rest = os.path.relpath(path, place).partition(os.sep.encode())
     return folder if rest else b""
-
-
-def _files_below(folder: bytes) -> Iterator[bytes]:
-    def refuse(error: OSError) -> None:
-        raise UserError(f"a folder must be readable; {shown(error.filename)!r}: {error.strerror}") from None
-
-    if not os.path.isdir(folder):
-        return
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = filter(is_visible, folders)
-        yield from (os.path.join(parent, name) for name in filter(is_visible, names))
 
 
 def _is_image(path: bytes) -> bool:

@@ -240,7 +240,7 @@ def test_a_folder_of_other_classes_is_refused_before_tensorflow_loads(tmp_path):
         assert (answer.returncode, answer.stdout) == (2, "loaded:\n")
         assert answer.stderr.splitlines()[-1] == f"error: --data must hold class folders {reason}"
     answer = start(str(EARLIER), "--data", str(tmp_path / "none"))
-    assert answer.stderr.endswith(f"needs a readable folder; '{tmp_path}/none': No such file or directory\n")
+    assert answer.stderr.endswith(f"must be readable; '{tmp_path}/none': No such file or directory\n")
 
 
 def test_help_is_answered_without_tensorflow():

@@ -61,7 +61,7 @@ def test_a_prepared_set_needs_no_code(tmp_path, monkeypatch):
         ("cifar11", "--data must be .* received 'cifar11': .* did you mean 'cifar10"),
         ("imagenet2012", "--image-size must be given .* as in imagenet2012; received 0"),
         ("imdb_reviews", "a data set must have supervised keys"),
-        ("folder:missing", "needs a readable folder; .*missing"),
+        ("folder:missing", "a folder must be readable; .*missing"),
     ],
 )
 def test_refusals(data, message):

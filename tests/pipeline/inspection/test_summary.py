@@ -123,7 +123,7 @@ def test_a_runs_own_network_is_shown_and_the_run_left_alone(tmp_path, contents):
     [
         ("--data cifar11", "--data must be folder:PATH, digits or what TFDS can open in"),
         ("--data oxford_iiit_pet", "--image-size must be given for images that are not squares"),
-        ("--data folder:missing", "--data folder:PATH needs a readable folder"),
+        ("--data folder:missing", "a folder must be readable; "),
         ("digits --stem imagenet", "must be at least 32 x 32 pixels; received 8 x 8"),
         ("--model resnet19", "unknown --model 'resnet19'; did you mean 'resnet18'?"),
     ],
