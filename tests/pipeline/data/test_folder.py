@@ -121,8 +121,8 @@ def move_to(root: Path, *names: str) -> None:
 
 
 BAD_CLASS_FOLDERS = {
-    "missing": (remove, "readable folder.*No such file"),
-    "a file": (lambda root: (remove(root), root.touch()), "readable folder.*Not a directory"),
+    "missing": (remove, "must be readable.*No such file"),
+    "a file": (lambda root: (remove(root), root.touch()), "must be readable.*Not a directory"),
     "empty": (lambda root: (remove(root), root.mkdir()), "at least 2 class folders; received 0"),
     "one class": (lambda root: remove(root / "cat"), "at least 2 class folders; received 1"),
     "no files": (
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(root, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(UserError, match=r"readable folder.*cat/deep': Permission denied"):
+    with pytest.raises(UserError, match=r"must be readable.*cat/deep': Permission denied"):
         load_folder(root, max_bad_share=1.0)
 
 

@@ -154,5 +154,5 @@ def test_class_folders_that_print_the_same_are_refused(one, other, tmp_path):
 
 
 def test_a_home_directory_that_there_is_not_is_a_folder_that_is_missing():
-    with pytest.raises(UserError, match=r"readable folder.*~nobody-of-that-name': No such file"):
+    with pytest.raises(UserError, match=r"must be readable.*~nobody-of-that-name': No such file"):
         load_folder(Path("~nobody-of-that-name"), max_bad_share=0)
