@@ -269,6 +269,13 @@ class FitConfig(Section):
     peak_learning_rate: float = option(
         0.1, "highest learning rate of the schedule", above=0, maximum=MAX_FLOAT
     )
+    muon_rate: float = option(
+        0.24,
+        "optimizer muon: highest rate of the kernels of convolutions, a step as a share of their norm; "
+        "--peak-learning-rate is for all else",
+        above=0,
+        maximum=100,
+    )
     schedule: str = option(
         "cosine",
         "shape of the learning rate after warm-up",

@@ -51,7 +51,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
         **_transfer(resolved, parameters, count_parameters(model), fresh),
         "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
-        f"{config.fit.peak_learning_rate:g}",
+        f"{config.fit.peak_learning_rate:g}" + _rate_of_kernels(config),
         "precision": f"{config.run.precision} ({resolved.precision_reason})",
         "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
         "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
@@ -131,6 +131,10 @@ def _head(pretrained: Pretrained, fresh: Sequence[str]) -> str:
 def _network(model: ModelConfig) -> str:
     stem = "" if model.stem == "auto" else f", {model.stem} stem"
     return f"{model.model}, width {model.width}{stem}"
+
+
+def _rate_of_kernels(config: Config) -> str:
+    return f", of kernels {config.fit.muon_rate:g}" if config.fit.optimizer == "muon" else ""
 
 
 def _augmentations(config: Config) -> str:

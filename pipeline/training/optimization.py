@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from pipeline.config.settings import FitConfig, TransferConfig
+from pipeline.training.muon import Muon
 
 
 @keras.saving.register_keras_serializable(package="pipeline")
@@ -142,8 +143,7 @@ def build_optimizer(
         "momentum": {"momentum": config.momentum},
         "nesterov": {"momentum": config.momentum, "nesterov": True},
         "rmsprop": {"momentum": config.momentum},
-        # Muon updates convolutions by its own Adam, which has a decay of its own.
-        "muon": {"adam_weight_decay": config.weight_decay},
+        "muon": {"momentum": config.momentum, "kernel_rate": config.muon_rate / config.peak_learning_rate},
     }
     kind = _optimizer_class(config.optimizer)
     if rate_factors is not None:
@@ -160,6 +160,8 @@ def build_optimizer(
 
 def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
     """Find Keras' class by its lower-case name; momentum and nesterov are kinds of SGD."""
+    if name == "muon":
+        return Muon
     if name in ("momentum", "nesterov"):
         return keras.optimizers.SGD
     return next(kind for key, kind in vars(keras.optimizers).items() if key.lower() == name)

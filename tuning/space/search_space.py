@@ -16,7 +16,7 @@ Value = float | int | str
 Values = dict[str, Value]
 """Values of those hyperparameters that matter beside each other, by name."""
 
-SGD_KINDS = ("sgd", "momentum", "nesterov")
+SGD_KINDS: tuple[str, ...] = ("sgd", "momentum", "nesterov")
 ADAPTIVE = tuple(name for name in OPTIMIZERS if name not in SGD_KINDS)
 
 
@@ -104,17 +104,24 @@ def search_space(config: Config) -> Space:
     widths = {max(round(width * factor / step), 1) * step for factor in (0.5, 0.75, 1, 1.5)}
     batches = {max(round(batch * factor), 1) for factor in (0.5, 1, 2)}
     kinds = _with(("sgd", "momentum", "rmsprop", "adamw"), config.fit.optimizer)
+    sgd, adaptive = SGD_KINDS, ADAPTIVE
+    if "muon" in kinds:
+        # Here alone, so that searches of earlier versions, without it, go on in the same space.
+        sgd, adaptive = (*sgd, "muon"), tuple(name for name in adaptive if name != "muon")
     space = (
         Dimension("width", "channels of the first stage", choices=tuple(sorted(widths))),
         Dimension("batch_size", "images a step", choices=tuple(sorted(batches))),
         Dimension("optimizer", "the optimizer", choices=kinds),
         Dimension(
-            "peak_learning_rate",
-            "highest learning rate of SGD",
+            "peak_learning_rate", "highest learning rate of SGD", 0.01, 1.0, log=True, when=("optimizer", sgd)
+        ),
+        Dimension(
+            "muon_rate",
+            "highest rate of the kernels of convolutions, a share of their norm",
             0.01,
             1.0,
             log=True,
-            when=("optimizer", SGD_KINDS),
+            when=("optimizer", ("muon",)),
         ),
         Dimension(
             "adaptive_learning_rate",
@@ -122,7 +129,7 @@ def search_space(config: Config) -> Space:
             3e-4,
             3e-2,
             log=True,
-            when=("optimizer", ADAPTIVE),
+            when=("optimizer", adaptive),
         ),
         Dimension("weight_decay", "decoupled decay times learning rate", 1e-5, 0.1, log=True),
         Dimension(
@@ -149,6 +156,8 @@ def search_space(config: Config) -> Space:
     if not any(getattr(config.augment, name) for name in STRENGTHS):
         # Nothing times a factor is nothing.
         senseless.add("augment_strength")
+    if "muon" not in kinds:
+        senseless.add("muon_rate")
     if config.transfer.weights:
         # They fit one width.
         senseless.add("width")

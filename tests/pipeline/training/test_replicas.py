@@ -11,7 +11,7 @@ from tests.pipeline.training.samples import run_of
 STEPS = 4
 SETTINGS = (
     "folder_scratch --model resnet8 --image-size 16 --width 4 --epochs 2 --batch-size 32 "
-    "--peak-learning-rate 0.01 --mixup 0.2 --ema-decay 0.9 --cutmix 1 --optimizer momentum"
+    "--peak-learning-rate 0.01 --mixup 0.2 --ema-decay 0.9 --cutmix 1 --optimizer muon"
 ).split()
 
 

@@ -151,11 +151,16 @@ def test_a_set_that_is_large_enough_to_calibrate_is_not_warned_of(finished):
     assert "int8" not in finished[1]
 
 
-def test_a_calibration_that_is_asked_small_is_told(capsys, tmp_path):
-    run = run_of(tmp_path / "run", "digits", *QUICK, "--calibration-size", "31")
+def test_the_plan_tells_both_rates_of_muon_and_a_calibration_that_is_asked_small(capsys, tmp_path):
+    settings = ["--calibration-size", "31", "--optimizer", "muon", "--muon-rate", "0.3"]
+    run = run_of(tmp_path / "run", "digits", *QUICK, *settings)
     print_plan(run.resolved, run.model, run.parameters, run.fresh)
-    line = "int8  calibration has 31 of the 32 images that it needs: raise --calibration-size, or an export"
-    assert line in capsys.readouterr().out
+    plan = capsys.readouterr().out
+    assert (
+        "int8  calibration has 31 of the 32 images that it needs: raise --calibration-size, or an export"
+        in plan
+    )
+    assert "optimizer  muon, cosine schedule, peak learning rate 0.1, of kernels 0.3\n" in plan
 
 
 def test_the_plan_shows_no_escape_code_of_a_run_from_elsewhere(finished, capsys, tmp_path):

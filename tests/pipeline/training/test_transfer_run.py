@@ -23,7 +23,7 @@ SETTINGS = (
     "--crop-padding 1 --crop-mode zero --rotation 10"
 ).split()
 FEW = "--batch-size 7 --peak-learning-rate 0.02".split()
-PHASES = "--freeze stage2 --epochs 2 --finetune-epochs 2 --stage-rate-decay 0.5".split()
+PHASES = "--freeze stage2 --epochs 2 --finetune-epochs 2 --stage-rate-decay 0.5 --optimizer muon".split()
 
 
 @pytest.fixture(scope="module")

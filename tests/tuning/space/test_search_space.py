@@ -181,6 +181,11 @@ def test_the_space_is_around_the_settings():
     assert space["batch_size"].choices == (2, 3, 6)
     assert {"lion", "adamw"} <= set(space["optimizer"].choices)
     assert {"step", "cosine"} <= set(space["schedule"].choices)
+    assert "muon_rate" not in space
+    with_muon = {d.name: d for d in search_space(Config().with_values({"optimizer": "muon"}))}
+    muon = {"optimizer": "muon"}
+    names = ("muon_rate", "peak_learning_rate", "adaptive_learning_rate")
+    assert [with_muon[name].matters(muon) for name in names] == [True, True, False]
     assert "augment_strength" not in space  # nothing augments: there is nothing to multiply
     for name in STRENGTHS:
         strength = 1 if setting(name).type is int else 0.25
