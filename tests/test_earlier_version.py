@@ -93,6 +93,7 @@ SINCE = {
         **{"exif_orientation": False, "image_formats": "basic"},
     },
     "transfer": {"linear_head": False},
+    "fit": {"muon_rate": 0.24},
 }
 """Section -> settings that the fixture's version did not have, at what it did."""
 

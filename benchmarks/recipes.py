@@ -1,0 +1,169 @@
+"""What each ingredient of the recipe for CIFAR-10 is worth: the recipe as it is, and without each.
+
+    python -m benchmarks.recipes
+
+Short runs of a narrow ResNet-18, all of one recipe with the same seeds: initial weights, order and
+draws of a seed are the same where the ingredient leaves them so, and a difference is taken seed by
+seed. What counts is the accuracy on validation after the last epoch; test is not looked at.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import count
+from pipeline.config.presets import preset
+from pipeline.console.progress import Progress
+from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.console.run_command import DONE, run_command
+from pipeline.console.tables import plain_table
+from pipeline.errors import unknown
+
+if TYPE_CHECKING:
+    from pipeline.training.resolve import Ground
+
+RECIPE = "the recipe"
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "nesterov in place of muon": {"optimizer": "nesterov", "warmup_share": 0.25},
+    "half the kernels' rate": {"muon_rate": 0.06},
+    "twice the kernels' rate": {"muon_rate": 0.24},
+    "a quarter of the others' rate": {"peak_learning_rate": 0.05},
+    "warm-up": {"warmup_share": 0.25},
+    "batches of 128": {"batch_size": 128},
+    "padding of 4": {"crop_padding": 4},
+    "independent flips": {"flip": "horizontal"},
+    "label smoothing 0.2": {"label_smoothing": 0.2},
+    "blocks start as their shortcuts": {"zero_init": True},
+    "moving average": {"ema_decay": 0.99},
+}
+"""What is tried in place of an ingredient, or beside it -> the settings that differ."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one variant reached.
+
+    Attributes:
+        accuracies: on validation, one a seed.
+        gains: over the recipe with the same seed.
+    """
+
+    accuracies: list[float]
+    gains: list[float]
+
+
+def summarise(values: Sequence[float]) -> str:
+    """Write mean and standard error of shares, in percent."""
+    mean = f"{100 * statistics.mean(values):.2f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {100 * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+
+
+def compare(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Result]:
+    """Subtract the recipe's accuracies from each variant's, seed by seed."""
+    base = accuracies[RECIPE]
+    return {
+        name: Result(list(reached), [mine - its for mine, its in zip(reached, base, strict=True)])
+        for name, reached in accuracies.items()
+    }
+
+
+def print_results(results: Mapping[str, Result]) -> None:
+    """Print one line a variant; what gains most comes first."""
+    rows = [
+        (name, summarise(result.accuracies), "" if name == RECIPE else summarise(result.gains))
+        for name, result in sorted(results.items(), key=lambda item: -statistics.mean(item[1].gains))
+    ]
+    print(plain_table(("variant", "validation accuracy, %", "over the recipe, points"), rows))
+
+
+def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Train every variant with every seed; return the last epoch's accuracies on validation."""
+    load_tensorflow_quietly()
+    from benchmarks.tuning_tasks import train
+    from pipeline.training.resolve import prepare_ground
+
+    variants = {RECIPE: {}, **{name: VARIANTS[name] for name in arguments.variants}}
+    # One split for all seeds, so that all are asked the same.
+    settings = {
+        "model": arguments.model,
+        "width": arguments.width,
+        "epochs": arguments.epochs,
+        "split_seed": 0,
+    }
+    base = preset(arguments.preset).with_values(settings)
+    ground: Ground = prepare_ground(base)
+    accuracies: dict[str, list[float]] = {name: [] for name in variants}
+    with Progress(len(variants) * arguments.seeds, "training", "runs") as progress:
+        # Seed by seed, so that all that is there when it is stopped can be compared.
+        for seed in range(arguments.seeds):
+            for name, changes in variants.items():
+                *_, (accuracy, _) = train(base.with_values({**changes, "seed": seed}), ground)
+                accuracies[name].append(accuracy)
+                progress.line(f"{name}, seed {seed}: {100 * accuracy:.2f} %")
+                progress.update(1, name)
+    return accuracies
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return versions and machine."""
+    from pipeline.environment import describe_environment
+
+    return describe_environment()
+
+
+def parse_arguments(given: list[str]) -> argparse.Namespace:
+    """Read the command line.
+
+    Raises:
+        UserError: there is no such variant.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="cifar10_small", help="the recipe (cifar10_small)")
+    parser.add_argument("--model", default="resnet18", help="the network (resnet18)")
+    parser.add_argument("--width", type=count, default=8, help="channels of its first stage (8)")
+    parser.add_argument("--epochs", type=count, default=4, help="of each run (4)")
+    parser.add_argument("--seeds", type=count, default=3, help="runs of each variant (3)")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", default=list(VARIANTS), help="default: all")
+    arguments = parser.parse_args(given)
+    for name in arguments.variants:
+        if name not in VARIANTS:
+            raise unknown("--variants", name, VARIANTS)
+    return arguments
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark; return the exit code."""
+    return run_command(_run, arguments, "interrupted")
+
+
+def _run(given: list[str]) -> int:
+    arguments = parse_arguments(given)
+    load_before = os.getloadavg()[0]
+    results = compare(train_all(arguments))
+    print_results(results)
+    print(
+        json.dumps(
+            {
+                "benchmark": "recipes",
+                "settings": vars(arguments),
+                "variants": {name: vars(result) for name, result in results.items()},
+                "environment": {**describe_machine(), "load_before": load_before},
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            }
+        )
+    )
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
