@@ -128,7 +128,7 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
         UserError: there is no such variant.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="cifar10_small", help="the recipe (cifar10_small)")
+    parser.add_argument("--preset", default="cifar10_10min", help="the recipe (cifar10_10min)")
     parser.add_argument("--model", default="resnet18", help="the network (resnet18)")
     parser.add_argument("--width", type=count, default=8, help="channels of its first stage (8)")
     parser.add_argument("--epochs", type=count, default=4, help="of each run (4)")

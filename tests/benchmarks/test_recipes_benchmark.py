@@ -34,7 +34,7 @@ def test_what_gains_most_comes_first(capsys):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_differs_from_the_recipe_in_each_setting(name):
-    recipe = preset("cifar10_small")
+    recipe = preset("cifar10_10min")
     other = recipe.with_values(VARIANTS[name])
     assert len(recipe.differences(other)) == len(VARIANTS[name])
 
