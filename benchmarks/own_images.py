@@ -137,7 +137,7 @@ def accuracy_of(answers: Path) -> float:
 
 def find_wrong_labels(folder: ImageFolder, run: Path) -> Found:
     """Let the evaluation look for wrong labels among all images of a folder."""
-    seconds = run_python("-m", "evaluation", run, "--cross-validate", "5")
+    seconds = run_python("-m", "evaluation", run, "--cross-validate", "5", "--corrupted", "0")
     return score_suspects(run / "evaluation" / "label_errors.csv", folder.wrong_paths(), seconds)
 
 
