@@ -77,11 +77,13 @@ class _Stopwatch(keras.callbacks.Callback):
     Args:
         progression: the probe's.
         seconds: how long it goes on after its first epoch.
+        deadline: of the run that is planned, by `time.monotonic`; a probe that is as late as that has
+            measured enough to refuse it.
     """
 
-    def __init__(self, progression: Progression, seconds: float) -> None:
+    def __init__(self, progression: Progression, seconds: float, deadline: float) -> None:
         super().__init__()
-        self.progression, self.seconds = progression, seconds
+        self.progression, self.seconds, self.deadline = progression, seconds, deadline
         self.epochs: list[float] = []
         self.steps: list[float] = []
         self.validations: list[float] = []
@@ -97,9 +99,18 @@ class _Stopwatch(keras.callbacks.Callback):
         self._epoch_began, self._steps_in_epoch = now, 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count a step."""
+        """Count a step.
+
+        Raises:
+            UserError: the time is over.
+        """
         self._steps_in_epoch += 1
         self._steps_ended = time.monotonic()
+        if self._steps_ended > self.deadline:
+            raise UserError(
+                "--minutes must be enough for one epoch; they were over in epoch "
+                f"{len(self.epochs) + 1}, step {self._steps_in_epoch} of a probe"
+            )
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begin validation."""
@@ -136,7 +147,7 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
             f"--finetune-epochs {finetune_epochs}"
         )
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory.path) as scratch:
-        pace = measure_pace(resolved, RunDirectory(Path(scratch)), deadline - began)
+        pace = measure_pace(resolved, RunDirectory(Path(scratch)), deadline - began, deadline)
     probed = time.monotonic()
     left = deadline - probed
     epochs = pace.epochs_within((1 - MARGIN) * left - START_SECONDS, resolved.steps_per_epoch)
@@ -155,13 +166,17 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
     return replace(resolved, config=resolved.config.with_values({"epochs": epochs}))
 
 
-def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float) -> Pace:
+def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float, deadline: float) -> Pace:
     """Train, validate, save and finish a small run on a part of the images; test is not looked at.
 
     Args:
         resolved: the run that is to be planned.
         scratch: an empty directory, for the probe.
         seconds: what the probe and the run have together.
+        deadline: of both, by `time.monotonic`.
+
+    Raises:
+        UserError: the probe is not done by then.
     """
     probe = _small(resolved)
     for folder in (scratch.checkpoints, scratch.plots):
@@ -171,7 +186,7 @@ def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float) -> P
     run = build_run(probe, scratch)
     draw_contact_sheet(probe, scratch.plots / "augmented_batch.png")
     built = time.monotonic()
-    watch = _Stopwatch(run.progression, PROBE_SHARE * seconds)
+    watch = _Stopwatch(run.progression, PROBE_SHARE * seconds, deadline)
     # What it shows costs time as well, and would be taken for the run's.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
