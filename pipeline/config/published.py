@@ -87,6 +87,10 @@ def published_settings(model: str) -> dict[str, Any]:
     stem, shortcut = "auto", "auto"
     if isinstance(architecture, ResidualArchitecture):
         stem, shortcut = architecture.large_stem, architecture.shortcut
-    # They see best what is as large as what they learned from.
-    size = {"image_size": IMAGENET_PIXELS}
-    return {"width": architecture.width, "stem": stem, "shortcut": shortcut, **size}
+    return {
+        "width": architecture.width,
+        "stem": stem,
+        "shortcut": shortcut,
+        # They see best what is as large as what they learned from.
+        "image_size": IMAGENET_PIXELS,
+    }
