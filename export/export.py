@@ -84,7 +84,7 @@ def export_run(request: Request) -> None:
         int8 = None
         if "int8" in request.formats:
             float32, draw_more = float_files["float32"], partial(load_calibration, run)
-            strategies = list_strategies(float32, calibration, draw_more, request.input_type)
+            strategies = list_strategies(float32, calibration, draw_more, request.input_type, request.slim)
             tried = quantize(float32, strategies, keras_answers, request, directory.failed)
             int8 = verify_int8(float32, tried, keras_answers, calibration.images, request)
             files["int8"], comparisons["int8"] = int8.chosen.file, int8.chosen.comparison

@@ -48,6 +48,7 @@ class Request(Section):
         metavar="POINTS",
     )
     repair: bool = option(False, "try remedies where the int8 file costs more", switch=True)
+    slim: bool = option(True, "the int8 file goes without what no device reads, such as its tensors' names")
     benchmark: bool = option(False, "measure latency and memory at length", switch=True)
     max_bytes: int | None = option(
         None, "largest allowed int8 file", minimum=1, maximum=MAX_FILE_BYTES, metavar="BYTES"
@@ -75,8 +76,10 @@ class Request(Section):
                 "--name must be words of lower-case letters and digits, joined by _, the first beginning "
                 f"with a letter; received {self.name!r}"
             )
-        for name in ("max_bytes", "max_arena_kib", "repair", "input_type", "name"):
-            if getattr(self, name) not in (None, False, "int8") and "int8" not in self.formats:
+        names = ("max_bytes", "max_arena_kib", "repair", "input_type", "name")
+        asked = {name: getattr(self, name) for name in names} | {"no_slim": not self.slim}
+        for name, value in asked.items():
+            if value not in (None, False, "int8") and "int8" not in self.formats:
                 raise UserError(
                     f"{flag(name)} is about the int8 file; received --formats {','.join(self.formats)}"
                 )

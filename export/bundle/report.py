@@ -131,6 +131,8 @@ def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, An
             {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
             for op in found.files[name].graph.operations
         ],
+        # By index; empty where the file itself has them.
+        "tensor_names": found.files[name].tensor_names,
     }
 
 

@@ -18,8 +18,7 @@ from pipeline.tflite.file import TFLiteFile
 def preview_int8(network: keras.Model, images: np.ndarray) -> TFLiteFile:
     """Make the int8 file that `python -m export` would make of an untrained network.
 
-    Its size and latency are those of the trained network's file; its scores mean nothing. Names
-    that Keras numbers through a process may make it a few bytes longer or shorter.
+    Its size and latency are those of the trained network's file; its scores mean nothing.
 
     Args:
         network: stock layers in float32, pixels to logits; it is left as it is.

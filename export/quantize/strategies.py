@@ -7,6 +7,7 @@ import numpy as np
 
 from export.convert.alignment import align_weights
 from export.convert.converter import Range, quantize_to_int8
+from export.convert.slim import slim_down
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.layer_error import LayerError, rank_layers
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
@@ -40,6 +41,7 @@ class Strategy:
         input_type: int8 or uint8.
         kept_float: Keras layers left in float32.
         kept_tensors: output tensors of their operations.
+        slim: whether the file goes without what no device reads.
     """
 
     calibration: CalibrationImages
@@ -47,6 +49,7 @@ class Strategy:
     ranges: str = "full range"
     kept_float: tuple[str, ...] = ()
     kept_tensors: frozenset[str] = frozenset()
+    slim: bool = True
 
     @property
     def name(self) -> str:
@@ -63,7 +66,8 @@ class Strategy:
     def quantize(self, float32: TFLiteFile, images: np.ndarray) -> TFLiteFile:
         """Quantise a float32 file in this way, by these images, weights aligned."""
         ranges = self.find_ranges(float32, images)
-        return align_weights(quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors))
+        file = quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors)
+        return slim_down(file) if self.slim else align_weights(file)
 
     def rank_layers(self, float32: TFLiteFile) -> list[LayerError]:
         """Measure the error that each layer's quantisation adds in this way, worst first."""
@@ -76,6 +80,7 @@ def list_strategies(
     calibration: CalibrationImages,
     draw_more: Callable[[int], CalibrationImages],
     input_type: str,
+    slim: bool = True,
 ) -> Iterator[Strategy]:
     """Yield one strategy after the other, each prepared only when it is asked for.
 
@@ -84,9 +89,11 @@ def list_strategies(
         calibration: the calibration images.
         draw_more: from a number to the calibration images and so many of train.
         input_type: int8 or uint8.
+        slim: whether the files go without what no device reads.
     """
-    yield Strategy(calibration, input_type)
-    strategy = Strategy(draw_more(MORE_IMAGES * len(calibration.images)), input_type)
+    strategy = Strategy(calibration, input_type, slim=slim)
+    yield strategy
+    strategy = replace(strategy, calibration=draw_more(MORE_IMAGES * len(calibration.images)))
     yield strategy
     yield replace(strategy, ranges="clipped by percentile")
     strategy = replace(strategy, ranges="least squared error")

@@ -23,15 +23,17 @@ class TFLiteFile:
     Attributes:
         content: the bytes.
         layers: names of the Keras model's layers and operations, where they are known.
+        tensor_names: of the tensors by index, where they were left out of the content.
     """
 
     content: bytes
     layers: tuple[str, ...] = ()
+    tensor_names: tuple[str, ...] = ()
 
     @cached_property
     def graph(self) -> Graph:
         """What is inside; each operation is told the layer it came from, as far as `layers` go."""
-        return read_graph(self.content, self.layers)
+        return read_graph(self.content, self.layers, self.tensor_names)
 
     @cached_property
     def crc32(self) -> str:

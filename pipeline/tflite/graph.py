@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ class Tensor:
 
     Attributes:
         index: its place, by which an interpreter knows it.
-        name: what the converter called it; the TensorFlow operations it stands for.
+        name: what the converter called it; the TensorFlow operations it stands for. Empty where that
+            was left out of the file.
         shape: its sizes.
         dtype: float32, float16, int8, int16, int32 ...
         scales: of a quantised tensor, one or one a channel; else empty.
@@ -68,16 +69,18 @@ class Graph:
     output: Tensor
 
 
-def read_graph(content: bytes, layers: Collection[str] = ()) -> Graph:
+def read_graph(content: bytes, layers: Collection[str] = (), tensor_names: Sequence[str] = ()) -> Graph:
     """Read a .tflite file.
 
     Args:
         content: the file.
         layers: names of the Keras model's layers.
+        tensor_names: of the tensors by index; empty where the file's own are to be read.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
     subgraph = model.subgraphs[0]
-    tensors = [_tensor(model, index, tensor) for index, tensor in enumerate(subgraph.tensors)]
+    names = tensor_names or [(tensor.name or b"").decode() for tensor in subgraph.tensors]
+    tensors = [_tensor(model, index, name) for index, name in enumerate(names)]
     operations: list[Operation] = []
     written_by: dict[int, str] = {}
     for operator in subgraph.operators:
@@ -98,13 +101,14 @@ def read_graph(content: bytes, layers: Collection[str] = ()) -> Graph:
     return Graph(tuple(operations), tensors[subgraph.inputs[0]], tensors[subgraph.outputs[0]])
 
 
-def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT) -> Tensor:
+def _tensor(model: schema.ModelT, index: int, name: str) -> Tensor:
+    tensor = model.subgraphs[0].tensors[index]
     quantization = tensor.quantization
     quantised = quantization is not None and quantization.scale is not None
     buffer = model.buffers[tensor.buffer]
     return Tensor(
         index=index,
-        name=tensor.name.decode(),
+        name=name,
         shape=tuple(int(size) for size in tensor.shape if size is not None),
         dtype=_TYPES[tensor.type],
         scales=np.array(quantization.scale if quantised else []),

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -237,6 +238,23 @@ def test_the_scores_have_one_name_in_every_file(bundle):
         assert signature == {"inputs": ["pixels"], "outputs": ["scores"]}
 
 
+def tensor_names(file: Path) -> list[str]:
+    (subgraph,) = schema.ModelT.InitFromPackedBuf(file.read_bytes()).subgraphs
+    return [(tensor.name or b"").decode() for tensor in subgraph.tensors]
+
+
+def test_the_names_that_the_int8_file_goes_without_are_in_the_report(bundle, report):
+    left_out = {name: file["tensor_names"] for name, file in report["files"].items()}
+    names = tensor_names(bundle / TFLITE["int8"])
+    assert set(names) == {"", "pixels", "scores"}
+    assert len(left_out["int8"]) == len(names)
+    # Those of what a ReLU ends are the float file's.
+    activations = {name for name in tensor_names(bundle / TFLITE["float32"]) if "/Relu;" in name}
+    assert activations
+    assert activations <= set(left_out["int8"])
+    assert [name for name, names in left_out.items() if names] == ["int8"]
+
+
 def test_benchmark_measures_one_thread_and_all(report):
     counts = sorted({1, os.cpu_count()})
     for name in TFLITE:
@@ -275,7 +293,7 @@ def test_run_py_names_the_digits_where_there_is_no_tensorflow(bundle, bare_pytho
 @pytest.mark.usefixtures("untimed")
 def test_output_input_type_and_temperature_are_in_the_files(export, digits_run, held_out, tmp_path):
     bundle = tmp_path / "bundle"
-    asked = "--formats float32,int8 --output probabilities --input-type uint8 --temperature 2.5"
+    asked = "--formats float32,int8 --output probabilities --input-type uint8 --temperature 2.5 --no-slim"
     outcome = export(digits_run, *asked.split(), *LENIENT, "--out", bundle)
     assert outcome.code == 0, outcome.error
     assert "temperature  2.5, folded into the last layer" in outcome.printed
@@ -292,6 +310,7 @@ def test_output_input_type_and_temperature_are_in_the_files(export, digits_run, 
     # A pixel goes in as it is: no arithmetic before the network.
     assert (takes["dtype"], takes["quantization"]) == (np.uint8, (1.0, 0))
     assert gives["dtype"] == np.uint8
+    assert all(tensor_names(bundle / TFLITE["int8"]))
     folder = write_images(tmp_path / "digits", images[:20], labels[:20])
     rows = classify(bundle, folder, "--top", "10")
     assert len(rows) == 20

@@ -21,6 +21,7 @@ from export.convert.network import (
     with_convolutions_for_norms,
     write_single_image_graph,
 )
+from export.convert.slim import slim_down
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.strategies import Strategy
 from export.verify import micro
@@ -114,7 +115,8 @@ class Exported:
         layers: names of the network's layers and operations.
         images: uint8 [images, size, size, 3].
         expected: the Keras network's scores of them.
-        file: in int8.
+        named: the int8 file with its tensors' names.
+        file: the slim one.
     """
 
     losses: list[float]
@@ -122,6 +124,7 @@ class Exported:
     layers: list[str]
     images: np.ndarray
     expected: np.ndarray
+    named: TFLiteFile
     file: TFLiteFile
 
 
@@ -167,9 +170,10 @@ def train_and_export(run: TrainingRun, graph: Path) -> Exported:
     names = [operation.name for operation in network.operations]
     write_single_image_graph(network, graph)
     images = real_images(run)
-    strategy = Strategy(CalibrationImages(images, "", 0), "int8")
-    file = strategy.quantize(Converter(graph, names).float32(), images)
-    return Exported(losses, unmoved, names, images, network.predict_on_batch(images), file)
+    strategy = Strategy(CalibrationImages(images, "", 0), "int8", slim=False)
+    named = strategy.quantize(Converter(graph, names).float32(), images)
+    expected = network.predict_on_batch(images)
+    return Exported(losses, unmoved, names, images, expected, named, slim_down(named))
 
 
 def train(run: TrainingRun) -> list[float]:
@@ -220,6 +224,13 @@ def test_its_file_gives_the_scores_of_keras_up_to_rounding(exported):
     # the border of two classes that some steps decide.
     assert exported.expected.std() > 10 * step
     assert np.mean(scores.argmax(axis=-1) == exported.expected.argmax(axis=-1)) >= 0.9
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_its_slim_file_gives_the_bits_of_the_named_one(exported, reference):
+    files = exported.named, exported.file
+    scores = [Interpreter(file.content, reference=reference).predict(exported.images) for file in files]
+    np.testing.assert_array_equal(*scores)
 
 
 @needs_micro

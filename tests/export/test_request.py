@@ -20,6 +20,7 @@ DEFAULTS = Request(
     input_type="int8",
     max_drop=0.5,
     repair=False,
+    slim=True,
     benchmark=False,
     max_bytes=None,
     max_arena_kib=None,
@@ -74,6 +75,10 @@ def test_each_flag_reaches_its_field_and_no_other(flag, text, value):
 @pytest.mark.parametrize("flag", ["--repair", "--benchmark"])
 def test_switches(flag):
     assert vars(parse(flag)) == {**vars(DEFAULTS), flag.removeprefix("--"): True}
+
+
+def test_no_slim():
+    assert vars(parse("--no-slim")) == {**vars(DEFAULTS), "slim": False}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +158,7 @@ def test_the_run_that_one_stands_in_has_a_name_too(tmp_path, monkeypatch):
         (["--max-bytes", "1000"], "--max-bytes"),
         (["--max-arena-kib", "1"], "--max-arena-kib"),
         (["--input-type", "uint8"], "--input-type"),
+        (["--no-slim"], "--no-slim"),
         (["--name", "door"], "--name"),
     ],
 )

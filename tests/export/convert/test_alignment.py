@@ -1,52 +1,18 @@
 """Aligned files: every buffer at a multiple of 16 bytes, and the same scores bit for bit."""
 
-import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from keras import layers
 
 from export.convert import alignment
 from export.convert.alignment import align_weights
-from export.convert.converter import quantize_to_int8
-from export.quantize.ranges import Calibrator
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
+from tests.export.convert.samples import IMAGES, buffers
 
 micro = pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
 )
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def files(converter_of) -> dict[str, TFLiteFile]:
-    """One network, of sizes that are no multiples of 16, as float32, int8 and int16."""
-    keras.utils.set_random_seed(0)
-    x = pixels = keras.Input((8, 8, 3), name="pixels")
-    x = layers.Conv2D(5, 3, use_bias=False, name="conv1")(x)
-    x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="norm1")(x))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    network = keras.Model(pixels, layers.Dense(3, name="head")(x), name="small")
-    converter = converter_of(network)
-    float32 = converter.float32()
-    int8 = quantize_to_int8(float32, Calibrator(float32, IMAGES).full)
-    return {"float32": float32, "int8": int8, "int16": converter.int16(IMAGES)}
-
-
-def buffers(content: bytes) -> list[tuple[int, bytes]]:
-    """Where each buffer that holds anything begins in the file, and what it holds."""
-    model = schema.Model.GetRootAsModel(content, 0)
-    found = []
-    for place in range(model.BuffersLength()):
-        buffer = model.Buffers(place)
-        if size := buffer.DataLength():
-            # A table's fields are found through its vtable; that of `data` is the first, at 4.
-            start = buffer._tab.Vector(buffer._tab.Offset(4))
-            found.append((start, content[start : start + size]))
-    return found
-
 
 @pytest.mark.parametrize("name", ["float32", "int8", "int16"])
 def test_every_buffer_lies_at_a_multiple_of_16(files, name):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from export.convert.alignment import align_weights
 from export.convert.converter import quantize_to_int8
+from export.convert.slim import slim_down
 from export.quantize.layer_error import LayerError
 from export.quantize.ranges import Calibrator, clip_by_percentile, clip_by_squared_error
 from export.quantize.strategies import find_kept
@@ -38,7 +38,7 @@ def test_strategies_are_named_for_what_was_done(strategies):
 def test_each_strategy_of_integers_quantises_by_its_own_images_and_ranges(strategies, files, float32):
     few, many = Calibrator(float32, IMAGES[:10]), Calibrator(float32, IMAGES[:50])
     expected = [few.full, many.full, many.clipped(clip_by_percentile), many.clipped(clip_by_squared_error)]
-    assert files[:4] == [align_weights(quantize_to_int8(float32, ranges)) for ranges in expected]
+    assert files[:4] == [slim_down(quantize_to_int8(float32, ranges)) for ranges in expected]
     assert len(set(files[:4])) == 4
     for strategy, file in zip(strategies[:4], files[:4], strict=True):
         assert strategy.kept_float == ()
