@@ -14,6 +14,7 @@ micro = pytest.importorskip(
     "tflite_micro.python.tflite_micro.runtime", reason="the package tflite_micro is not installed"
 )
 
+
 @pytest.mark.parametrize("name", ["float32", "int8", "int16"])
 def test_every_buffer_lies_at_a_multiple_of_16(files, name):
     before, after = buffers(files[name].content), buffers(align_weights(files[name]).content)
