@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from export.convert.alignment import align_weights
+from export.convert.slim import slim_down
 from export.errors import ExportFailed
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import try_strategies
@@ -34,7 +34,7 @@ def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, kera
     assert drawn == [40]
     labels = keras_answers.test.labels
     for each in (first, second):
-        assert align_weights(each.file) == each.file  # Nothing was left to be moved.
+        assert slim_down(each.file) == each.file
         assert (each.file.graph.input.dtype, each.file.graph.output.dtype) == ("uint8", "uint8")
         expected = paired_comparison(labels, keras_answers.scores, each.file.predict(IMAGES[ROWS]))
         np.testing.assert_equal(dataclasses.asdict(each.comparison), dataclasses.asdict(expected))
