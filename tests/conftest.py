@@ -18,6 +18,8 @@ from tests.commands import run_command
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# A fifth of the suite's time, where it is done as often as by default.
+gc.set_threshold(100_000, 20, 100)
 load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402
@@ -28,10 +30,9 @@ tf.config.set_logical_device_configuration(
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage seldom, and never among the libraries' million objects: a fifth of the suite's time."""
+    """Never look for garbage among the libraries' million objects."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)
