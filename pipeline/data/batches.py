@@ -219,7 +219,9 @@ def _one_hot(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-    return dataset.map(function, num_parallel_calls=THREADS, deterministic=True)
+    # AutoGraph would rewrite whatever is called, for most of a second; no Python `if` here is on a tensor.
+    plain = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(plain, num_parallel_calls=THREADS, deterministic=True)
 
 
 def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
