@@ -213,8 +213,11 @@ def test_blocks_of_the_loop_hold_its_callbacks_and_none_of_the_memory(monkeypatc
 KEYS = {"benchmark", "settings", "images_per_second", "comparisons", "environment", "finished"}
 
 
-def test_input_pipeline_runs(run_here):
+def test_input_pipeline_runs(run_here, monkeypatch):
     import keras
+
+    monkeypatch.setattr(input_pipeline, "IMAGES", 1000)
+    monkeypatch.setattr(input_pipeline, "BUFFERED_BATCHES", 1)
 
     def take_turns(contenders, rounds):
         # A loader forks, which TensorFlow's threads may not outlive.

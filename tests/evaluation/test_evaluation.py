@@ -1,8 +1,6 @@
 """`python -m evaluation` on finished runs of digits: what it prints, measures and leaves."""
 
-import contextlib
 import csv
-import io
 import json
 import re
 import shutil
@@ -15,12 +13,11 @@ from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
 
-import train
 from evaluation.__main__ import main
 from export.__main__ import main as export_main
 from pipeline.config.config import Config, load_values
 from pipeline.data.prepare import prepare_data
-from tests.commands import Outcome, run_command
+from tests.commands import ROOT, Outcome, run_command
 from tests.quick_export import draw_few, leave_out_micro, leave_out_timing
 
 CORRUPTED = 10
@@ -152,12 +149,10 @@ def test_the_same_again_measures_nothing(run, outcome, folder, contents):
 
 @pytest.fixture(scope="module")
 def smaller(tmp_path_factory) -> Path:
-    """A run on the same images that has learned little."""
+    """A run of an earlier version on the same images, which has learned little."""
     run = tmp_path_factory.mktemp("smaller") / "smaller"
-    settings = "digits --model resnet8 --width 4 --epochs 2 --devices cpu --run-dir".split()
-    with contextlib.redirect_stdout(io.StringIO()):
-        assert train.main([*settings, str(run)]) == 0
-    return run
+    others = shutil.ignore_patterns("evaluation", "export")
+    return shutil.copytree(ROOT / "tests/fixtures/earlier/run", run, ignore=others)
 
 
 def test_two_runs_are_compared_image_by_image(

@@ -102,7 +102,7 @@ def test_a_loud_channel_fails_int8_and_repair_mends_it(export, own_run, contents
         assert row.endswith("| passes |" if each["passes"] else "| costs too much |")
 
 
-def test_an_operation_that_tflite_lacks_is_named(export, own_run):
+def test_an_operation_that_tflite_lacks_is_named_and_a_saved_model_needs_no_tflite(export, own_run):
     network = keras.saving.load_model(own_run / "model.keras", compile=False)
     scores = keras.ops.erfinv(keras.ops.tanh(network.output))
     keras.Model(network.input, scores).save(own_run / "model.keras")
@@ -112,11 +112,6 @@ def test_an_operation_that_tflite_lacks_is_named(export, own_run):
     assert outcome.error.splitlines()[-1].startswith("export failed: ")
     assert not (own_run / "export").exists()
 
-
-def test_a_saved_model_needs_no_tflite(export, own_run):
-    network = keras.saving.load_model(own_run / "model.keras", compile=False)
-    scores = keras.ops.erfinv(keras.ops.tanh(network.output))
-    keras.Model(network.input, scores).save(own_run / "model.keras")
     outcome = export(own_run, "--formats", "saved_model")
     assert outcome.code == 0, outcome.error
     assert (own_run / "export/saved_model/saved_model.pb").exists()

@@ -1,7 +1,9 @@
 """Searches that are killed and stopped find what the search that nobody touched finds."""
 
 import json
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,14 @@ def what_ended(directory: SearchDirectory) -> dict[str, tuple[int, int]]:
     return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}
 
 
+def interrupt_at(ending: str) -> Callable[[Path], None]:
+    def interrupt(path: Path) -> None:
+        if str(path).endswith(ending):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return interrupt
+
+
 def verdict_of(out: str) -> str:
     return out[out.index("trained again") :]
 
@@ -50,27 +60,24 @@ def search(directory: SearchDirectory, *arguments: str) -> Outcome:
 def searches(tmp_path_factory) -> tuple[SearchDirectory, SearchDirectory, str]:
     """A search that was killed and interrupted; one that nobody touched; its output."""
     touched, untouched = (SearchDirectory(tmp_path_factory.mktemp(name) / "search") for name in "ab")
-    ended: dict[str, tuple[int, int]] = {}
-    for number, file, trials_ended in (
-        # In the middle of the second epoch, after a state of it was saved.
-        (signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz", 1),
-        # Outside of training: before KerasTuner knows of the result.
-        (signal.SIGINT, "trials/0002/result.json", 3),
-    ):
-        code, out, error = end_of(start(touched.path, *TRIALS, **signal_at(number, file)))
-        if number == signal.SIGKILL:
-            assert code == -signal.SIGKILL, out + error
-        else:
-            assert code == 130, out + error
-            assert error == "interrupted; the same command goes on\n"
-        now = what_ended(touched)
-        assert len(now) == trials_ended
-        # What ended before is not trained again.
-        assert ended.items() <= now.items()
-        ended = now
+    # In the middle of the second epoch, after a state of it was saved.
+    death = signal_at(signal.SIGKILL, "trials/0001/checkpoints/step_000000013.npz")
+    code, out, error = end_of(start(touched.path, *TRIALS, **death))
+    assert code == -signal.SIGKILL, out + error
+    first = what_ended(touched)
+    assert len(first) == 1
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_report(monkeypatch)
+        with monkeypatch.context() as interrupting:
+            # Outside of training: before KerasTuner knows of the result.
+            interrupting.setattr(Path, "replace", after_each_file(interrupt_at("trials/0002/result.json")))
+            outcome = search(touched)
+        assert (outcome.code, outcome.error) == (130, "interrupted; the same command goes on\n"), outcome
+        ended = what_ended(touched)
+        assert len(ended) == 3
+        # What ended before is not trained again.
+        assert first.items() <= ended.items()
         outcome, whole = search(touched), search(untouched)
     signal.signal(signal.SIGTERM, handler)
     assert outcome.code == whole.code == 0, (outcome, whole)
@@ -108,12 +115,12 @@ def test_a_finished_search_says_the_same_again_and_goes_on_with_more(searches, m
     assert verdict_of(search(untouched).printed) == verdict_of(out)
     assert what_ended(untouched) == before
 
-    assert search(untouched, "--max-trials", "6").code == 0
+    assert search(untouched, "--max-trials", "5").code == 0
     assert before.items() <= what_ended(untouched).items()
     searched = [result for result in load_results(untouched.trials) if result.purpose == "search"]
-    assert len(searched) == 6
+    assert len(searched) == 5
     values = [tuple(result.values.items()) for result in searched]
-    assert len(set(values)) == 6
+    assert len(set(values)) == 5
 
 
 class _Killed(BaseException):

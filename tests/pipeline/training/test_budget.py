@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import train as command
-from pipeline.config.config import Config, load_values
+from pipeline.config.config import load_values
 from pipeline.config.presets import preset
 from pipeline.run_directory import RunDirectory
 from pipeline.training.budget import Pace, measure_pace
 from pipeline.training.resolve import prepare_ground, resolve
 from pipeline.training.train import train
-from tests.commands import ROOT, run_command
+from tests.commands import run_command
 
 QUICK = {"model": "convnet", "width": 2, "devices": "cpu", "batch_size": 256, "early_stopping": 1}
 """The learning rates tell how many epochs were planned; the run need not last as long."""
@@ -29,9 +29,16 @@ def test_as_many_epochs_as_end_in_time(seconds, epochs):
     assert Pace(13, 0.5, 5, linear_head=7).epochs_within(seconds, steps_per_epoch=10) == epochs
 
 
-def test_the_linear_head_is_measured_where_a_run_begins_with_one(tmp_path):
-    weights = str(ROOT / "tests/fixtures/earlier/run/model.keras")
-    learned = {**QUICK, "model": "resnet8", "width": 4, "weights": weights, "linear_head": True}
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> RunDirectory:
+    """A finished run whose epochs were planned."""
+    run = RunDirectory(tmp_path_factory.mktemp("planned"))
+    assert train(preset("digits").with_values(QUICK), run.path, deadline=time.monotonic() + 40) == 0
+    return run
+
+
+def test_the_linear_head_is_measured_where_a_run_begins_with_one(planned, tmp_path):
+    learned = {**QUICK, "weights": str(planned.model), "linear_head": True}
     config = preset("digits").with_values(learned)
     began = time.monotonic()
     pace = measure_pace(resolve(config, prepare_ground(config)), RunDirectory(tmp_path), 0.1, math.inf)
@@ -39,12 +46,10 @@ def test_the_linear_head_is_measured_where_a_run_begins_with_one(tmp_path):
     assert pace.fixed == pace.once + pace.linear_head
 
 
-def test_a_planned_run_has_the_bits_of_one_that_was_given_its_epochs(tmp_path):
-    planned, given = RunDirectory(tmp_path / "planned"), RunDirectory(tmp_path / "given")
-    config = preset("digits").with_values(QUICK)
-    assert train(config, planned.path, deadline=time.monotonic() + 40) == 0
-    values = load_values(planned.config)
-    assert train(Config().with_values({**config.values(), "epochs": values["epochs"]}), given.path) == 0
+def test_a_planned_run_has_the_bits_of_one_that_was_given_its_epochs(planned, tmp_path):
+    given = RunDirectory(tmp_path)
+    config = preset("digits").with_values({**QUICK, "epochs": load_values(planned.config)["epochs"]})
+    assert train(config, given.path) == 0
     assert given.config.read_bytes() == planned.config.read_bytes()
     with np.load(planned.best_weights) as left, np.load(given.best_weights) as right:
         assert set(left) == set(right)
