@@ -87,7 +87,9 @@ KINDS = {kind: name for name in reversed(ARCHITECTURES) if (kind := without_repe
 
 FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, LargeImageArchitecture)]
 
-LARGE_STEMS = ("resnet18d deep", "resnet18 imagenet", "preresnet18 imagenet")
+LARGE_STEMS = {"resnet18d": "deep", "resnet18": "imagenet", "preresnet18": "imagenet"}
+"""Network -> its stem; all others that have one begin with that of small images."""
+
 NARROWEST = {"wrn_28_10": 16, "mlp": 16, "vgg16": 16}
 """Width of those that with 8 channels would be no wide network, fit any arena, or learn too slowly."""
 
@@ -134,16 +136,15 @@ def grounds() -> dict[int, Ground]:
     return {s: prepare_ground(CONFIG.with_values({"image_size": s})) for s in (SMALL, LARGE)}
 
 
-@pytest.fixture(scope="module", params=[*KINDS.values(), *LARGE_STEMS])
+@pytest.fixture(scope="module", params=KINDS.values())
 def exported(request, grounds, tmp_path_factory) -> Exported:
     """A network, narrow, after an epoch of digits."""
-    name, _, stem = request.param.partition(" ")
+    name = request.param
+    ground = grounds[LARGE if name in (*LARGE_STEMS, *FOR_LARGE_IMAGES) else SMALL]
+    model = {"model": name, "width": NARROWEST.get(name, 8), "stem": LARGE_STEMS.get(name, "auto")}
     directory = RunDirectory(tmp_path_factory.mktemp("family") / "run")
     with shortened(name), directory.open():
-        config = CONFIG.with_values({"model": name, "width": NARROWEST.get(name, 8), "stem": stem or "auto"})
-        run = open_run(
-            resolve(config, grounds[LARGE if stem or name in FOR_LARGE_IMAGES else SMALL]), directory
-        )
+        run = open_run(resolve(CONFIG.with_values(model), ground), directory)
         return train_and_export(run, tmp_path_factory.mktemp("graph"))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sklearn.datasets import load_digits
 
 import train
 from pipeline.config.config import Config, load_values
@@ -198,29 +199,30 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     assert f"test accuracy {accuracy:.2%}" in out
 
 
-def test_the_saved_model_is_plain_keras_and_does_what_was_measured(finished):
+def test_the_saved_model_is_plain_keras_and_does_what_was_measured(finished, tmp_path):
     # scikit-learn's own pixels, and nothing of this project but the recorded split.
     run_dir, _ = finished
+    digits = load_digits()
+    pixels = np.rint(digits.images[..., None].repeat(3, -1) * 255 / 16).astype(np.uint8)
+    np.savez(tmp_path / "digits.npz", pixels=pixels, target=digits.target)
     program = """
 import sys, keras, numpy as np
-from sklearn.datasets import load_digits
+pixels, target = np.load(sys.argv[2]).values()
 model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 assert model.input_shape == (None, 8, 8, 3)
 assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
 assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
-digits = load_digits()
-pixels = np.rint(digits.images[..., None].repeat(3, -1) * 255 / 16).astype(np.uint8)
-logits = model.predict(pixels, verbose=0)
+logits = np.array(model(pixels))
 assert logits.dtype == np.float32
-accuracy = (logits.argmax(-1) == digits.target).mean()
+accuracy = (logits.argmax(-1) == target).mean()
 print(accuracy)
 # Compiled, with Keras' own loss and metrics.
-measured = model.evaluate(pixels, np.eye(10)[digits.target], return_dict=True, verbose=0)
+measured = model.evaluate(pixels, np.eye(10)[target], return_dict=True, verbose=0)
 assert abs(measured["accuracy"] - accuracy) < 1e-6
 print("pipeline" in sys.modules)
 """
     # A warning, such as of an optimizer's variables that are not there, is an error.
-    command = [sys.executable, "-W", "error::UserWarning", "-c", program, run_dir]
+    command = [sys.executable, "-W", "error::UserWarning", "-c", program, run_dir, tmp_path / "digits.npz"]
     result = subprocess.run(command, cwd="/", capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     accuracy, imported = result.stdout.split()
