@@ -69,14 +69,14 @@ def torch_network(width: int, stem: str) -> Any:
     """Build the peer, a Module from pixels in [0, 255], float32 [batch, 3, height, width]."""
     from torch import nn
 
-    from benchmarks.torch_resnet import build_torch_resnet18
+    from benchmarks.torch_resnet import build_torch_resnet
 
     normalization = nn.BatchNorm2d(3, affine=False)
     assert normalization.running_mean is not None
     assert normalization.running_var is not None
     normalization.running_mean.fill_(PIXEL_MEAN)
     normalization.running_var.fill_(PIXEL_DEVIATION**2)
-    return nn.Sequential(normalization, build_torch_resnet18(width, CLASSES, stem)).eval()
+    return nn.Sequential(normalization, build_torch_resnet("resnet18", width, CLASSES, stem)).eval()
 
 
 def write_onnx_files(folder: Path, width: int, size: int, stem: str) -> None:

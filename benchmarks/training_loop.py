@@ -1,11 +1,11 @@
-"""A run as train.py sets it up, on random images, and what its loop adds to its steps."""
+"""A run as train.py sets it up, on random images: what its loop adds to its steps, and their arithmetic."""
 
 import contextlib
 import io
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,22 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.config.presets import preset
+from pipeline.config.settings import ModelConfig
 from pipeline.data.prepare import PixelStatistics, PreparedData
 from pipeline.data.splits import Splits
 from pipeline.data.table import ArrayImages, Source
+from pipeline.models import build_model
+from pipeline.models.cost import multiply_adds
 from pipeline.run_directory import RunDirectory
 from pipeline.training.devices import build_strategy
 from pipeline.training.resolve import Ground, resolve
 from pipeline.training.run import TrainingRun, build_run, fit_showing_progress, training_batches
 
 IMAGES, CLASSES, BATCH_SIZE = 50_000, 10, 128
+PRODUCT_SIDE = 2048
+"""Side of the matrices whose product shows what the machine can do; larger ones are no faster."""
+
+PRODUCT_OPERATIONS = 2 * PRODUCT_SIDE**3
 NEVER_SECONDS = 1e9
 
 
@@ -72,10 +79,11 @@ class Alternation:
         return logs
 
 
-def _config(width: int, precision: str) -> Config:
+def _config(model: str, width: int, precision: str) -> Config:
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
     return preset("cifar10").with_values(
         {
+            "model": model,
             "width": width,
             "precision": policy,
             "batch_size": BATCH_SIZE,
@@ -101,9 +109,9 @@ def _random_data(steps: int) -> PreparedData:
 
 
 @contextlib.contextmanager
-def training_run(width: int, precision: str, steps: int) -> Iterator[TrainingRun]:
+def training_run(model: str, width: int, precision: str, steps: int) -> Iterator[TrainingRun]:
     """Set up a run of `steps` steps as pipeline.training.train does."""
-    config = _config(width, precision)
+    config = _config(model, width, precision)
     keras.utils.set_random_seed(config.run.seed)
     tf.config.experimental.enable_op_determinism()
     statistics = PixelStatistics(mean=(127.5,) * 3, std=(73.9,) * 3)
@@ -119,14 +127,16 @@ def first_batch(run: TrainingRun) -> tuple[Any, Any]:
     return next(iter(training_batches(run.resolved, 0, 1)))
 
 
-def measure_loop(width: int, precision: str, rounds: int, steps: int) -> tuple[dict[str, list[float]], float]:
+def measure_loop(
+    model: str, width: int, precision: str, rounds: int, steps: int
+) -> tuple[dict[str, list[float]], float]:
     """Train with the whole loop, interrupted by blocks in memory.
 
     Returns:
         The blocks' seconds in each round (`Alternation.seconds`), and the median seconds that
         saving a checkpoint takes.
     """
-    with training_run(width, precision, 1 + rounds * steps) as run:
+    with training_run(model, width, precision, 1 + rounds * steps) as run:
         alternation = Alternation(run.model, first_batch(run), steps)
         with contextlib.redirect_stdout(io.StringIO()):
             fit_showing_progress(run)
@@ -136,6 +146,38 @@ def measure_loop(width: int, precision: str, rounds: int, steps: int) -> tuple[d
             run.checkpoints.save(run.progression)
             saves.append(time.perf_counter() - start)
         return alternation.seconds, statistics.median(saves)
+
+
+def step_operations(model: str, width: int) -> int:
+    """Count the floating-point operations that one image costs in a training step.
+
+    Three times the forward pass's (for the output, the gradient of the input and that of the
+    kernel), two for each multiply-add of a convolution or dense layer; nothing else counts. The
+    first convolution's input needs no gradient, so this is too many by a third of that layer's.
+    """
+    network = build_model(
+        ModelConfig(model=model, width=width),
+        input_shape=(32, 32, 3),
+        classes=CLASSES,
+        pixel_mean=(0.0,) * 3,
+        pixel_std=(1.0,) * 3,
+        seed=0,
+    )
+    return 3 * 2 * sum(multiply_adds(network).values())
+
+
+def build_product(precision: str) -> Callable[[], None]:
+    """Build a function that computes a product of two matrices, `PRODUCT_SIDE` wide and high."""
+    left, right = (
+        tf.cast(tf.random.stateless_uniform([PRODUCT_SIDE] * 2, [0, place]), precision) for place in (0, 1)
+    )
+    multiply = tf.function(tf.matmul)
+
+    def product() -> None:
+        # Operations on a CPU have ended when they return.
+        multiply(left, right)
+
+    return product
 
 
 def in_memory(batch: tuple[Any, Any]) -> Iterator[Any]:

@@ -242,17 +242,36 @@ def test_input_pipeline_runs(run_here, monkeypatch):
 
 
 def test_training_step_runs(run_here):
-    code, printed, _ = run_here(training_step, "--rounds 2 --steps 1 --width 1 --precision float32")
+    code, printed, _ = run_here(
+        training_step, "--rounds 2 --steps 1 --models resnet8 --width 1 --precision float32"
+    )
     assert code == 0
     assert "time lost to the loop" in printed
     told = json.loads(printed.splitlines()[-1])
     assert set(told) == KEYS
-    rates = told["images_per_second"]
-    assert {"float32, loop", "float32, batch in memory"} <= set(rates)
-    assert ("float32, PyTorch's step" in rates) is bool(measure.find_spec("torch"))
+    label = "resnet8 float32"
+    rates = {name.removeprefix(f"{label}, "): rate for name, rate in told["images_per_second"].items()}
+    assert {"loop", "batch in memory", "our step", "matrix product"} <= set(rates)
+    assert ("PyTorch eager" in rates) is bool(measure.find_spec("torch"))
     assert all(len(rate["rounds"]) == 2 and rate["minimum"] > 0 for rate in rates.values())
-    lost = told["comparisons"][0]
+    lost, share, *_ = told["comparisons"]
     assert (lost["unit"], lost["bar"], lost["upper"]) == ("%", 3, True)
+    assert (share["name"], share["bar"]) == (f"{label}, our step / matrix product", 0.6)
+    assert share["values"] == ratios(rates["our step"]["rounds"], rates["matrix product"]["rounds"])
+
+
+def test_a_product_counts_as_images_by_its_operations(monkeypatch):
+    # MLPerf Tiny's ResNet-8 on 32 x 32 pixels: positions x window x channels in x channels out.
+    first = 32**2 * 9 * (3 * 16 + 2 * 16 * 16)
+    second = 16**2 * (9 * (16 * 32 + 32 * 32) + 16 * 32)
+    third = 8**2 * (9 * (32 * 64 + 64 * 64) + 32 * 64)
+    operations_an_image = 3 * 2 * (first + second + third + 64 * 10)
+    clock = itertools.count()
+    monkeypatch.setattr(training_step.time, "perf_counter", lambda: float(next(clock)))
+    # A step is less than one product of two matrices of 2048 x 2048, two are more.
+    for steps, products in ((1, 1), (2, 2)):
+        images_a_second = training_step.matrix_product("resnet8", 16, "float32", steps)()
+        assert images_a_second == pytest.approx(products * 2 * 2048**3 / operations_an_image)
 
 
 @pytest.mark.parametrize("name", ["input_pipeline", "training_step"])

@@ -56,16 +56,17 @@ def randomise(model):
 
 
 def torch_resnet(model, stem):
-    """PyTorch's ResNet-18 with `model`'s weights, copied in the order of the forward pass."""
+    """PyTorch's network of `model`'s name and weights, copied in the order of the forward pass."""
     torch = pytest.importorskip("torch", reason="PyTorch is the independent reference")
-    from benchmarks.torch_resnet import build_torch_resnet18
+    from benchmarks.torch_resnet import build_torch_resnet
 
-    network = build_torch_resnet18(model.get_layer("stem_conv").filters, classes=10, stem=stem)
+    network = build_torch_resnet(model.name, model.get_layer("stem_conv").filters, classes=10, stem=stem)
+    ours = {layer.name for layer in model.layers}
     names = ["stem_conv", "stem_norm"]
-    for stage, block in itertools.product((1, 2, 3, 4), (1, 2)):
-        parts = ["conv1", "norm1", "conv2", "norm2"]
-        parts += ["projection", "projection_norm"] if stage > 1 and block == 1 else []
-        names += [f"stage{stage}_block{block}_{part}" for part in parts]
+    parts = ("conv1", "norm1", "conv2", "norm2", "projection", "projection_norm")
+    for stage, block, part in itertools.product((1, 2, 3, 4), (1, 2, 3), parts):
+        name = f"stage{stage}_block{block}_{part}"
+        names += [name] if name in ours else []
     layers = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
     for name, layer in zip([*names, "head"], layers, strict=True):
         first, *others = map(torch.tensor, model.get_layer(name).get_weights())
@@ -87,10 +88,19 @@ def torch_logits(network, pixels):
 
 
 @pytest.mark.parametrize(
-    ("stem", "size"), [("cifar", 32), ("cifar", 17), ("imagenet", 64), ("imagenet", 97), ("imagenet", 50)]
+    ("name", "stem", "size"),
+    [
+        ("resnet18", "cifar", 32),
+        ("resnet18", "cifar", 17),
+        ("resnet18", "imagenet", 64),
+        ("resnet18", "imagenet", 97),
+        ("resnet18", "imagenet", 50),
+        ("resnet20", "cifar", 16),
+        ("resnet8", "cifar", 16),
+    ],
 )
-def test_inference_equals_pytorch(stem, size):
-    model = small_resnet(size, stem=stem)
+def test_inference_equals_pytorch(name, stem, size):
+    model = small_resnet(size, model=name, stem=stem)
     randomise(model)
     pixels = random_pixels(2, size)
     expected = torch_logits(torch_resnet(model, stem).eval(), pixels)
