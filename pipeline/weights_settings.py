@@ -7,6 +7,9 @@ from pipeline.config.published import IMAGENET, PUBLISHED, published_settings
 from pipeline.ready_models import find_place
 from pipeline.run_directory import RunDirectory
 
+FROM_SCRATCH = ("", "none")
+"""What `--weights` calls none."""
+
 OF_A_RUN = ("model", "width", "stem", "shortcut", "image_size")
 
 
@@ -20,6 +23,8 @@ def settings_of_weights(weights: str, model: str) -> dict[str, Any]:
     Raises:
         UserError: they are a finished run whose settings cannot be understood.
     """
+    if weights in FROM_SCRATCH:
+        return {}
     if weights == IMAGENET:
         return published_settings(model) if model in PUBLISHED else {}
     path = find_place(weights)

@@ -1,5 +1,6 @@
 """From the command line of `train.py` to a configuration: preset, file and flags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pipeline.config.settings import MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.console.source_argument import as_folder, find_source, is_folder, verify_one_meaning
 from pipeline.errors import UserError, received, unknown
-from pipeline.weights_settings import settings_of_weights
+from pipeline.weights_settings import FROM_SCRATCH, settings_of_weights
 
 MAX_MINUTES = MAX_SECONDS // 60
 
@@ -43,15 +44,21 @@ class ChosenSettings(Section):
         return bool(self.preset or self.config or "data" in self.values)
 
     def preset_name(self) -> str:
-        """Return the named preset, else the one that suits the data, else `cifar10`."""
+        """Return the named preset, else the one that suits the data, network and weights, else `cifar10`."""
         if self.preset:
             return self.preset
         named = self._named_values()
         kind = str(named.get("data", "cifar10")).partition(":")[0].partition("/")[0]
-        if kind == "folder" and named.get("model", PRESETS["folder"]["model"]) != PRESETS["folder"]["model"]:
-            # Its recipe is for the parts of one network.
-            return "folder_scratch"
+        if kind == "folder":
+            return "folder" if self._suits_folder(named) else "folder_scratch"
         return {"imagenet2012": "imagenet"}.get(kind, kind if kind in PRESETS else "cifar10")
+
+    def _suits_folder(self, named: Mapping[str, Any]) -> bool:
+        """Whether the recipe of `folder` fits, which is for the parts of one network that has learned."""
+        start = PRESETS["folder"]
+        weights = named.get("weights", start["weights"])
+        brought = settings_of_weights(weights, start["model"]).get("model", start["model"])
+        return weights not in FROM_SCRATCH and named.get("model", brought) == start["model"]
 
     def explicit_values(self) -> dict[str, Any]:
         """Return the settings of the preset, where one was named, of the weights, the file and the flags."""
@@ -61,8 +68,10 @@ class ChosenSettings(Section):
         if named.get("model", own) != own:
             # The preset's width is for its network: another name means that paper's.
             values["width"] = 0
-        asked = {**Config().values(), **start, **named}
-        return {**values, **settings_of_weights(asked["weights"], asked["model"]), **named}
+        if self.preset or "weights" in named:
+            asked = {**Config().values(), **start, **named}
+            values |= settings_of_weights(asked["weights"], asked["model"])
+        return {**values, **named}
 
     def _named_values(self) -> dict[str, Any]:
         return {**self._file_values(), **self.values}

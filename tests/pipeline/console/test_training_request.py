@@ -15,6 +15,7 @@ from pipeline.config.option import flag
 from pipeline.config.presets import PRESETS, preset
 from pipeline.console.training_request import ChosenSettings, parse_training_request
 from pipeline.errors import UserError
+from pipeline.run_directory import RunDirectory
 from tests.commands import ROOT
 
 SETTINGS = [setting for kind in SECTIONS.values() for setting in dataclasses.fields(kind)]
@@ -391,8 +392,30 @@ def test_a_runs_weights_bring_its_network_and_size(arguments, expected, tmp_path
     assert config.fit.epochs == 10
 
 
+def test_a_folder_goes_on_from_a_run_of_any_network(tmp_path):
+    for name, settings in (("small", {"model": "resnet8", "width": 12}), ("own", PRESETS["folder"])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(Config().with_values(settings).to_json())
+        (tmp_path / name / "metrics.json").write_text("{}")
+    small, own = (
+        chosen_by("--data", "folder:images", "--weights", str(tmp_path / name)).build_config()
+        for name in ("small", "own")
+    )
+    assert (small.model.model, small.model.width, small.transfer.freeze) == ("resnet8", 12, "none")
+    assert (own.model.model, own.transfer.freeze) == ("efficientnet_lite0", "stage6")
+
+
+def test_what_a_preset_brings_is_not_asked_for_when_a_run_is_resumed(tmp_path):
+    run = RunDirectory(tmp_path)
+    config = chosen_by("--data", "folder:images", "--image-size", "64").build_config()
+    run.config.write_text(config.to_json())
+    assert run.load_unfinished(chosen_by("--data", "folder:images").explicit_values()) == config
+
+
 def test_no_weights_are_the_same_as_none():
     assert chosen_by("--weights", "none").build_config() == chosen_by().build_config()
+    folder = ("--data", "folder:images")
+    assert chosen_by(*folder, "--weights", "none").build_config() == preset("folder_scratch")
 
 
 @pytest.mark.parametrize("name", ["wrn_29_10", "wrn_4_1", "wrn_28_0", "wrn_1006_1", "wrn_10_65"])
