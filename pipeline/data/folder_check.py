@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import shown
@@ -28,6 +28,7 @@ CHUNK = 256
 
 NO_IMAGE = f"not a {READ} image"
 EMPTY = "empty file"
+DAMAGED = "truncated or damaged"
 SIDE_FILE = "a side file, no image"
 
 
@@ -132,6 +133,8 @@ def check_file(path: bytes, formats: dict[str, bytes] = ALL) -> tuple[bytes, str
             return check_stream(file, formats)
     except OSError as error:
         return b"", f"unreadable: {error.strerror}", None
+    except ValueError as error:  # a path with a zero byte
+        return b"", f"unreadable: {error}", None
 
 
 def check_stream(file: BinaryIO, formats: dict[str, bytes] = ALL) -> tuple[bytes, str, DeepRange | None]:
@@ -149,10 +152,9 @@ def check_stream(file: BinaryIO, formats: dict[str, bytes] = ALL) -> tuple[bytes
             verify_fit(image, head)
         file.seek(0)
         content = file.read()
-    except UnidentifiedImageError:
-        return b"", "truncated or damaged", None
     except OSError as error:
-        return b"", f"unreadable: {error.strerror}", None
+        # Of damaged content Pillow raises some of its own, without a reason of the system's.
+        return b"", f"unreadable: {error.strerror}" if error.strerror else DAMAGED, None
     except ValueError as error:
         return b"", str(error), None
     try:
@@ -160,7 +162,7 @@ def check_stream(file: BinaryIO, formats: dict[str, bytes] = ALL) -> tuple[bytes
             decode_image(content)
             deep = deep_range(content)
     except (tf.errors.OpError, OSError):
-        return b"", "truncated or damaged", None
+        return b"", DAMAGED, None
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), "", deep
 
 

@@ -15,7 +15,7 @@ from pipeline.data.folder import load_folder
 from pipeline.data.image_formats import BASIC
 from pipeline.errors import UserError
 from tests.commands import ROOT
-from tests.encodings import GREY, RGB, enormous, png
+from tests.encodings import ENCODED, GREY, RGB, enormous, png
 from tests.pipeline.data.folder_samples import contents, save
 
 GREY_ALPHA, RGB_ALPHA = 4, 6
@@ -42,6 +42,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     (cat / "empty.png").touch()
     (cat / "text.png").write_text("not an image")
     (dog / "cut.png").write_bytes((dog / "4.png").read_bytes()[:-20])
+    (dog / "cut.webp").write_bytes(ENCODED["lossy.webp"][:-20])
     (dog / "vanished.png").symlink_to(root / "nowhere.png")
     os.mkfifo(dog / "pipe.png")
     (dog / "loop.png").symlink_to(root)
@@ -54,6 +55,7 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
         cat / "text.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
         cat / "forbidden.png": "unreadable: Permission denied",
         dog / "cut.png": "truncated or damaged",
+        dog / "cut.webp": "truncated or damaged",
         dog / "vanished.png": "unreadable: No such file or directory",
         dog / "pipe.png": "not a regular file",
         dog / "loop.png": "not a regular file",
