@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ One of Pillow is turned upright as a file is, by the EXIF data that it was opene
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow that a PNG holds as they are."""
+
+WITH_ALPHA = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+"""Others with transparency -> those that keep it."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Classifier:
 
 
 def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    is_one = isinstance(images, str | os.PathLike | bytes | Image.Image)
+    is_one = isinstance(images, str | os.PathLike | bytes | Image.Image) or not isinstance(images, Iterable)
     if is_one or (isinstance(images, np.ndarray) and images.ndim <= 3):
         return [cast(ImageLike, images)]
     return list(cast(Sequence[ImageLike], images))
@@ -126,9 +129,18 @@ def _as_file(image: ImageLike) -> bytes:
     if image.mode in ("F", "I"):
         raise UserError(f"an image must have 8 or 16 bits a sample; received Pillow's mode {image.mode!r}")
     encoded = io.BytesIO()
-    plain = image if image.mode in PNG_MODES else image.convert("RGB")
-    plain.save(encoded, "png", compress_level=0, exif=image.info.get("exif"))
+    _as_png_mode(image).save(encoded, "png", compress_level=0, exif=image.info.get("exif"))
     return encoded.getvalue()
+
+
+def _as_png_mode(image: Image.Image) -> Image.Image:
+    """Return an image of the same pixels in one of `PNG_MODES`."""
+    if image.mode in PNG_MODES:
+        return image
+    if image.mode.startswith("I;16"):
+        # Pillow itself would cut off all above 255.
+        return Image.fromarray(np.asarray(image).astype(np.uint16))
+    return image.convert(WITH_ALPHA.get(image.mode, "RGB"))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -79,6 +79,33 @@ def test_a_file_and_the_same_opened_by_pillow_get_the_same_answer(classify, name
     np.testing.assert_allclose(from_file, from_pillow, atol=0.02)
 
 
+@pytest.mark.parametrize("mode", ["PA", "RGBa", "La"])
+def test_transparency_is_white_in_every_mode_of_pillow(classify, mode):
+    grey = digits()[0][3][..., 0]
+    alpha = np.where(grey < 100, 0, 255).astype(np.uint8)
+    seen = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
+    expected = np.where(alpha == 0, 255, grey)[..., np.newaxis].repeat(3, axis=2)
+    through = {"PA": "P", "RGBa": "RGBA", "La": "LA"}[mode]
+    image = seen.convert(through).convert(mode)
+    if mode == "PA":
+        image.putalpha(Image.fromarray(alpha))
+    np.testing.assert_array_equal(classify.read(image), expected)
+
+
+def test_deep_grey_keeps_its_high_byte_in_every_order_of_bytes(classify):
+    samples = np.arange(0, 2**16, 1024).reshape(8, 8)
+    for mode, kind in (("I;16", "<u2"), ("I;16B", ">u2")):
+        image = Image.frombytes(mode, (8, 8), samples.astype(kind).tobytes())
+        expected = (samples // 256)[..., np.newaxis].repeat(3, axis=2)
+        np.testing.assert_array_equal(classify.read(image), expected)
+
+
+@pytest.mark.parametrize("image", [None, 7, np.uint8(7), np.zeros((), np.uint8)])
+def test_what_is_neither_an_image_nor_several_is_refused(classify, image):
+    with pytest.raises(UserError, match=r"must be a path, an array or Pillow's|must be uint8"):
+        classify(image)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -88,6 +115,7 @@ def test_a_file_and_the_same_opened_by_pillow_get_the_same_answer(classify, name
         (Image.new("F", (8, 8)), "received Pillow's mode 'F'"),
         (7, "received int"),
         ("nowhere.png", "nowhere.png: unreadable: No such file or directory"),
+        ("a\0b.png", "unreadable: stat: embedded null character in path"),
     ],
 )
 def test_what_is_no_image_is_refused(classify, image, message):
