@@ -25,6 +25,7 @@ from PIL import Image
 from scipy.special import softmax
 
 import predict
+from pipeline.errors import received
 from pipeline.ready_models import list_ready
 from tests.commands import ROOT, Outcome, refusal, run_command
 from tests.encodings import enormous, orientation
@@ -241,6 +242,18 @@ def test_a_file_without_names_of_classes_is_numbered_or_refused(
     assert "must have labels.txt and preprocessing.json beside it" in refused.error
 
 
+def test_a_network_that_was_copied_with_a_part_of_its_run_is_numbered(digits_run, digit_folder, tmp_path):
+    for name in ("model.keras", "splits.json"):
+        shutil.copy(digits_run / name, tmp_path)
+    assert "they are numbered" in run_predict(tmp_path / "model.keras", digit_folder / "4" / "04.png").error
+
+
+def test_where_no_image_can_be_read_the_header_stands_alone(digit_bundle, tmp_path):
+    (tmp_path / "empty.png").touch()
+    outcome = run_predict(digit_bundle, tmp_path / "empty.png", "--top", 1)
+    assert (outcome.code, outcome.printed) == (1, "path,label,answer,class_1,probability_1\r\n")
+
+
 def test_a_file_that_was_changed_since_its_export_is_refused(digit_bundle, digit_folder, tmp_path):
     bundle = shutil.copytree(digit_bundle, tmp_path / "bundle")
     content = bytearray((bundle / "model_int8.tflite").read_bytes())
@@ -331,7 +344,7 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
     image, run = tmp_path / "a.png", digits_run
     ready = f"ready: {', '.join(list_ready())}"
     other = socket.create_server(("127.0.0.1", 0))
-    taken = other.getsockname()[1]
+    taken, long = other.getsockname()[1], "x" * 256
     lines = {
         "": f"a model must be given; received none, see --help; {ready}",
         f"{run}": "an image or folder must be given after the model; received none, see --help",
@@ -345,6 +358,8 @@ def test_what_is_refused_at_once_loads_no_tensorflow(digits_run, tmp_path):
         f"{run} {image} --csv {tmp_path}/no/a.csv": (
             f"--csv must be in a folder that is there; received {tmp_path}/no/a.csv"
         ),
+        f"{run} {image} --csv /proc/a.csv": "--csv must be writable; /proc/a.csv: No such file or directory",
+        f"{long} {image}": f"a model must be readable; {received(long)}: File name too long",
         f"{run} {image} --tob 2": "unknown flag '--tob'; did you mean '--top'? see --help",
         f"{run} {image} --serve": (
             f"--serve must stand without images, its page takes them; received '{image}'"

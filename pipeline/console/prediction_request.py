@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError, received
+from pipeline.files.whole import try_to_write
 from pipeline.ready_models import describe_ready, list_ready
 
 MOST = 10**6
@@ -69,8 +70,10 @@ class Request(Section):
                 raise UserError(f"an image must be a regular file; received {received(str(path))}")
         if self.csv is not None and os.path.lexists(self.csv):
             raise UserError(f"--csv must be a new file; received {self.csv}, which is there")
-        if self.csv is not None and not self.csv.parent.is_dir():
+        if self.csv is not None and not os.path.isdir(self.csv.parent):
             raise UserError(f"--csv must be in a folder that is there; received {self.csv}")
+        if self.csv is not None:
+            try_to_write(self.csv, "--csv")
 
 
 def parse_prediction_request(arguments: list[str]) -> Request:

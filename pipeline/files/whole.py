@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,31 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     write_together({path: write})
 
 
+def try_to_write(path: Path, name: str) -> None:
+    """Find out whether `write_whole` can begin, before anything is computed for it; leave nothing.
+
+    Args:
+        path: the file.
+        name: the flag that the user gave it by.
+
+    Raises:
+        UserError: no file can be made there.
+    """
+    aside = _aside(path)
+    try:
+        _create_anew(aside)
+        aside.unlink()
+    except OSError as error:
+        raise UserError(f"{name} must be writable; {path}: {error.strerror}") from None
+
+
 def write_together(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
     """Write several files as `write_whole` does; the first moves once all are on the disk.
 
     Raises:
         UserError: one could not be written, or is a link; all are as they were.
     """
-    asides = {path: path.with_name(f".aside-{path.name}") for path in writers}
+    asides = {path: _aside(path) for path in writers}
     with contextlib.ExitStack() as leftovers:
         for path, aside in asides.items():
             with _writable(path):
@@ -66,6 +85,10 @@ def refuse_link(path: Path) -> None:
         raise UserError(f"what is written must be no link; {path} leads to {os.readlink(path)}")
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".aside-{path.name}")
+
+
 def _create_anew(aside: Path) -> None:
     """Create an empty file, in place of what a killed writer left.
 
@@ -96,8 +119,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure of matplotlib as PNG; see `write_whole`."""
+    """Write a figure of matplotlib as PNG; see `write_whole`.
+
+    What no font here has the shape of, as of a class's name, is drawn as an empty box.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    write_whole(path, lambda aside: figure.savefig(aside, format="png", dpi=120))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        write_whole(path, lambda aside: figure.savefig(aside, format="png", dpi=120))

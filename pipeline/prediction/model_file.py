@@ -52,15 +52,18 @@ def find_model(name: str) -> ModelFile:
         UserError: it is none of these, unfinished, or what belongs to it is missing or damaged.
     """
     path = find_place(name)
-    if RunDirectory(path).config.exists():
-        RunDirectory(path).load_finished()
-        return _of_keras(RunDirectory(path).model)
-    if (path / PREPROCESSING).exists():
-        return _of_bundle(path, None)
-    if path.suffix == ".tflite" and path.is_file():
-        return _of_bundle(path.parent, path.name)
-    if path.suffix == ".keras" and path.is_file():
-        return _of_keras(path)
+    try:
+        if RunDirectory(path).config.exists():
+            RunDirectory(path).load_finished()
+            return _of_keras(RunDirectory(path).model)
+        if (path / PREPROCESSING).exists():
+            return _of_bundle(path, None)
+        if path.suffix == ".tflite" and path.is_file():
+            return _of_bundle(path.parent, path.name)
+        if path.suffix == ".keras" and path.is_file():
+            return _of_keras(path)
+    except OSError as error:
+        raise UserError(f"a model must be readable; {received(name)}: {error.strerror}") from None
     raise UserError(
         "a model must be a run directory, a bundle with .tflite files, a .tflite or a .keras file, or the "
         f"name of a ready one; received {received(name)}; {describe_ready(name)}"
@@ -141,9 +144,10 @@ def _default(models: dict[str, Any]) -> str | None:
 
 
 def _of_keras(path: Path) -> ModelFile:
-    """Describe a .keras file; its run knows the names of its classes, or labels.txt beside it."""
+    """Describe a .keras file; its run knows classes and reading, elsewhere labels.txt names the classes."""
     directory = RunDirectory(path.parent)
-    if path.name == directory.model.name and directory.splits.exists():
+    is_runs_own = path.name == directory.model.name and directory.config.exists()
+    if is_runs_own and directory.splits.exists():
         names = read_json(directory.splits, {"class_names": list})["class_names"]
         reading = directory.load_unfinished(asked={}).data.reading
         return ModelFile(path, tuple(map(str, names)), reading=reading)

@@ -111,6 +111,9 @@ def _classify(
     if request.csv is not None:
         write_csv(request.csv, rows)
         print(f"{np.sum(predicted != UNKNOWN):,} answers are in {request.csv}")
+    elif rows and prints_csv(request):
+        # No image could be read: the header alone.
+        print(to_csv(rows), end="", flush=True)
     return predicted, confidence
 
 

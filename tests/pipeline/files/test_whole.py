@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline.errors import UserError
-from pipeline.files.whole import write_together, write_whole
+from pipeline.files.whole import try_to_write, write_figure, write_together, write_whole
 from tests.commands import ROOT
 
 
@@ -48,6 +49,21 @@ def test_a_full_disk_is_a_user_error_and_leaves_the_old_file(path):
         write_whole(path, fill_disk)
     assert path.read_text() == "old"
     assert names(path.parent) == ["file.txt"]
+
+
+def test_what_cannot_be_written_is_known_before(path):
+    try_to_write(path.with_name("new.txt"), "--csv")
+    assert names(path.parent) == ["file.txt"]
+    with pytest.raises(UserError, match=r"^--csv must be writable; /proc/new.txt: No such file"):
+        try_to_write(Path("/proc/new.txt"), "--csv")
+
+
+def test_a_class_whose_letters_no_font_has_is_drawn_without_a_word(tmp_path, recwarn):
+    figure = Figure()
+    figure.suptitle("名前")
+    write_figure(tmp_path / "chart.png", figure)
+    assert not recwarn.list
+    assert names(tmp_path) == ["chart.png"]
 
 
 def test_a_writer_that_fails_leaves_the_old_file(path):
