@@ -1,5 +1,7 @@
 """Weights that somebody trained already: read, and assigned to a network by layer name."""
 
+import os
+
 import numpy as np
 
 from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeights
@@ -56,8 +58,8 @@ def _read_imagenet(model: str) -> Pretrained:
 def _read(source: str) -> Pretrained:
     check_weights(source)
     path = find_place(source)
-    if path.is_dir() and not is_preset(path):
+    if os.path.isdir(path) and not is_preset(path):
         return read_run(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return read_preset(source)
     return read_keras_file(path) if path.suffix == ".keras" else read_state_dict(path)

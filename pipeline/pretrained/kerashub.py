@@ -15,6 +15,7 @@ from pipeline.files.regular import check_regular
 from pipeline.models.names import HEAD, PROJECTION, PROJECTION_NORM, block_layer, stem_layer
 from pipeline.pretrained.keras_file import layer_arrays
 from pipeline.pretrained.weights import Pretrained
+from pipeline.ready_models import list_ready
 
 STEMS = {(7,): {"1": ""}, (3, 3, 3): {"1": "1", "2": "2", "3": "3"}}
 """Kernel sizes of a stem like ours -> its layers' numbers in KerasHub and ours."""
@@ -94,7 +95,8 @@ def _check_name(source: str, keras_hub: ModuleType) -> None:
     if source in residual or "://" in source or os.path.isdir(source):
         return
     if source not in every:
-        raise unknown("run, file or KerasHub preset", source, residual)
+        known = (IMAGENET, *list_ready(), *residual)
+        raise unknown("run, file, ready model or KerasHub preset", source, known)
     kind = every[source]["metadata"]["path"]
     raise UserError(f"a KerasHub preset of --weights must be a ResNet; {source} is of {kind}")
 

@@ -156,9 +156,14 @@ def test_another_backbone_is_refused(preset):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'resnet_50_imagenet'") as error:
-        read_pretrained("resnet_50_imagnet")
-    one_line(error)
+    for near, name in (
+        ("resnet_50_imagnet", "resnet_50_imagenet"),
+        ("imagenett", "imagenet"),
+        ("digits_resnet9", "digits_resnet8"),
+    ):
+        with pytest.raises(UserError, match=f"did you mean '{name}'") as error:
+            read_pretrained(near)
+        one_line(error)
 
 
 def test_a_damaged_preset_is_refused(preset, tmp_path):
