@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-SILENT = 2
-"""From this level on TensorFlow prints errors alone: whoever sets it wants no notices."""
+SILENT, FATAL = 2, 3
+"""From these levels on TensorFlow prints errors alone, and what ends the process: whoever sets one of them
+wants no notices."""
 
 
 @contextlib.contextmanager
@@ -52,7 +53,8 @@ def load_tensorflow_quietly() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     with hold_back_notices():
         asked = LOG_LEVEL in os.environ
-        os.environ.setdefault(LOG_LEVEL, str(SILENT))
+        # An error is raised as well: of a JPEG that is cut off there would be two lines.
+        os.environ.setdefault(LOG_LEVEL, str(FATAL))
         gc.disable()
         try:
             import tensorflow as tf

@@ -75,12 +75,15 @@ def test_nothing_is_shown_where_a_log_level_asks_for_silence(capfd, monkeypatch,
 
 
 def test_tensorflow_loads_in_silence_and_leaves_all_as_it_was():
-    # Where no level is set it is 2 meanwhile.
+    # Where no level is set it is 3 meanwhile.
     code = (
         "import gc, logging, os; from pipeline.console.quiet_start import load_tensorflow_quietly as load; "
         "load(); logging.getLogger('absl').warning('a notice of a library'); "
         "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'), gc.isenabled()); "
-        "os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; load(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+        "os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; load(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
+        "import io, PIL.Image; from pipeline.data.folder_check import check_stream; file = io.BytesIO()\n"
+        "PIL.Image.effect_noise((64, 64), 50).save(file, 'jpeg'); cut = io.BytesIO(file.getvalue()[:999])\n"
+        "assert check_stream(cut)[1] == 'truncated or damaged'"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("None True\n3\n", "")
