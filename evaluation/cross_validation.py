@@ -27,6 +27,20 @@ LEAST_CHANCE = 1e-6
 """What an answer of less, even below 0, is read as."""
 
 
+def check_folds(data: PreparedData, folds: int) -> None:
+    """Refuse more folds than the images of a class.
+
+    Raises:
+        UserError: a class has fewer images.
+    """
+    counts = np.bincount(data.labels, minlength=len(data.source.class_names))
+    if counts.min() < folds:
+        raise UserError(
+            f"--cross-validate must be at most the images of the smallest class; received {folds}, and "
+            f"{counts.min()} of {data.source.class_names[counts.argmin()]!r}"
+        )
+
+
 def judge_all_labels(data: PreparedData, folds: int, seed: int) -> HeldOut:
     """Look for wrong labels in all splits, on features of a network that never saw these labels.
 
@@ -78,19 +92,14 @@ def cross_validate(
     """
     rows = {split: rows for split, rows in vars(data.splits).items() if len(rows)}
     labels = data.source.labels[np.concatenate(list(rows.values()))]
-    counts = np.bincount(labels)
-    if counts.min() < folds:
-        raise UserError(
-            f"--cross-validate must be at most the images of the smallest class; received {folds}, and "
-            f"{counts.min()} of {data.source.class_names[counts.argmin()]!r}"
-        )
+    check_folds(data, folds)
     batches = {
         split: (build_evaluation_batches(data.examples(split), global_batch_size=BATCH), len(of))
         for split, of in rows.items()
     }
     features = np.concatenate(list(compute_features(network, batches).values()))
     dealt = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    scaled, one_hot = measure_scale(features).apply(features), np.eye(len(counts))[labels]
+    scaled, one_hot = measure_scale(features).apply(features), np.eye(len(data.source.class_names))[labels]
     weights = compute_sample_weight("balanced" if balanced else None, labels)
     folded = list(dealt.split(scaled, labels))
     answers = [

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.comparison import Compared, compare_runs
-from evaluation.cross_validation import judge_all_labels
+from evaluation.cross_validation import check_folds, judge_all_labels
 from evaluation.data_errors import (
     HeldOut,
     describe_balance,
@@ -131,6 +131,7 @@ def evaluate_run(
         print(f"{out.report} is of this very network: it was not measured again")
         return earlier
     _check_same_images(out, made_of["tested_on"])
+    check_folds(run.data, request.cross_validate)
     with out.open(), images_in_place():
         if out.report.exists():
             print(f"{out.report} is of other settings or files: it will be replaced")

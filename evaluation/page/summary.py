@@ -43,7 +43,8 @@ def _describe_new_images(told: Mapping[str, Any]) -> list[str]:
             f"run was trained on: {_first(learned)}"
         )
     if left_out := [f"{path} ({problem})" for path, problem in told["left_out"]]:
-        lines.append(f"{len(left_out):,} files are left out: {_first(left_out)}")
+        files = "file is" if len(left_out) == 1 else "files are"
+        lines.append(f"{len(left_out):,} {files} left out: {_first(left_out)}")
     return lines
 
 

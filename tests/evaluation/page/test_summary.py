@@ -67,7 +67,7 @@ def test_what_must_be_known_of_new_images_is_said(capsys):
         "on 20 images of folder:new; of its own test 90.00%",
         "4 of the 20 images of folder:new are among those that the run was trained on: "
         "new/0.png, new/1.png, new/2.png, ...",
-        "1 files are left out: new/x.png (truncated or damaged)",
+        "1 file is left out: new/x.png (truncated or damaged)",
     ]
 
 
