@@ -202,12 +202,25 @@ def _refuse_damage(root: bytes, paths: list[bytes], checked: Checked, max_bad_sh
 def _refuse_few_images(root: bytes, classes: ClassFolders, source: Source) -> None:
     for _, split, _ in classes.by_split:
         if SPLITS[split] not in source.provided:
-            raise UserError(f"{SPLITS[split]} must hold readable images; received none in {shown(root)!r}")
+            raise UserError(
+                f"{SPLITS[split]} must hold readable images; received none in {shown(root)!r}"
+                f"{_first_left_out(source.problems)}"
+            )
     in_train = source.labels[source.provided["train"]]
     counts = np.bincount(in_train, minlength=len(source.class_names))
     label = int(np.argmin(counts))
     if counts[label] < MIN_IMAGES:
+        name = source.class_names[label]
+        own = [problem for problem in source.problems if f"/{name}/" in problem[0]]
         raise UserError(
             f"a class needs at least {MIN_IMAGES} readable images in train; received {counts[label]} of "
-            f"{source.class_names[label]!r} in {shown(root)!r} (move the folder elsewhere if it is no class)"
+            f"{name!r} in {shown(root)!r}{_first_left_out(own)} (move the folder elsewhere if it is no class)"
         )
+
+
+def _first_left_out(problems: Sequence[tuple[str, str]]) -> str:
+    """Say which files do not count, where there are any: an image under two labels is under none."""
+    if not problems:
+        return ""
+    path, problem = problems[0]
+    return f"; {len(problems):,} left out, the first {path!r}: {problem}"

@@ -137,6 +137,13 @@ BAD_CLASS_FOLDERS = {
         lambda root: [remove(root / "dog" / f"{n}.png") for n in (4, 5)],
         "at least 3 readable images in train; received 2 of 'dog'",
     ),
+    "the same images in both": (
+        lambda root: [
+            [save(root / name / f"{n}.png", n) for name in ("cat", "dog", "bird") if name != "bird" or n < 3]
+            for n in range(6)
+        ],
+        "of 'bird' in .*; 3 left out, the first '.*bird/0.png': same image under another label: cat/0",
+    ),
     "no train": (lambda root: move_to(root, "val", "test"), "must hold train.*'test', 'val'"),
     "other split names": (
         lambda root: move_to(root, "Training", "Testing"),
