@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ METRICS = {
     "multiply_adds": int,
 }
 """What the metrics of a finished run tell others, and its type."""
+
+
+PROBE = ".probe-"
+"""How the name of a folder begins that a plan of epochs lies in for a while."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class RunDirectory:
                     f"--run-dir must be writable; {self.path}: {error.strerror or error}"
                 ) from None
             stack.callback(self._remove_unless_begun, keep_root=existed)
+            for killed in self.path.glob(f"{PROBE}*"):
+                shutil.rmtree(killed, ignore_errors=True)
             yield
 
     def _remove_unless_begun(self, keep_root: bool) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.config.settings import MAX_EPOCHS
 from pipeline.console.progress import duration
 from pipeline.errors import UserError
-from pipeline.run_directory import RunDirectory
+from pipeline.run_directory import PROBE, RunDirectory
 from pipeline.training.checkpoint import Progression
 from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.linear_head import compute_features, fit_linear_head
@@ -146,7 +146,7 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
             "--minutes plans a run of one phase, without --finetune-epochs; received "
             f"--finetune-epochs {finetune_epochs}"
         )
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory.path) as scratch:
+    with tempfile.TemporaryDirectory(prefix=PROBE, dir=directory.path) as scratch:
         pace = measure_pace(resolved, RunDirectory(Path(scratch)), deadline - began, deadline)
     probed = time.monotonic()
     left = deadline - probed

@@ -256,3 +256,10 @@ def test_a_link_in_a_run_is_refused_and_what_it_leads_to_stays(tmp_path, name):
     with pytest.raises(UserError, match=rule), directory.open():
         pytest.fail("opened")
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_a_killed_plan_of_epochs_left_is_removed(tmp_path):
+    (tmp_path / "run" / ".probe-1" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".probe-1" / "history.csv").touch()
+    with RunDirectory(tmp_path / "run").open():
+        assert not (tmp_path / "run" / ".probe-1").exists()
