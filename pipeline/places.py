@@ -13,9 +13,9 @@ from pipeline.config.settings import ModelConfig
 from pipeline.config.tfds_folder import tfds_folder
 from pipeline.data.exclusions import read_exclusions
 from pipeline.data.folder_layout import find_class_folders, real_path
-from pipeline.errors import UserError
+from pipeline.errors import UserError, received
 from pipeline.reachable import find_fault
-from pipeline.ready_models import find_place
+from pipeline.ready_models import describe_ready, find_place
 from pipeline.run_directory import RunDirectory
 
 WEIGHT_ENDINGS = (".keras", ".pth", ".pt", ".th", ".tar", ".bin", ".safetensors")
@@ -40,6 +40,8 @@ def check_places(config: Config) -> None:
         _check_published(config.model)
     elif config.transfer.weights:
         check_weights(config.transfer.weights)
+    if config.transfer.teacher:
+        check_teacher(config.transfer.teacher)
 
 
 def _check_folder(path: str) -> None:
@@ -133,6 +135,21 @@ def check_weights(source: str) -> None:
         raise UserError(f"--weights must be a regular file, a directory or a preset; received {source}")
     if path.suffix not in WEIGHT_ENDINGS:
         raise UserError(f"--weights must be a file of {', '.join(WEIGHT_ENDINGS)}; received {source}")
+
+
+def check_teacher(name: str) -> None:
+    """Hold what `--teacher` names to a finished run.
+
+    Raises:
+        UserError: it is none, and no ready model either.
+    """
+    path = find_place(name)
+    if not os.path.isdir(path):
+        raise UserError(
+            f"--teacher must be the directory of a finished run or a ready model; received {received(name)}; "
+            f"{describe_ready(name)}"
+        )
+    RunDirectory(path).load_finished()
 
 
 def is_preset(folder: Path) -> bool:

@@ -102,6 +102,11 @@ class RunDirectory:
         return self.path / "weights.json"
 
     @property
+    def teacher(self) -> Path:
+        """Name and fingerprint of the network whose answers a run learned from, where it did."""
+        return self.path / "teacher.json"
+
+    @property
     def environment(self) -> Path:
         """Versions and machine."""
         return self.path / "environment.json"

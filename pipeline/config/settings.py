@@ -219,7 +219,7 @@ class ModelConfig(Section):
 
 @dataclass(frozen=True)
 class TransferConfig(Section):
-    """Weights to start from, and how much of them trains."""
+    """Weights to start from and how much of them trains, and a teacher."""
 
     weights: str = option(
         "",
@@ -241,12 +241,28 @@ class TransferConfig(Section):
     stage_rate_decay: float = option(
         1.0, "factor on the learning rate from each stage to the one before it", above=0, maximum=1
     )
+    teacher: str = option(
+        "",
+        "learn from another network's answers as well as from labels: a finished run of the same classes, or "
+        "a ready model; none: from labels alone",
+    )
+    teacher_share: float = option(
+        0.9, "share of the loss that is the distance to the teacher's answers", minimum=0, maximum=1
+    )
+    temperature: float = option(
+        4.0, "what logits are divided by before that distance is taken", minimum=0.1, maximum=100
+    )
+    teacher_precision: str = option(
+        "auto", "arithmetic of the teacher's layers", choices=("auto", "float32", "mixed_bfloat16")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.weights == "none":
-            # One spelling, so that both are the same setting.
-            object.__setattr__(self, "weights", "")
+        for name in ("weights", "teacher"):
+            _check_path(flag(name), getattr(self, name))
+            if getattr(self, name) == "none":
+                # One spelling, so that both are the same setting.
+                object.__setattr__(self, name, "")
         if self.freeze != "none" and not self.weights:
             raise UserError(f"--freeze needs --weights to keep; received --freeze {self.freeze}")
         if self.linear_head and not self.weights:

@@ -53,14 +53,24 @@ def prepare_data(config: Config) -> PreparedData:
             list of what to leave out is not one of it.
     """
     source = load_source(config.data)
-    splits, excluded = split_source(source, config.data, config.split_seed), None
-    if config.data.exclude:
-        # After the draw, so that what is left is drawn as if nothing were left out.
-        excluded = find_excluded(Path(config.data.exclude), source, config.data.data, splits)
-        splits = leave_out(source, splits, excluded.rows)
+    splits, excluded = draw_splits(config, source)
     data = PreparedData(source, splits, config.data.image_size or _own_size(source), excluded)
     check_fits(config, data)
     return data
+
+
+def draw_splits(config: Config, source: Source) -> tuple[Splits, Excluded | None]:
+    """Split the table, and take out of the splits what a list leaves out, where there is one.
+
+    Raises:
+        UserError: a class is too small, or the list is not one of this table.
+    """
+    splits = split_source(source, config.data, config.split_seed)
+    if not config.data.exclude:
+        return splits, None
+    # After the draw, so that what is left is drawn as if nothing were left out.
+    excluded = find_excluded(Path(config.data.exclude), source, config.data.data, splits)
+    return leave_out(source, splits, excluded.rows), excluded
 
 
 def check_fits(config: Config, data: PreparedData) -> None:

@@ -78,8 +78,7 @@ def choose_precision(config: Config, strategy: tf.distribute.Strategy) -> tuple[
         return config.run.precision, "as asked"
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
-        major = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0,))[0]
-        if major >= 8:
+        if gpu_computes_bfloat16(gpus[0]):
             return "mixed_bfloat16", "the GPU computes bfloat16"
         return "float32", "the GPU does not compute bfloat16"
     if not cpu_computes_bfloat16():
@@ -87,6 +86,25 @@ def choose_precision(config: Config, strategy: tf.distribute.Strategy) -> tuple[
     if config.model.width < BFLOAT16_MIN_WIDTH:
         return "float32", f"bfloat16 pays on a CPU from width {BFLOAT16_MIN_WIDTH}"
     return "mixed_bfloat16", "the CPU computes bfloat16"
+
+
+def choose_teacher_precision(config: Config) -> str:
+    """Return the Keras dtype policy for `--teacher-precision`.
+
+    A network that only answers is faster in bfloat16 at any width, where the device computes it.
+    """
+    asked = config.transfer.teacher_precision
+    if asked != "auto":
+        return asked
+    gpus = tf.config.get_visible_devices("GPU")
+    computes = gpu_computes_bfloat16(gpus[0]) if gpus else cpu_computes_bfloat16()
+    return "mixed_bfloat16" if computes else "float32"
+
+
+def gpu_computes_bfloat16(gpu: tf.config.PhysicalDevice) -> bool:
+    """Whether the GPU is of compute capability 8 or later."""
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0,))
+    return capability[0] >= 8
 
 
 def cpu_computes_bfloat16() -> bool:

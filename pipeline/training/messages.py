@@ -49,6 +49,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
         **({"excluded": describe_excluded(data.excluded, data.source)} if data.excluded else {}),
         "model": f"{_network(config.model)}, {parameters:,} parameters, {macs:,} multiply-adds",
         **_transfer(resolved, parameters, count_parameters(model), fresh),
+        **_teacher(resolved, macs),
         "augment": _augmentations(config),
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}" + _rate_of_kernels(config),
@@ -98,6 +99,26 @@ def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence
     if transfer.stage_rate_decay < 1:
         rows["rates"] = f"each part learns at {transfer.stage_rate_decay:g} of the next one's rate"
     return rows
+
+
+def _teacher(resolved: Resolved, macs: int) -> dict[str, str]:
+    """Say whose answers the network learns from, and what they cost.
+
+    Args:
+        resolved: the run.
+        macs: multiply-adds of the network.
+    """
+    teacher, transfer = resolved.ground.teacher, resolved.config.transfer
+    if not teacher:
+        return {}
+    text = (
+        f"{teacher.name}, {_network(teacher.config.model)}, validation accuracy {teacher.accuracy:.2%}; "
+        f"{transfer.teacher_share:g} of the loss at temperature {transfer.temperature:g}; "
+        f"{teacher.share_of_step(macs):.0%} of a step's multiply-adds, in {transfer.teacher_precision}"
+    )
+    if not teacher.compared:
+        text += "; its images are not at hand to be compared with validation and test"
+    return {"teacher": text}
 
 
 def _settings(config: Config) -> dict[str, str]:

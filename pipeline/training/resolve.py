@@ -14,8 +14,14 @@ from pipeline.data.prepare import PixelStatistics, PreparedData, check_fits, pix
 from pipeline.errors import UserError
 from pipeline.models import resolve_model
 from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
-from pipeline.training.devices import build_strategy, choose_precision, describe_devices
+from pipeline.training.devices import (
+    build_strategy,
+    choose_precision,
+    choose_teacher_precision,
+    describe_devices,
+)
 from pipeline.training.networks import build_deployed_network
+from pipeline.training.teacher import Teacher, read_teacher
 from pipeline.training.transfer import freeze
 
 
@@ -59,12 +65,14 @@ class Ground:
         statistics: of the pixels: what `pretrained` wants, else those of train.
         strategy: of the devices.
         pretrained: weights to start from, where there are any.
+        teacher: a network to learn from, where there is one.
     """
 
     data: PreparedData
     statistics: PixelStatistics
     strategy: tf.distribute.Strategy
     pretrained: Pretrained | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -104,19 +112,21 @@ class Resolved:
 
 
 def prepare_ground(config: Config) -> Ground:
-    """Find the devices; load, check, split and measure the data; read the weights to start from.
+    """Find the devices; load, check, split and measure the data; read the weights and the teacher.
 
     Raises:
-        UserError: there are no such devices, or the data or weights are missing, damaged or unfit.
+        UserError: there are no such devices, or the data, weights or teacher are missing, damaged or
+            unfit.
     """
     strategy = build_strategy(config.run.devices)
     # Before the data is read: the settings check themselves against the devices there are.
     _resolve_devices(config, strategy)
     data = prepare_data(config)
+    teacher = read_teacher(config, data) if config.transfer.teacher else None
     if not config.transfer.weights:
-        return Ground(data, pixel_statistics(data.examples("train")), strategy)
+        return Ground(data, pixel_statistics(data.examples("train")), strategy, teacher=teacher)
     pretrained = read_pretrained(config.transfer.weights, config.model.model)
-    return Ground(data, PixelStatistics(pretrained.mean, pretrained.std), strategy, pretrained)
+    return Ground(data, PixelStatistics(pretrained.mean, pretrained.std), strategy, pretrained, teacher)
 
 
 def resolve(config: Config, ground: Ground) -> Resolved:
@@ -143,9 +153,12 @@ def resolve_network(config: Config, data: PreparedData) -> Config:
 
 
 def _resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[Config, str]:
-    """Put the devices and the precision in place of `auto`; return the reason for the latter."""
+    """Put the devices and the precisions in place of `auto`; return the reason for the network's own."""
     precision, reason = choose_precision(config, strategy)
-    return config.with_values({"devices": describe_devices(strategy), "precision": precision}), reason
+    values = {"devices": describe_devices(strategy), "precision": precision}
+    if config.transfer.teacher:
+        values["teacher_precision"] = choose_teacher_precision(config)
+    return config.with_values(values), reason
 
 
 def verify_start(resolved: Resolved) -> None:

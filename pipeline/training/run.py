@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.config import Config
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
 from pipeline.errors import UserError
 from pipeline.files.json_file import write_json
@@ -22,6 +23,7 @@ from pipeline.training import plots
 from pipeline.training.callbacks import KeepBest, RecordHistory, ShowProgress, StopOnNonFinite
 from pipeline.training.checkpoint import Checkpoints, Progression
 from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
+from pipeline.training.distillation import TaughtNetwork
 from pipeline.training.linear_head import compute_features, fit_linear_head
 from pipeline.training.messages import shorter_run
 from pipeline.training.moving_average import MovingAverage
@@ -33,6 +35,7 @@ from pipeline.training.networks import (
 )
 from pipeline.training.optimization import Schedule, balanced_class_weights, build_schedule
 from pipeline.training.resolve import Resolved
+from pipeline.training.teacher import Teacher
 from pipeline.training.transfer import freeze
 from pipeline.training.variables import Damaged, load_variables, name_variables, save_variables
 
@@ -173,6 +176,8 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
     schedule = build_schedule(config.fit, config.transfer, resolved.steps_per_epoch)
     with ground.strategy.scope():
         model = build_training_network(config, resolved.classes, ground.statistics, resolved.replicas)
+        if ground.teacher:
+            model = _teach(model, ground.teacher, config)
         metrics = compile_for_training(model, config, schedule, _class_weights(resolved))
         parameters = count_parameters(model)
         names = ground.data.source.class_names
@@ -194,6 +199,14 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         for metric in metrics:
             metric.reset_state()
     return run
+
+
+def _teach(model: keras.Model, teacher: Teacher, config: Config) -> TaughtNetwork:
+    """Put a teacher beside the network."""
+    transfer = config.transfer
+    # After the network, whose generators are named as they are without one.
+    network = teacher.build(transfer.teacher_precision, config.run.devices)
+    return TaughtNetwork(model, network, share=transfer.teacher_share, temperature=transfer.temperature)
 
 
 def _class_weights(resolved: Resolved) -> list[float] | None:
@@ -290,6 +303,8 @@ def finish(run: TrainingRun) -> dict[str, Any]:
         "parameters": count_parameters(deployed),
         "multiply_adds": sum(multiply_adds(deployed).values()),
     }
+    if resolved.ground.teacher:
+        metrics["teacher"] = resolved.ground.teacher.describe()
     # Last: its presence says that the run is finished.
     write_json(directory.metrics, metrics)
     return metrics

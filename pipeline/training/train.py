@@ -69,7 +69,7 @@ def open_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
     """Build a run at its newest checkpoint where there is one, and record what it is a function of.
 
     Raises:
-        UserError: the weights do not fit the network, or the images or weights are no longer
+        UserError: the weights do not fit the network, or the images, weights or teacher are no longer
             those that the run began with.
     """
     # Names of variables count up within a process, and a checkpoint goes by names.
@@ -89,6 +89,7 @@ def _settle_randomness(resolved: Resolved) -> None:
 def _record(resolved: Resolved, directory: RunDirectory) -> None:
     """Write what the run is a function of; on resume, check that it still is."""
     source, pretrained = resolved.ground.data.source, resolved.ground.pretrained
+    teacher = resolved.ground.teacher
     splits = describe_splits(source, resolved.ground.data.splits)
     if directory.config.exists() and directory.splits.exists():
         if read_json(directory.splits) != splits:
@@ -98,10 +99,15 @@ def _record(resolved: Resolved, directory: RunDirectory) -> None:
                 f"--resume needs the images that the run began with; {source.name}{without} "
                 f"no longer has the fingerprints in {directory.splits}"
             )
-        if pretrained and pretrained.fingerprint != _recorded_fingerprint(directory):
+        if pretrained and pretrained.fingerprint != _recorded_fingerprint(directory.weights):
             raise UserError(
                 "--resume needs the weights that the run began with; "
                 f"{resolved.config.transfer.weights} no longer has the fingerprint in {directory.weights}"
+            )
+        if teacher and teacher.pretrained.fingerprint != _recorded_fingerprint(directory.teacher):
+            raise UserError(
+                "--resume needs the teacher that the run began with; "
+                f"{teacher.name} no longer has the fingerprint in {directory.teacher}"
             )
         return
     if excluded := resolved.ground.data.excluded:
@@ -111,13 +117,15 @@ def _record(resolved: Resolved, directory: RunDirectory) -> None:
     if pretrained:
         weights = {"origin": pretrained.origin, "fingerprint": pretrained.fingerprint}
         write_json(directory.weights, weights)
+    if teacher:
+        write_json(directory.teacher, teacher.describe())
     write_json(directory.splits, splits)
     write_json(directory.environment, describe_environment())
     write_text(directory.config, resolved.config.to_json())
 
 
-def _recorded_fingerprint(directory: RunDirectory) -> str:
-    return read_json(directory.weights, {"fingerprint": str})["fingerprint"]
+def _recorded_fingerprint(path: Path) -> str:
+    return read_json(path, {"fingerprint": str})["fingerprint"]
 
 
 def _fit_and_finish(run: TrainingRun) -> int:
