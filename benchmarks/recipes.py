@@ -1,6 +1,7 @@
 """What each ingredient of the recipe for CIFAR-10 is worth: the recipe as it is, and without each.
 
     python -m benchmarks.recipes
+    python -m benchmarks.recipes --teacher RUN --model resnet8 --width 16    # and what a teacher is worth
 
 Short runs of a narrow ResNet-18, all of one recipe with the same seeds: initial weights, order and
 draws of a seed are the same where the ingredient leaves them so, and a difference is taken seed by
@@ -8,6 +9,7 @@ seed. What counts is the accuracy on validation after the last epoch; test is no
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -45,6 +47,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "moving average": {"ema_decay": 0.99},
 }
 """What is tried in place of an ingredient, or beside it -> the settings that differ."""
+
+
+TAUGHT: dict[str, dict[str, Any]] = {
+    "a teacher": {},
+    "a teacher, half of the loss": {"teacher_share": 0.5},
+    "a teacher, temperature 1": {"temperature": 1.0},
+    "a teacher, temperature 2": {"temperature": 2.0},
+}
+"""What is tried with `--teacher` -> the settings that differ beside it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
     from benchmarks.tuning_tasks import train
     from pipeline.training.resolve import prepare_ground
 
-    variants = {RECIPE: {}, **{name: VARIANTS[name] for name in arguments.variants}}
+    variants = {RECIPE: {}, **{name: (VARIANTS | TAUGHT)[name] for name in arguments.variants}}
     # One split for all seeds, so that all are asked the same.
     settings = {
         "model": arguments.model,
@@ -101,13 +112,16 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
         "split_seed": 0,
     }
     base = preset(arguments.preset).with_values(settings)
-    ground: Ground = prepare_ground(base)
+    taught = base.with_values({"teacher": arguments.teacher})
+    with_teacher: Ground = prepare_ground(taught)
+    alone = dataclasses.replace(with_teacher, teacher=None)
     accuracies: dict[str, list[float]] = {name: [] for name in variants}
     with Progress(len(variants) * arguments.seeds, "training", "runs") as progress:
         # Seed by seed, so that all that is there when it is stopped can be compared.
         for seed in range(arguments.seeds):
             for name, changes in variants.items():
-                *_, (accuracy, _) = train(base.with_values({**changes, "seed": seed}), ground)
+                start, ground = (taught, with_teacher) if name in TAUGHT else (base, alone)
+                *_, (accuracy, _) = train(start.with_values({**changes, "seed": seed}), ground)
                 accuracies[name].append(accuracy)
                 progress.line(f"{name}, seed {seed}: {100 * accuracy:.2f} %")
                 progress.update(1, name)
@@ -125,7 +139,7 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: there is no such variant.
+        UserError: there is no such variant, or it needs a teacher.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", default="cifar10_10min", help="the recipe (cifar10_10min)")
@@ -133,11 +147,16 @@ def parse_arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=count, default=8, help="channels of its first stage (8)")
     parser.add_argument("--epochs", type=count, default=4, help="of each run (4)")
     parser.add_argument("--seeds", type=count, default=3, help="runs of each variant (3)")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", default=list(VARIANTS), help="default: all")
+    parser.add_argument("--teacher", default="", metavar="RUN", help="a finished run to learn from")
+    parser.add_argument(
+        "--variants", nargs="+", metavar="NAME", help="default: all, with --teacher all that have one"
+    )
     arguments = parser.parse_args(given)
+    arguments.variants = arguments.variants or list(TAUGHT if arguments.teacher else VARIANTS)
+    known = VARIANTS | (TAUGHT if arguments.teacher else {})
     for name in arguments.variants:
-        if name not in VARIANTS:
-            raise unknown("--variants", name, VARIANTS)
+        if name not in known:
+            raise unknown("--variants", name, known)
     return arguments
 
 
