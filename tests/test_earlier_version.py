@@ -92,7 +92,10 @@ SINCE = {
         **{"exclude": "", "resize": "squash", "eval_crop_share": 0.875},
         **{"exif_orientation": False, "image_formats": "basic"},
     },
-    "transfer": {"linear_head": False},
+    "transfer": {
+        **{"linear_head": False, "teacher": "", "teacher_share": 0.9},
+        **{"temperature": 4.0, "teacher_precision": "auto"},
+    },
     "fit": {"muon_rate": 0.24},
 }
 """Section -> settings that the fixture's version did not have, at what it did."""

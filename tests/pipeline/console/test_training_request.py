@@ -24,6 +24,7 @@ OTHERS = {
     "devices": ["cpu:2"],
     "model": ["mlp"],
     "weights": ["run"],
+    "teacher": ["run"],
     "exclude": ["wrong.csv"],
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.training.run import finish
 from tests.pipeline.training.samples import run_of
 
 STEPS = 4
@@ -33,20 +34,32 @@ def noise(tmp_path_factory) -> Path:
     return folder
 
 
-def trained(noise: Path, run_dir: Path, devices: str) -> dict[str, np.ndarray]:
+@pytest.fixture(scope="module")
+def teacher(noise, tmp_path_factory) -> Path:
+    """A finished run of another network."""
+    run_dir = tmp_path_factory.mktemp("teacher")
+    data = ["--data", f"folder:{noise}", "--model", "mlp", "--epochs", "1", "--devices", "cpu"]
+    run = run_of(run_dir, *SETTINGS, *data)
+    run.fit([])
+    finish(run)
+    return run_dir
+
+
+def trained(noise: Path, teacher: Path, run_dir: Path, devices: str) -> dict[str, np.ndarray]:
     """Train; return the weights, the optimizer's slots and whatever else is in the state.
 
     But for the mean loss, which ended on the validation: there it counts the padding as well.
     """
-    run_of(run_dir, *SETTINGS, "--data", f"folder:{noise}", "--devices", devices).fit([])
+    learned = ["--data", f"folder:{noise}", "--teacher", str(teacher), "--teacher-precision", "float32"]
+    run_of(run_dir, *SETTINGS, *learned, "--devices", devices).fit([])
     with np.load(run_dir / "checkpoints" / f"step_{STEPS:09d}.npz") as file:
         names = [name for name in file.files if name != "progression" and " loss/" not in name]
         return {name: file[name] for name in names}
 
 
-def test_two_replicas_train_to_the_weights_of_one(noise, tmp_path):
-    one = trained(noise, tmp_path / "one", "cpu")
-    two = trained(noise, tmp_path / "two", "cpu:2")
+def test_two_replicas_train_to_the_weights_of_one(noise, teacher, tmp_path):
+    one = trained(noise, teacher, tmp_path / "one", "cpu")
+    two = trained(noise, teacher, tmp_path / "two", "cpu:2")
     assert one.keys() == two.keys()
     for name, array in one.items():
         # Sums in another order differ by 1e-7 of their size, and four steps through 18 normalised
