@@ -213,7 +213,8 @@ def test_a_setting_that_an_earlier_version_did_not_have_is_at_its_default(finish
     assert capsys.readouterr().err == (
         f"{finished.config} is of an earlier version: linear_head read as False, finetune_epochs read as 0, "
         "finetune_rate read as 0.1, stage_rate_decay read as 1.0, teacher read as '', "
-        "teacher_share read as 0.9, temperature read as 4.0, teacher_precision read as 'auto', label_smoothing read as 0.0\n"
+        "teacher_share read as 0.9, temperature read as 4.0, teacher_precision read as 'auto', "
+        "label_smoothing read as 0.0\n"
     )
 
 

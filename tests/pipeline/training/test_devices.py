@@ -13,6 +13,7 @@ from pipeline.training import devices as distribution
 from pipeline.training.devices import (
     build_strategy,
     choose_precision,
+    choose_teacher_precision,
     cpu_computes_bfloat16,
     describe_devices,
 )
@@ -144,6 +145,22 @@ def test_precision(hardware, asked, width, machine, policy, reason):
     received = choose_precision(config, SimpleNamespace(num_replicas_in_sync=1))
     assert received[0] == policy
     assert received[1].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("asked", "machine", "policy"),
+    [
+        ("auto", {"cpu_bfloat16": True}, "mixed_bfloat16"),
+        ("auto", {}, "float32"),
+        ("auto", {"gpus": 1}, "mixed_bfloat16"),
+        ("auto", {"gpus": 1, "capability": (7, 5), "cpu_bfloat16": True}, "float32"),
+        ("float32", {"cpu_bfloat16": True}, "float32"),
+    ],
+)
+def test_precision_of_a_teacher(hardware, asked, machine, policy):
+    hardware(**machine)
+    config = Config().with_values({"teacher": "run", "teacher_precision": asked, "width": 8})
+    assert choose_teacher_precision(config) == policy
 
 
 def test_float16_needs_a_single_device(hardware):
