@@ -1,4 +1,4 @@
-"""What `--weights` brings beside arrays: the settings of the network that they are of."""
+"""What `--weights` and `--teacher` bring beside a network: settings of the run that it is of."""
 
 import os
 from typing import Any
@@ -33,3 +33,22 @@ def settings_of_weights(weights: str, model: str) -> dict[str, Any]:
         return {}
     values = directory.load_finished().values()
     return {name: values[name] for name in OF_A_RUN}
+
+
+def settings_of_teacher(teacher: str, data: str) -> dict[str, Any]:
+    """Return the setting by which the same images are split as for a teacher; none of other images.
+
+    Split otherwise, the student would be measured on what its teacher learned from.
+
+    Args:
+        teacher: as `--teacher` names it; empty for none.
+        data: as `--data` names the images.
+
+    Raises:
+        UserError: it is a finished run whose settings cannot be understood.
+    """
+    directory = RunDirectory(find_place(teacher))
+    if not (teacher and os.path.isfile(directory.metrics) and os.path.isfile(directory.config)):
+        return {}
+    config = directory.load_finished()
+    return {"split_seed": config.split_seed} if config.data.data == data else {}

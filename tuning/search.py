@@ -118,6 +118,7 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
         f"{len(sizes['validation']):,}; test is not looked at",
         "classes": list_classes(ground.data.source.class_names, ground.data.labels),
         **({"excluded": describe_excluded(excluded, ground.data.source)} if excluded else {}),
+        **({"teacher": ground.teacher.name} if ground.teacher else {}),
         "trials": f"{plan.max_trials} of {plan.config.total_epochs} epochs, {plan.tuner}",
         "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
         "space": f"{len(plan.space)} hyperparameters, listed by --list-space",

@@ -12,7 +12,7 @@ from pipeline.config.settings import MAX_SECONDS, ModelConfig
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.console.source_argument import as_folder, find_source, is_folder, verify_one_meaning
 from pipeline.errors import UserError, received, unknown
-from pipeline.weights_settings import FROM_SCRATCH, settings_of_weights
+from pipeline.weights_settings import FROM_SCRATCH, settings_of_teacher, settings_of_weights
 
 MAX_MINUTES = MAX_SECONDS // 60
 
@@ -61,17 +61,19 @@ class ChosenSettings(Section):
         return weights not in FROM_SCRATCH and named.get("model", brought) == start["model"]
 
     def explicit_values(self) -> dict[str, Any]:
-        """Return the settings of the preset, where one was named, of the weights, the file and the flags."""
+        """Return the settings of the preset, where one was named, of the weights, the teacher, the file
+        and the flags.
+        """
         values = dict(PRESETS[self.preset]) if self.preset else {}
         named, start = self._named_values(), PRESETS[self.preset_name()]
         own = start.get("model", ModelConfig().model)
         if named.get("model", own) != own:
             # The preset's width is for its network: another name means that paper's.
             values["width"] = 0
+        asked = {**Config().values(), **start, **named}
         if self.preset or "weights" in named:
-            asked = {**Config().values(), **start, **named}
             values |= settings_of_weights(asked["weights"], asked["model"])
-        return {**values, **named}
+        return {**values, **settings_of_teacher(asked["teacher"], asked["data"]), **named}
 
     def _named_values(self) -> dict[str, Any]:
         return {**self._file_values(), **self.values}

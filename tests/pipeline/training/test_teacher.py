@@ -15,6 +15,7 @@ from PIL import Image
 import train
 from pipeline.config.config import Config
 from pipeline.config.presets import preset
+from pipeline.console.training_request import parse_training_request
 from pipeline.data.prepare import prepare_data
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
@@ -183,6 +184,18 @@ def test_a_teacher_that_learned_from_validation_is_refused(refuse, digits_run):
     assert 90 < int(refused.removeprefix(rule).split()[0]) < 126
     end = "of the 153 images of validation (its splits: --split-seed 0 --validation-share 0.1)"
     assert refused.endswith(end)
+
+
+def test_the_same_images_are_split_as_for_the_teacher(digits_run):
+    def split_seed(*arguments: str) -> int:
+        asked = [*SETTINGS, "--teacher", str(digits_run), *arguments]
+        return parse_training_request(asked).chosen.build_config().split_seed
+
+    # The teacher's splits are drawn from its own seed, 0.
+    assert split_seed("--seed", "5") == 0
+    assert split_seed("--seed", "5", "--data", "cifar10") == 5
+    assert split_seed("--seed", "5", "--split-seed", "6") == 6
+    assert split_seed("--seed", "5", "--teacher", "none") == 5
 
 
 def folder_config(folder: Path) -> Config:
