@@ -107,7 +107,7 @@ def read_teacher(config: Config, data: PreparedData) -> Teacher:
             f"here they are {data.image_size} (--image-size {own.data.image_size})"
         )
     compared = True
-    if recorded != describe_splits(data.source, data.splits):
+    if recorded["splits"] != describe_splits(data.source, data.splits)["splits"]:
         learned = _find_images(directory, own, recorded, config, data)
         compared = learned is not None
         if learned:

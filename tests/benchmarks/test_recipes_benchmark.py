@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import recipes
-from benchmarks.recipes import RECIPE, VARIANTS, compare, print_results, summarise
+from benchmarks.recipes import RECIPE, TAUGHT, VARIANTS, compare, print_results, summarise
 from pipeline.config.presets import preset
 
 
@@ -32,16 +32,16 @@ def test_what_gains_most_comes_first(capsys):
     ]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", VARIANTS | TAUGHT)
 def test_a_variant_differs_from_the_recipe_in_each_setting(name):
     recipe = preset("cifar10_10min")
-    other = recipe.with_values(VARIANTS[name])
-    assert len(recipe.differences(other)) == len(VARIANTS[name])
+    other = recipe.with_values((VARIANTS | TAUGHT)[name])
+    assert len(recipe.differences(other)) == len((VARIANTS | TAUGHT)[name])
 
 
 def test_the_last_line_tells_all_figures(capsys):
     words = "--preset digits --model resnet8 --width 4 --epochs 1 --seeds 2 --variants".split()
-    assert recipes.main([*words, "moving average"]) == 0
+    assert recipes.main([*words, "a teacher", "--teacher", "digits_resnet8"]) == 0
     *printed, last = capsys.readouterr().out.splitlines()
     told = json.loads(last)
     assert told["benchmark"] == "recipes"
@@ -49,11 +49,12 @@ def test_the_last_line_tells_all_figures(capsys):
     base, other = told["variants"].values()
     for seed in (0, 1):
         assert other["gains"][seed] == other["accuracies"][seed] - base["accuracies"][seed]
-        assert f"moving average, seed {seed}: {100 * other['accuracies'][seed]:.2f} %" in "".join(printed)
-    # An average over its first steps is another network.
+        assert f"a teacher, seed {seed}: {100 * other['accuracies'][seed]:.2f} %" in "".join(printed)
     assert any(other["gains"])
 
 
 def test_a_variant_that_is_unknown_is_refused(capsys):
     assert recipes.main(["--variants", "moving averag"]) == 2
     assert "did you mean 'moving average'" in capsys.readouterr().err
+    assert recipes.main(["--variants", "a teacher"]) == 2
+    assert "unknown --variants 'a teacher'" in capsys.readouterr().err

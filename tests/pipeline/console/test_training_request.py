@@ -292,6 +292,7 @@ REFUSED_AT_ONCE = (
     "--weights imagenet",
     "--weights imagenet --model resnet8",
     "--weights empty",
+    "--teacher missing",
     "--config fifo",
 )
 

@@ -230,5 +230,8 @@ def test_images_of_two_folders_are_compared(own_run, tmp_path):
     place.rename(ours / "validation" / of_validation.parent.name / "copy.png")
     assert read_teacher(student, prepare_data(student)).compared
     # What has gone cannot be compared, and the plan says so.
+    moved = folder_config(shutil.copytree(theirs, tmp_path / "moved")).with_values({"teacher": str(own_run)})
     of_validation.unlink()
     assert not read_teacher(student, prepare_data(student)).compared
+    # But the same splits are, wherever they lie.
+    assert read_teacher(moved, prepare_data(moved)).compared
