@@ -56,7 +56,9 @@ def make_ready(run: RunDirectory, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        contents = {file.name: _read(file) for file in (run.config, run.metrics, run.splits, run.model)}
+        contents = {file.name: _read(file) for file in (run.metrics, run.splits, run.model)}
+        # With the settings that came after an earlier version's run, lest they be told at every use.
+        contents |= {run.config.name: config.to_json().encode()}
         contents |= {LABELS: _read(bundle / LABELS), INT8: int8}
         for file, content in contents.items():
             write_whole(aside / file, partial(Path.write_bytes, data=content))
