@@ -48,6 +48,13 @@ class Request(Section):
         metavar="POINTS",
     )
     repair: bool = option(False, "try remedies where the int8 file costs more", switch=True)
+    finetune: int | None = option(
+        None,
+        "train so many epochs more, with int8's rounding; taken if better on validation",
+        minimum=1,
+        maximum=1000,
+        metavar="EPOCHS",
+    )
     slim: bool = option(True, "the int8 file goes without what no device reads, such as its tensors' names")
     benchmark: bool = option(False, "measure latency and memory at length", switch=True)
     max_bytes: int | None = option(
@@ -76,7 +83,7 @@ class Request(Section):
                 "--name must be words of lower-case letters and digits, joined by _, the first beginning "
                 f"with a letter; received {self.name!r}"
             )
-        names = ("max_bytes", "max_arena_kib", "repair", "input_type", "name")
+        names = ("max_bytes", "max_arena_kib", "repair", "finetune", "input_type", "name")
         asked = {name: getattr(self, name) for name in names} | {"no_slim": not self.slim}
         for name, value in asked.items():
             if value not in (None, False, "int8") and "int8" not in self.formats:

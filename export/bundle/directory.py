@@ -53,6 +53,11 @@ class BundleDirectory:
         return self._beside("{}-failed")
 
     @property
+    def finetuning(self) -> Path:
+        """Beside the bundle: how far `--finetune` is, until an export succeeds."""
+        return self._beside(".finetune-{}.npz")
+
+    @property
     def _aside(self) -> Path:
         return self._beside(".aside-{}")
 

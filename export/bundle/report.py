@@ -27,19 +27,19 @@ class Int8:
     """How the int8 file was found, and what it does elsewhere.
 
     Attributes:
-        tried: every strategy that was tried, the chosen one last.
-        halves: how stable the chosen one's calibration is.
+        tried: every strategy that was tried.
+        chosen: the one whose file is shipped.
+        halves: how stable its calibration is; None where it was trained.
+        simulation: share of validation on which it answers like the simulation that was trained;
+            None where it was calibrated.
         micro: what TensorFlow Lite Micro made of the file, or why it made nothing.
     """
 
     tried: Sequence[Tried]
-    halves: Halves
+    chosen: Tried
+    halves: Halves | None
+    simulation: float | None
     micro: MicroResult | str
-
-    @property
-    def chosen(self) -> Tried:
-        """The strategy whose file is shipped."""
-        return self.tried[-1]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Findings:
         device_pixels: how run.py saw original files, where there are any.
         int8: of the int8 file, where one was made.
         latencies: TFLite format -> its speed, on one thread and on all where both were measured.
+        on_test: network or format -> how often it answered for the test split.
     """
 
     calibration: CalibrationImages
@@ -63,6 +64,7 @@ class Findings:
     device_pixels: DevicePixels | None
     int8: Int8 | None
     latencies: Mapping[str, Sequence[Latency]]
+    on_test: Mapping[str, int]
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
@@ -85,9 +87,8 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "files": {name: _describe_file(name, run, found) for name in FORMATS if name in found.files},
         "saved_model": _describe_saved_model(request, run, found),
         "device_pixels": asdict(found.device_pixels) if found.device_pixels else None,
-        "int8_tried": [
-            describe_tried(tried, request.max_drop) for tried in (found.int8.tried if found.int8 else ())
-        ],
+        "times_on_test": dict(found.on_test),
+        "int8_tried": _describe_all_tried(found.int8, request.max_drop),
         "tensorflow_lite_micro": _describe_micro(found.int8),
         "environment": describe_environment("ai-edge-litert", "tflite-micro"),
     }
@@ -101,7 +102,8 @@ def _describe_calibration(found: Findings) -> dict[str, Any]:
         "fingerprint": calibration.fingerprint,
         "left_out_because_in_test": calibration.left_out,
         "trained_on": calibration.trained_on,
-        "halves": asdict(found.int8.halves) if found.int8 else None,
+        "halves": asdict(found.int8.halves) if found.int8 and found.int8.halves else None,
+        "simulation_agreement": found.int8.simulation if found.int8 else None,
     }
 
 
@@ -136,10 +138,12 @@ def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, An
     }
 
 
-def describe_comparison(comparison: Comparison, class_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Build the figures of a comparison; with `class_names` also class by class."""
+def describe_comparison(
+    comparison: Comparison, class_names: Sequence[str] = (), split: str = "test"
+) -> dict[str, Any]:
+    """Build the figures of a comparison on a split; with `class_names` also class by class."""
     described = {
-        "test_images": comparison.images,
+        f"{split}_images": comparison.images,
         "float_accuracy": comparison.float_accuracy,
         "accuracy": comparison.accuracy,
         "drop_points": comparison.drop,
@@ -162,18 +166,26 @@ def _or_none(share: float) -> float | None:
     return None if math.isnan(share) else share
 
 
-def describe_tried(tried: Tried, max_drop: float) -> dict[str, Any]:
+def _describe_all_tried(int8: Int8 | None, max_drop: float) -> list[dict[str, Any]]:
+    if int8 is None:
+        return []
+    return [describe_tried(each, max_drop, chosen=each is int8.chosen) for each in int8.tried]
+
+
+def describe_tried(tried: Tried, max_drop: float, *, chosen: bool = False) -> dict[str, Any]:
     """Build the figures of one strategy."""
     return {
         "what": tried.strategy.name,
         "images": len(tried.strategy.calibration.images),
         "fingerprint": tried.strategy.calibration.fingerprint,
         "ranges": tried.strategy.ranges,
+        "trained_epochs": tried.strategy.trained.epochs if tried.strategy.trained else 0,
         "layers_in_float32": list(tried.strategy.kept_float),
         "bytes": tried.file.size,
         "latency_ms": tried.latency_ms,
         "passes": tried.comparison.passes(max_drop),
-        **describe_comparison(tried.comparison),
+        "chosen": chosen,
+        **describe_comparison(tried.comparison, split="validation"),
     }
 
 
@@ -241,7 +253,7 @@ def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-TRIED_HEADER = ("int8 by", "KiB", "accuracy", "drop, points (95 %)", "p50 ms", "")
+TRIED_HEADER = ("int8 by", "KiB", "on validation", "drop, points (95 %)", "p50 ms", "")
 
 
 def tried_row(tried: Mapping[str, Any]) -> tuple[str, ...]:
@@ -252,8 +264,14 @@ def tried_row(tried: Mapping[str, Any]) -> tuple[str, ...]:
         f"{tried['accuracy']:.2%}",
         drop(tried),
         f"{tried['latency_ms']:.3f}",
-        "passes" if tried["passes"] else "costs too much",
+        _verdict(tried),
     )
+
+
+def _verdict(tried: Mapping[str, Any]) -> str:
+    if tried["chosen"]:
+        return "chosen"
+    return "passes" if tried["passes"] else "costs too much"
 
 
 def drop(comparison: Mapping[str, Any]) -> str:

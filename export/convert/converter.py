@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
@@ -15,6 +14,7 @@ from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import ExportFailed
 from pipeline.console.quiet_start import hold_back_notices
+from pipeline.tflite.constants import pack, unpack
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.graph import layer_of
 
@@ -152,7 +152,7 @@ def _quantize(
 
 def _annotate(float32: TFLiteFile, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> bytes:
     """Write each activation's range where the quantiser looks for it."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(float32.content), 0))
+    model = unpack(float32.content)
     names = {tensor.name.decode() for tensor in model.subgraphs[0].tensors}
     if unknown := {*ranges, *keep_float} - names:
         raise ValueError(f"no such tensors: {', '.join(sorted(unknown))}")
@@ -161,6 +161,4 @@ def _annotate(float32: TFLiteFile, ranges: Mapping[str, Range], keep_float: Coll
             tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
             tensor.quantization.min = np.array([observed.low], np.float32)
             tensor.quantization.max = np.array([observed.high], np.float32)
-    builder = flatbuffers.Builder(float32.size)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)

@@ -1,4 +1,4 @@
-"""The search for an int8 file: one strategy after the other, compared with the Keras network."""
+"""The search for an int8 file: one strategy after the other, compared on validation, never on test."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Tried:
     Attributes:
         strategy: how the file was quantised.
         file: the int8 file.
-        comparison: with the Keras network on test.
+        comparison: with the Keras network on validation.
         latency_ms: median of one image on one thread.
     """
 
@@ -32,14 +32,14 @@ class Tried:
 
 
 def try_strategies(
-    strategies: Iterable[Strategy], float32: TFLiteFile, keras: KerasAnswers
+    strategies: Iterable[Strategy], float32: TFLiteFile, validation: KerasAnswers
 ) -> Iterator[Tried]:
     """Quantise by one strategy after the other, each only when it is asked for.
 
     Args:
         strategies: what to try.
         float32: the network in float32.
-        keras: what the Keras network answers for the test split.
+        validation: what the Keras network answers for that split.
 
     Raises:
         ExportFailed: a file computes in floating point where it must not.
@@ -48,7 +48,7 @@ def try_strategies(
         file = strategy.quantize(float32, strategy.calibration.images)
         verify_built_in(file.graph)
         verify_integer_only(file.graph, strategy.kept_float)
-        comparison = keras.compare_files({"int8": file})["int8"]
+        comparison = validation.compare_files({"int8": file})["int8"]
         images = strategy.calibration.images[:TIMED_IMAGES]
         latency = measure_file(file, images, threads=1, seconds=TIMED_SECONDS)
         yield Tried(strategy, file, comparison, latency.p50_ms)

@@ -19,8 +19,8 @@ class Halves:
         median_scale_change: of the activations' scales, relative.
         largest_scale_change: relative.
         largest_layer: the Keras layer it is at.
-        agreement: share of test images on which both answer alike.
-        accuracies: of either on test.
+        agreement: share of validation's images on which both answer alike.
+        accuracies: of either on validation.
     """
 
     images: tuple[int, int]
@@ -31,20 +31,20 @@ class Halves:
     accuracies: tuple[float, float]
 
 
-def compare_halves(float32: TFLiteFile, strategy: Strategy, test: Split) -> Halves:
+def compare_halves(float32: TFLiteFile, strategy: Strategy, validation: Split) -> Halves:
     """Quantise by either half of the calibration images and see how far the results differ.
 
     Args:
         float32: the network in float32.
         strategy: how to quantise; its images are in random order.
-        test: the images on which both answer.
+        validation: the images on which both answer.
     """
     halves = np.array_split(strategy.calibration.images, 2)
     files = [strategy.quantize(float32, half) for half in halves]
     changes = scale_changes(*files)
     largest = max(changes, key=lambda layer: changes[layer])
-    scores = test.predict({f"half {k}": file.predict for k, file in enumerate(files, start=1)})
-    comparison = paired_comparison(test.labels, *scores.values())
+    scores = validation.predict({f"half {k}": file.predict for k, file in enumerate(files, start=1)})
+    comparison = paired_comparison(validation.labels, *scores.values())
     return Halves(
         images=(len(halves[0]), len(halves[1])),
         median_scale_change=float(np.median(list(changes.values()))),

@@ -1,6 +1,6 @@
 """Strategies of quantising to int8, from the plain one to the most indulgent."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +32,23 @@ CLIPS = {
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A network that was trained for int8.
+
+    Attributes:
+        float32: the network, its new weights in float32.
+        ranges: name of each activation -> the range that it was trained with.
+        epochs: that it was trained for.
+        scores: of validation by the simulation that was trained, float32 [images, classes].
+    """
+
+    float32: TFLiteFile
+    ranges: Mapping[str, Range]
+    epochs: int
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
 class Strategy:
     """One strategy of quantisation.
 
@@ -42,6 +59,7 @@ class Strategy:
         kept_float: Keras layers left in float32.
         kept_tensors: output tensors of their operations.
         slim: whether the file goes without what no device reads.
+        trained: the network after training that began with these ranges, where there was any.
     """
 
     calibration: CalibrationImages
@@ -50,15 +68,20 @@ class Strategy:
     kept_float: tuple[str, ...] = ()
     kept_tensors: frozenset[str] = frozenset()
     slim: bool = True
+    trained: Trained | None = None
 
     @property
     def name(self) -> str:
         """What is done, in words."""
         name = f"{len(self.calibration.images)} images, {self.ranges}"
+        if self.trained:
+            name += f", trained for {self.trained.epochs} epoch{'s' * (self.trained.epochs > 1)}"
         return f"{name}, {' and '.join(self.kept_float)} in float32" if self.kept_float else name
 
     def find_ranges(self, float32: TFLiteFile, images: np.ndarray) -> dict[str, Range]:
-        """Find the range of each activation."""
+        """Find the range of each activation: those that were trained, or by the images."""
+        if self.trained:
+            return dict(self.trained.ranges)
         calibrator = Calibrator(float32, images)
         clip = CLIPS[self.ranges]
         return calibrator.clipped(clip) if clip else calibrator.full
@@ -66,23 +89,52 @@ class Strategy:
     def quantize(self, float32: TFLiteFile, images: np.ndarray) -> TFLiteFile:
         """Quantise a float32 file in this way, by these images, weights aligned."""
         ranges = self.find_ranges(float32, images)
-        file = quantize_to_int8(float32, ranges, self.input_type, self.kept_tensors)
+        network = self.trained.float32 if self.trained else float32
+        file = quantize_to_int8(network, ranges, self.input_type, self.kept_tensors)
         return slim_down(file) if self.slim else align_weights(file)
 
     def rank_layers(self, float32: TFLiteFile) -> list[LayerError]:
         """Measure the error that each layer's quantisation adds in this way, worst first."""
         images = self.calibration.images[:RANKED_IMAGES]
-        return rank_layers(float32, self.find_ranges(float32, images), images)
+        network = self.trained.float32 if self.trained else float32
+        return rank_layers(network, self.find_ranges(float32, images), images)
+
+
+Train = Callable[[Mapping[str, Range]], Trained]
+"""From the ranges to begin with to the network after training for int8."""
 
 
 def list_strategies(
     float32: TFLiteFile,
     calibration: CalibrationImages,
+    input_type: str,
+    slim: bool = True,
+    train: Train | None = None,
+) -> Iterator[Strategy]:
+    """Yield the plain strategy and, where it is asked for, training that begins with its ranges.
+
+    Args:
+        float32: the network in float32.
+        calibration: the calibration images.
+        input_type: int8 or uint8.
+        slim: whether the files go without what no device reads.
+        train: trains the network for int8; None: do not.
+    """
+    plain = Strategy(calibration, input_type, slim=slim)
+    yield plain
+    if train:
+        yield _train(plain, float32, train)
+
+
+def list_remedies(
+    float32: TFLiteFile,
+    calibration: CalibrationImages,
     draw_more: Callable[[int], CalibrationImages],
     input_type: str,
     slim: bool = True,
+    train: Train | None = None,
 ) -> Iterator[Strategy]:
-    """Yield one strategy after the other, each prepared only when it is asked for.
+    """Yield the plain strategy and one remedy after the other, each prepared only when it is asked for.
 
     Args:
         float32: the network in float32.
@@ -90,6 +142,7 @@ def list_strategies(
         draw_more: from a number to the calibration images and so many of train.
         input_type: int8 or uint8.
         slim: whether the files go without what no device reads.
+        train: trains the network for int8; None: do not.
     """
     strategy = Strategy(calibration, input_type, slim=slim)
     yield strategy
@@ -98,11 +151,18 @@ def list_strategies(
     yield replace(strategy, ranges="clipped by percentile")
     strategy = replace(strategy, ranges="least squared error")
     yield strategy
-    # Quantisation-aware fine-tuning belongs here: it costs training, but no speed on the device.
+    # It costs training, but no speed on the device.
+    if train:
+        yield _train(strategy, float32, train)
     worst = strategy.rank_layers(float32)
     for count in LAYERS_IN_FLOAT:
         tensors, kept = find_kept(float32.graph, worst[:count])
         yield replace(strategy, kept_float=kept, kept_tensors=tensors)
+
+
+def _train(strategy: Strategy, float32: TFLiteFile, train: Train) -> Strategy:
+    ranges = strategy.find_ranges(float32, strategy.calibration.images)
+    return replace(strategy, trained=train(ranges))
 
 
 def find_kept(graph: Graph, errors: Sequence[LayerError]) -> tuple[frozenset[str], tuple[str, ...]]:

@@ -1,5 +1,6 @@
-"""What the Keras network and its files answer for the test split, image by image."""
+"""What the Keras network and its files answer for the images of a split, one by one."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -45,14 +46,20 @@ class Split:
 
     Args:
         examples: the images.
+
+    Attributes:
+        labels: int64 [images].
+        answered: how often each network, by its name, answered for them.
     """
 
     def __init__(self, examples: Examples) -> None:
+        self.answered: Counter[str] = Counter()
         self.labels = examples.source.labels[examples.rows]
         self._batches = build_evaluation_batches(examples, global_batch_size=BATCH)
 
     def predict(self, networks: Mapping[str, Predict]) -> dict[str, np.ndarray]:
         """Let every network answer for all images, in their order; see `predict_all`."""
+        self.answered.update(networks.keys())
         images = (images for images, _, _ in self._batches.as_numpy_iterator())
         label = f"testing {', '.join(networks)}"
         with Progress(len(networks) * len(self.labels), label, "images") as progress:
@@ -61,14 +68,14 @@ class Split:
 
 @dataclass(frozen=True)
 class KerasAnswers:
-    """What the Keras network answers for the test split, which files are compared with.
+    """What the Keras network answers for a split, which files are compared with.
 
     Attributes:
-        test: the images.
+        split: the images.
         scores: float32 [images, classes].
     """
 
-    test: Split
+    split: Split
     scores: np.ndarray
 
     @property
@@ -80,13 +87,13 @@ class KerasAnswers:
         """Let every file answer for every image, and compare it with the Keras network."""
         if not files:
             return {}
-        scores = self.test.predict({name: file.predict for name, file in files.items()})
+        scores = self.split.predict({name: file.predict for name, file in files.items()})
         return {name: self._compare(of_file) for name, of_file in scores.items()}
 
     def _compare(self, scores: np.ndarray) -> Comparison:
-        return paired_comparison(self.test.labels, self.scores, scores)
+        return paired_comparison(self.split.labels, self.scores, scores)
 
 
-def answer_with_keras(network: keras.Model, test: Split) -> KerasAnswers:
-    """Let the Keras network, pixels to scores, answer for the test split."""
-    return KerasAnswers(test, test.predict({"Keras": network.predict_on_batch})["Keras"])
+def answer_with_keras(network: keras.Model, split: Split) -> KerasAnswers:
+    """Let the Keras network, pixels to scores, answer for a split."""
+    return KerasAnswers(split, split.predict({"keras": network.predict_on_batch})["keras"])

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -50,6 +51,7 @@ class Operation:
         inputs: tensors it reads, constants too.
         output: the tensor it writes, its first.
         multiply_adds: for one image, counted as in `pipeline.models.cost`.
+        options: of the built-in operation, by their names in TFLite's schema: strides, padding ...
     """
 
     name: str
@@ -58,6 +60,7 @@ class Operation:
     inputs: tuple[Tensor, ...]
     output: Tensor
     multiply_adds: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def read_graph(content: bytes, layers: Collection[str] = (), tensor_names: Seque
             layer = next((written_by[i.index] for i in inputs if i.index in written_by), name)
         written_by[output.index] = layer
         cost = _multiply_adds(name, inputs, output)
-        operations.append(Operation(name, custom, layer, inputs, output, cost))
+        options = vars(operator.builtinOptions) if operator.builtinOptions else {}
+        operations.append(Operation(name, custom, layer, inputs, output, cost, options))
     return Graph(tuple(operations), tensors[subgraph.inputs[0]], tensors[subgraph.outputs[0]])
 
 
