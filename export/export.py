@@ -24,11 +24,11 @@ from export.convert.network import (
     write_single_image_graph,
 )
 from export.errors import ExportFailed
-from export.finetune.train import train_for_int8
+from export.finetune.training import train_for_int8
 from export.formats import FORMATS
 from export.limits import check_limits
 from export.quantize.calibration_images import CalibrationImages, load_calibration
-from export.quantize.search import Tried, try_strategies
+from export.quantize.search import Tried, most_accurate, try_strategies
 from export.quantize.stability import compare_halves
 from export.quantize.strategies import Strategy, list_remedies, list_strategies
 from export.request import Request
@@ -294,7 +294,7 @@ def choose(
         say("int8", f"{each.comparison.accuracy:.2%} on validation by {each.strategy.name}")
         if request.repair and each.comparison.passes(request.max_drop):
             return tried, each
-    best = max(tried, key=lambda each: each.comparison.accuracy)
+    best = most_accurate(tried)
     if request.repair:
         best_drop = best.comparison.drop
         raise ExportFailed(

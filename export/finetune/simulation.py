@@ -43,12 +43,13 @@ class Simulation:
         self._constants = read_constants(float32.content)
         self._group = group_activations(float32.graph)
         self._first = _join_ranges(self._group, ranges)
-        pixels = self._group[float32.graph.input.name]
+        # Of pixels, so that a device has to subtract 128 and no more, and of probabilities.
+        fixed = {float32.graph.input.name}
+        fixed |= {op.output.name for op in float32.graph.operations if op.name == "SOFTMAX"}
         self._growth = {
             group: keras.Variable(np.zeros(2, np.float32), name="growth")
             for group in self._first
-            # Scale 1, so that a device has to subtract 128 and no more.
-            if group != pixels
+            if group not in fixed
         }
         self._weights: dict[int, keras.Variable] = {}
         self._units: dict[int, np.ndarray] = {}

@@ -1,6 +1,6 @@
 """The search for an int8 file: one strategy after the other, compared on validation, never on test."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from export.quantize.strategies import Strategy
@@ -52,3 +52,8 @@ def try_strategies(
         images = strategy.calibration.images[:TIMED_IMAGES]
         latency = measure_file(file, images, threads=1, seconds=TIMED_SECONDS)
         yield Tried(strategy, file, comparison, latency.p50_ms)
+
+
+def most_accurate(tried: Sequence[Tried]) -> Tried:
+    """Choose by accuracy on validation; of equals the first, which costs less."""
+    return max(tried, key=lambda each: each.comparison.accuracy)

@@ -6,6 +6,7 @@ __all__ = [
     "devices",
     "linear_head",
     "networks",
+    "optimization",
     "resolve",
     "run",
     "train",

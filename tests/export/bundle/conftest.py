@@ -69,9 +69,14 @@ def found(float32) -> Findings:
         comparisons={"float32": comparison(KERAS), "int8": comparison()},
         device_pixels=DevicePixels(32, 1),
         int8=Int8(
-            tried, Halves((20, 20), 0.0123, 0.0456, "conv1", 0.875, (0.8, 0.7)), MicroResult(40, 10240, 1024)
+            tried,
+            tried[1],
+            Halves((20, 20), 0.0123, 0.0456, "conv1", 0.875, (0.8, 0.7)),
+            None,
+            MicroResult(40, 10240, 1024),
         ),
         latencies={"float32": [latency(0.5), latency(0.25, 2)], "int8": [latency(0.125)]},
+        on_test={"keras": 1, "float32": 1, "int8": 1},
     )
 
 

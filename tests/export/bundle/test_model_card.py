@@ -16,7 +16,7 @@ def test_figures_of_the_report_stand_in_the_card(report):
         "Calibrated on 40 un-augmented images",
         "`ffffffffffffffff`",
         "differ by 1.2% in the median and by 4.6% at most (`conv1`)",
-        "agree on 87.50% of the test images, accuracies are 80.00% and 70.00%",
+        "agree on 87.50% of validation, accuracies are 80.00% and 70.00%",
         "reference kernels on 40 images. Reserve an arena of 10,240 bytes (10.0 KiB)",
     ):
         assert text in card
@@ -29,6 +29,18 @@ def test_the_card_tells_whether_probabilities_are_calibrated(report):
     card = write_card({**report, "temperature": 1.375}, NAMES)
     assert "were not calibrated" not in card
     assert "divided by a temperature of 1.375" in card
+
+
+def test_the_card_tells_of_training_and_on_what_strategies_were_compared(report):
+    card = write_card(report, NAMES)
+    assert "Strategies were compared on 10 images of validation" in card
+    assert "were trained with" not in card
+    report["int8_tried"][1]["trained_epochs"] = 3
+    report["calibration"] |= {"halves": None, "simulation_agreement": 0.9975}
+    card = write_card(report, NAMES)
+    assert "were trained with the rounding of int8 simulated" in card
+    assert "3 epochs on train" in card
+    assert "agrees with the simulation on 99.75% of validation" in card
 
 
 def test_the_card_tells_of_c_source_where_there_is_some(report):

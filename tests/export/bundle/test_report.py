@@ -76,6 +76,7 @@ def test_report_tells_of_calibration_and_its_halves(report, found):
         "left_out_because_in_test": 2,
         "trained_on": 0,
         "halves": dataclasses.asdict(found.int8.halves),
+        "simulation_agreement": None,
     }
 
 
@@ -83,6 +84,8 @@ def test_report_tells_of_every_way_that_was_tried(report, float32):
     first, second = report["int8_tried"]
     assert (first["what"], first["passes"], first["layers_in_float32"]) == (FIRST, False, [])
     assert (second["what"], second["passes"]) == (SECOND, True)
+    assert (first["chosen"], second["chosen"]) == (False, True)
+    assert first["validation_images"] == second["validation_images"] == 10
     assert second["layers_in_float32"] == ["conv1", "pool"]
     assert (first["images"], second["images"]) == (10, 40)
     assert (first["fingerprint"], second["fingerprint"]) == ("e" * 64, "f" * 64)
@@ -106,7 +109,7 @@ def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
 
 
 def test_report_of_a_saved_model_alone(run, found):
-    alone = Findings(found.calibration, {}, {"saved_model": 1e-6}, {}, None, None, {})
+    alone = Findings(found.calibration, {}, {"saved_model": 1e-6}, {}, None, None, {}, {"keras": 1})
     request = parse_export_request(["runs/digits-1", "--formats", "saved_model"])
     report = without_nan(to_json({**build_report(request, run, alone), "c_source": None}))
     assert (report["files"], report["int8_tried"], file_rows(report)) == ({}, [], [])

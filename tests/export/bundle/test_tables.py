@@ -29,6 +29,6 @@ def test_figures_stand_in_the_row_of_their_file(report, float32):
         "0.500",
         "costs too much",
     )
-    assert tried_row(report["int8_tried"][1])[-2:] == ("0.750", "passes")
+    assert tried_row(report["int8_tried"][1])[-2:] == ("0.750", "chosen")
     assert {len(row) for row in file_rows(report)} == {len(FILES_HEADER)}
     assert len(tried_row(report["int8_tried"][0])) == len(TRIED_HEADER)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.quantize.strategies import Strategy, list_strategies
+from export.quantize.strategies import Strategy, list_remedies
 from pipeline.data.batches import Examples
 from pipeline.data.table import ArrayImages, Source
 from pipeline.tflite.file import TFLiteFile
@@ -49,7 +49,7 @@ def float32(network, converter_of) -> TFLiteFile:
 
 @pytest.fixture(scope="session")
 def strategies(float32) -> list[Strategy]:
-    return list(list_strategies(float32, images(10), draw_more, "int8"))
+    return list(list_remedies(float32, images(10), draw_more, "int8"))
 
 
 @pytest.fixture(scope="session")

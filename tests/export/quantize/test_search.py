@@ -8,8 +8,8 @@ import pytest
 from export.convert.slim import slim_down
 from export.errors import ExportFailed
 from export.quantize.calibration_images import CalibrationImages
-from export.quantize.search import try_strategies
-from export.quantize.strategies import list_strategies
+from export.quantize.search import Tried, most_accurate, try_strategies
+from export.quantize.strategies import list_remedies
 from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import paired_comparison
 from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
@@ -27,12 +27,12 @@ def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, kera
         drawn.append(more)
         return draw_more(more)
 
-    tried = try_strategies(list_strategies(float32, images(10), draw, "uint8"), float32, keras_answers)
+    tried = try_strategies(list_remedies(float32, images(10), draw, "uint8"), float32, keras_answers)
     first = next(tried)
     assert drawn == []
     second = next(tried)
     assert drawn == [40]
-    labels = keras_answers.test.labels
+    labels = keras_answers.split.labels
     for each in (first, second):
         assert slim_down(each.file) == each.file
         assert (each.file.graph.input.dtype, each.file.graph.output.dtype) == ("uint8", "uint8")
@@ -54,3 +54,13 @@ def test_a_layer_that_was_left_in_float_on_purpose_is_not(float32, strategies, k
     (tried,) = try_strategies([strategies[4]], float32, keras_answers)
     assert tried.strategy == strategies[4]
     assert tried.comparison.agreement > 0.9
+
+
+def test_the_most_accurate_is_chosen_and_of_equals_the_first(strategies, float32):
+    labels = np.arange(4)
+    scores = {right: np.eye(4)[np.where(labels < right, labels, 3 - labels)] for right in (1, 2, 3)}
+    tried = [
+        Tried(strategy, float32, paired_comparison(labels, np.eye(4), scores[right]), latency)
+        for strategy, right, latency in zip(strategies, (1, 3, 3, 2), (1.0, 4.0, 3.0, 2.0), strict=False)
+    ]
+    assert most_accurate(tried) is tried[1]

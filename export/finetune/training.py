@@ -24,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun
 from pipeline.tflite.constants import read_constants
 from pipeline.tflite.file import TFLiteFile
+from pipeline.training.optimization import SoftmaxCrossEntropy, balanced_class_weights
 from pipeline.training.variables import Damaged, NonFinite, read_variables, save_variables
 
 RATE = 1e-4
@@ -45,11 +46,19 @@ class Training:
     Args:
         float32: the network in float32, from which it starts and which it learns to answer like.
         ranges: of its activations, to start with.
+        label_loss: the loss that the network was trained with.
         total_steps: of the whole training.
     """
 
-    def __init__(self, float32: TFLiteFile, ranges: Mapping[str, Range], total_steps: int) -> None:
+    def __init__(
+        self,
+        float32: TFLiteFile,
+        ranges: Mapping[str, Range],
+        label_loss: keras.losses.Loss,
+        total_steps: int,
+    ) -> None:
         self.simulation = Simulation(float32, ranges)
+        self._label_loss, self._float_loss = label_loss, SoftmaxCrossEntropy()
         self._graph, self._constants = float32.graph, read_constants(float32.content)
         cosine = keras.optimizers.schedules.CosineDecay
         until = max(1, round(RANGES_UNTIL * total_steps))
@@ -84,13 +93,13 @@ class Training:
     def _take_step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Learn from a batch; return the loss.
 
-        It is the mean of two cross-entropies, with the labels and with the answers of the network in
-        float32 (Hinton et al. 2015, arXiv:1503.02531, section 2, at temperature 1): that with their mean.
+        It is the mean of two, to the labels and to the probabilities that the network in float32 gives
+        (Hinton et al. 2015, arXiv:1503.02531, section 2, at temperature 1).
         """
-        targets = (labels + tf.nn.softmax(self.float_logits(images))) / 2
+        probabilities = tf.nn.softmax(self.float_logits(images))
         with tf.GradientTape() as tape:
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, self.simulation.logits(images))
-            loss = tf.reduce_mean(losses)
+            logits = self.simulation.logits(images)
+            loss = (self._label_loss(labels, logits) + self._float_loss(probabilities, logits)) / 2
         values = [[variable.value for variable in variables] for variables, _ in self._parts]
         gradients = tape.gradient(loss, values)
         for (variables, optimizer), of_part in zip(self._parts, gradients, strict=True):
@@ -131,7 +140,7 @@ def train_for_int8(
     train, batch_size = run.data.examples("train"), run.config.fit.batch_size
     steps_per_epoch = len(train) // batch_size
     total_steps, already = epochs * steps_per_epoch, run.config.total_epochs * steps_per_epoch
-    training = Training(float32, ranges, total_steps)
+    training = Training(float32, ranges, _label_loss(run), total_steps)
     _verify_same(training, float32, load_images(run.data.examples("validation").spread(CHECKED_IMAGES)))
     fingerprint = _fingerprint(float32, ranges, run, epochs)
     _restore(training, state, fingerprint)
@@ -170,6 +179,14 @@ def train_for_int8(
     )
 
 
+def _label_loss(run: FinishedRun) -> keras.losses.Loss:
+    fit, source, weights = run.config.fit, run.data.source, None
+    if fit.class_weights == "balanced":
+        labels = source.labels[run.data.splits.train]
+        weights = balanced_class_weights(np.bincount(labels, minlength=len(source.class_names)))
+    return SoftmaxCrossEntropy(fit.label_smoothing, weights)
+
+
 def _simulate(training: Training, validation: KerasAnswers) -> np.ndarray:
     """Logits of the simulation for validation, float32 [images, classes]."""
     return validation.split.predict({"the simulation": training.predict})["the simulation"]
@@ -192,7 +209,7 @@ def _fingerprint(float32: TFLiteFile, ranges: Mapping[str, Range], run: Finished
     settings = {
         "ranges": [(each.low, each.high) for each in ranges.values()],
         "augment": asdict(run.config.augment),
-        "batch_size": run.config.fit.batch_size,
+        "fit": asdict(run.config.fit),
         "seed": run.config.run.seed,
         "splits": run.splits,
         "epochs": [epochs, run.config.total_epochs],

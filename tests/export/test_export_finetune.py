@@ -1,0 +1,40 @@
+"""`python -m export --finetune`: which file is taken, on what that is decided, and what is kept."""
+
+import json
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+
+from export.finetune.training import Training
+
+
+@pytest.mark.usefixtures("untimed", "without_micro", "preconverted")
+def test_a_trained_file_is_tried_beside_the_calibrated_one(export, own_run, monkeypatch):
+    command = partial(export, own_run, "--formats", "int8", "--finetune", "1", "--max-drop", "2")
+    predict = Training.predict
+
+    def interrupted(self: Training, images: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return predict(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "predict", interrupted)
+        outcome = command()
+    assert (outcome.code, outcome.error) == (130, "interrupted; no bundle was written\n")
+    assert (own_run / ".finetune-export.npz").exists()
+    assert not (own_run / "export").exists()
+
+    outcome = command()
+    assert outcome.code == 0, outcome.error
+    assert not (own_run / ".finetune-export.npz").exists()
+    report = json.loads((own_run / "export/report.json").read_text())
+    assert report["times_on_test"] == {"keras": 1, "int8": 1}
+    calibrated, trained = report["int8_tried"]
+    assert (calibrated["trained_epochs"], trained["trained_epochs"]) == (0, 1)
+    assert trained["chosen"] == (trained["accuracy"] > calibrated["accuracy"])
+    assert calibrated["chosen"] != trained["chosen"]
+    # As fast and as large: only what stands in the buffers is other.
+    assert trained["bytes"] == calibrated["bytes"]
