@@ -27,10 +27,10 @@ from pipeline.tflite.file import TFLiteFile
 from pipeline.training.optimization import SoftmaxCrossEntropy, balanced_class_weights
 from pipeline.training.variables import Damaged, NonFinite, read_variables, save_variables
 
-RATE = 1e-4
+RATE = 2e-5
 """Of Adam at the start, for weights in units of their channel's greatest magnitude; a half cosine to 0."""
 
-RANGE_RATE = 1e-3
+RANGE_RATE = 2e-4
 """Of Adam at the start, for the logarithms of ranges; a half cosine to 0 at `RANGES_UNTIL`."""
 
 RANGES_UNTIL = 0.5
