@@ -36,5 +36,5 @@ def test_a_trained_file_is_tried_beside_the_calibrated_one(export, own_run, monk
     assert (calibrated["trained_epochs"], trained["trained_epochs"]) == (0, 1)
     assert trained["chosen"] == (trained["accuracy"] > calibrated["accuracy"])
     assert calibrated["chosen"] != trained["chosen"]
-    # As fast and as large: only what stands in the buffers is other.
-    assert trained["bytes"] == calibrated["bytes"]
+    # Only numbers are others: of scales, equal ones are written once.
+    assert abs(trained["bytes"] - calibrated["bytes"]) <= 64
