@@ -159,6 +159,8 @@ def train_for_int8(
     scores = None
     try:
         with Progress(total_steps, "training for int8", "steps", training.step) as progress:
+            if training.step:
+                progress.line(f"   finetune  goes on after step {training.step:,}")
             for images, labels in batches:
                 loss = float(training.take_step(images, labels))
                 progress.update(1, f"loss {loss:.4f}")
