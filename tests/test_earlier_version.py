@@ -70,7 +70,8 @@ def test_a_finished_run_is_exported_as_before_and_evaluated_with_its_own_bundle(
     leave_out_micro(monkeypatch)
     draw_few(monkeypatch)
     run, bundle = earlier / "run", earlier / "bundle"
-    outcome = run_command(export.__main__.main, run, "--formats", "int8", "--out", bundle, "--max-drop", 60)
+    whole = "--formats", "int8", "--no-slim", "--max-drop", 60
+    outcome = run_command(export.__main__.main, run, *whole, "--out", bundle)
     assert outcome.code == 0, outcome.error
     # Not the same bytes: another processor's float kernels see ranges that differ in their last bits.
     ours, theirs = (
