@@ -25,7 +25,7 @@ from tests.commands import run_command
 run_predict = functools.partial(run_command, predict.main)
 
 DIGITS = "digits_resnet8"
-MOST_BYTES = 4 * 2**20
+MOST_BYTES = 6_000_000
 
 
 def card_of(name: str) -> str:
