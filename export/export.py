@@ -264,10 +264,10 @@ def prepare_strategies(
         train = partial(
             train_for_int8, float32, run=run, epochs=request.finetune, validation=validation, state=state
         )
+    plain = Strategy(calibration, request.input_type, slim=request.slim)
     if not request.repair:
-        return list_strategies(float32, calibration, request.input_type, request.slim, train)
-    draw_more = partial(load_calibration, run)
-    return list_remedies(float32, calibration, draw_more, request.input_type, request.slim, train)
+        return list_strategies(float32, plain, train)
+    return list_remedies(float32, plain, partial(load_calibration, run), train)
 
 
 def choose(

@@ -14,7 +14,7 @@ from tensorflow.lite.python.util import modify_model_io_type
 
 from export.errors import ExportFailed
 from pipeline.console.quiet_start import hold_back_notices
-from pipeline.tflite.constants import pack, unpack
+from pipeline.tflite.constants import pack
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.graph import layer_of
 
@@ -152,7 +152,7 @@ def _quantize(
 
 def _annotate(float32: TFLiteFile, ranges: Mapping[str, Range], keep_float: Collection[str] = ()) -> bytes:
     """Write each activation's range where the quantiser looks for it."""
-    model = unpack(float32.content)
+    model = schema.ModelT.InitFromPackedBuf(float32.content)
     names = {tensor.name.decode() for tensor in model.subgraphs[0].tensors}
     if unknown := {*ranges, *keep_float} - names:
         raise ValueError(f"no such tensors: {', '.join(sorted(unknown))}")

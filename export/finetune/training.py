@@ -24,7 +24,8 @@ from pipeline.errors import UserError
 from pipeline.finished_run import FinishedRun
 from pipeline.tflite.constants import read_constants
 from pipeline.tflite.file import TFLiteFile
-from pipeline.training.optimization import SoftmaxCrossEntropy, balanced_class_weights
+from pipeline.training.optimization import SoftmaxCrossEntropy
+from pipeline.training.run import class_weights
 from pipeline.training.variables import Damaged, NonFinite, read_variables, save_variables
 
 RATE = 2e-5
@@ -182,11 +183,7 @@ def train_for_int8(
 
 
 def _label_loss(run: FinishedRun) -> keras.losses.Loss:
-    fit, source, weights = run.config.fit, run.data.source, None
-    if fit.class_weights == "balanced":
-        labels = source.labels[run.data.splits.train]
-        weights = balanced_class_weights(np.bincount(labels, minlength=len(source.class_names)))
-    return SoftmaxCrossEntropy(fit.label_smoothing, weights)
+    return SoftmaxCrossEntropy(run.config.fit.label_smoothing, class_weights(run.config, run.data))
 
 
 def _simulate(training: Training, validation: KerasAnswers) -> np.ndarray:

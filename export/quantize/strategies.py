@@ -104,23 +104,14 @@ Train = Callable[[Mapping[str, Range]], Trained]
 """From the ranges to begin with to the network after training for int8."""
 
 
-def list_strategies(
-    float32: TFLiteFile,
-    calibration: CalibrationImages,
-    input_type: str,
-    slim: bool = True,
-    train: Train | None = None,
-) -> Iterator[Strategy]:
+def list_strategies(float32: TFLiteFile, plain: Strategy, train: Train | None = None) -> Iterator[Strategy]:
     """Yield the plain strategy and, where it is asked for, training that begins with its ranges.
 
     Args:
         float32: the network in float32.
-        calibration: the calibration images.
-        input_type: int8 or uint8.
-        slim: whether the files go without what no device reads.
+        plain: by the calibration images alone.
         train: trains the network for int8; None: do not.
     """
-    plain = Strategy(calibration, input_type, slim=slim)
     yield plain
     if train:
         yield _train(plain, float32, train)
@@ -128,25 +119,20 @@ def list_strategies(
 
 def list_remedies(
     float32: TFLiteFile,
-    calibration: CalibrationImages,
+    plain: Strategy,
     draw_more: Callable[[int], CalibrationImages],
-    input_type: str,
-    slim: bool = True,
     train: Train | None = None,
 ) -> Iterator[Strategy]:
     """Yield the plain strategy and one remedy after the other, each prepared only when it is asked for.
 
     Args:
         float32: the network in float32.
-        calibration: the calibration images.
+        plain: by the calibration images alone.
         draw_more: from a number to the calibration images and so many of train.
-        input_type: int8 or uint8.
-        slim: whether the files go without what no device reads.
         train: trains the network for int8; None: do not.
     """
-    strategy = Strategy(calibration, input_type, slim=slim)
-    yield strategy
-    strategy = replace(strategy, calibration=draw_more(MORE_IMAGES * len(calibration.images)))
+    yield plain
+    strategy = replace(plain, calibration=draw_more(MORE_IMAGES * len(plain.calibration.images)))
     yield strategy
     yield replace(strategy, ranges="clipped by percentile")
     strategy = replace(strategy, ranges="least squared error")

@@ -9,11 +9,6 @@ from ai_edge_litert import schema_py_generated as schema
 _TYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
 
 
-def unpack(content: bytes) -> schema.ModelT:
-    """Read a .tflite file into the objects of its schema."""
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
-
-
 def pack(model: schema.ModelT) -> bytes:
     """Write the objects of the schema as a .tflite file."""
     builder = flatbuffers.Builder(1 << 20)
@@ -23,7 +18,7 @@ def pack(model: schema.ModelT) -> bytes:
 
 def read_constants(content: bytes) -> dict[int, np.ndarray]:
     """Read all constants of float32 and of int32: place of the tensor -> values, in its shape."""
-    model = unpack(content)
+    model = schema.ModelT.InitFromPackedBuf(content)
     constants = {}
     for place, tensor in enumerate(model.subgraphs[0].tensors):
         data = model.buffers[tensor.buffer].data
@@ -39,7 +34,7 @@ def replace_constants(content: bytes, values: Mapping[int, np.ndarray]) -> bytes
         content: the file.
         values: place of the tensor -> values, of the shape and type that it has.
     """
-    model = unpack(content)
+    model = schema.ModelT.InitFromPackedBuf(content)
     for place, array in values.items():
         # In a buffer of its own, for others may hold the same values and have shared one.
         model.subgraphs[0].tensors[place].buffer = len(model.buffers)

@@ -80,7 +80,7 @@ def read_graph(content: bytes, layers: Collection[str] = (), tensor_names: Seque
         layers: names of the Keras model's layers.
         tensor_names: of the tensors by index; empty where the file's own are to be read.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    model = schema.ModelT.InitFromPackedBuf(content)
     subgraph = model.subgraphs[0]
     names = tensor_names or [(tensor.name or b"").decode() for tensor in subgraph.tensors]
     tensors = [_tensor(model, index, name) for index, name in enumerate(names)]

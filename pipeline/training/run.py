@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.data.batches import build_evaluation_batches, build_training_batches
+from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_whole
@@ -178,7 +179,7 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         model = build_training_network(config, resolved.classes, ground.statistics, resolved.replicas)
         if ground.teacher:
             model = _teach(model, ground.teacher, config)
-        metrics = compile_for_training(model, config, schedule, _class_weights(resolved))
+        metrics = compile_for_training(model, config, schedule, class_weights(config, ground.data))
         parameters = count_parameters(model)
         names = ground.data.source.class_names
         fresh = assign_pretrained(ground.pretrained, model, names) if ground.pretrained else []
@@ -209,12 +210,12 @@ def _teach(model: keras.Model, teacher: Teacher, config: Config) -> TaughtNetwor
     return TaughtNetwork(model, network, share=transfer.teacher_share, temperature=transfer.temperature)
 
 
-def _class_weights(resolved: Resolved) -> list[float] | None:
-    if resolved.config.fit.class_weights != "balanced":
+def class_weights(config: Config, data: PreparedData) -> list[float] | None:
+    """Weight of each class in the loss of labels, by the images of train; None where all count alike."""
+    if config.fit.class_weights != "balanced":
         return None
-    data = resolved.ground.data
     labels = data.source.labels[data.splits.train]
-    return balanced_class_weights(np.bincount(labels, minlength=resolved.classes))
+    return balanced_class_weights(np.bincount(labels, minlength=len(data.source.class_names)))
 
 
 def training_batches(resolved: Resolved, first_step: int, last_step: int) -> tf.data.Dataset:

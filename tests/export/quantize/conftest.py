@@ -49,7 +49,7 @@ def float32(network, converter_of) -> TFLiteFile:
 
 @pytest.fixture(scope="session")
 def strategies(float32) -> list[Strategy]:
-    return list(list_remedies(float32, images(10), draw_more, "int8"))
+    return list(list_remedies(float32, Strategy(images(10), "int8"), draw_more))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from export.convert.slim import slim_down
 from export.errors import ExportFailed
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import Tried, most_accurate, try_strategies
-from export.quantize.strategies import list_remedies
+from export.quantize.strategies import Strategy, list_remedies
 from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import paired_comparison
 from tests.export.quantize.samples import IMAGES, ROWS, draw_more, images
@@ -27,7 +27,9 @@ def test_strategies_are_tried_one_by_one_and_each_file_is_compared(float32, kera
         drawn.append(more)
         return draw_more(more)
 
-    tried = try_strategies(list_remedies(float32, images(10), draw, "uint8"), float32, keras_answers)
+    tried = try_strategies(
+        list_remedies(float32, Strategy(images(10), "uint8"), draw), float32, keras_answers
+    )
     first = next(tried)
     assert drawn == []
     second = next(tried)

@@ -1,6 +1,8 @@
-"""A run without what `train.py` does before and after training, which takes as long as a small run."""
+"""A run without what `train.py` does around it, which takes as long as a small run, and what ends one."""
 
 from pathlib import Path
+
+import keras
 
 from pipeline.console.training_request import parse_training_request
 from pipeline.run_directory import RunDirectory
@@ -16,3 +18,15 @@ def run_of(run_dir: Path, *arguments: str) -> TrainingRun:
     for folder in (directory.checkpoints, directory.plots):
         folder.mkdir(parents=True, exist_ok=True)
     return open_run(resolve(config, prepare_ground(config)), directory)
+
+
+class StopAt(keras.callbacks.Callback):
+    """End `fit` as a kill would, after a step."""
+
+    def __init__(self, run: TrainingRun, step: int) -> None:
+        super().__init__()
+        self.run, self.step = run, step
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if self.run.progression.step == self.step:
+            raise KeyboardInterrupt

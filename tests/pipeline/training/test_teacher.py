@@ -23,7 +23,7 @@ from pipeline.training.messages import print_plan
 from pipeline.training.run import TrainingRun, finish
 from pipeline.training.teacher import read_teacher
 from tests.commands import refusal, run_command
-from tests.pipeline.training.samples import run_of
+from tests.pipeline.training.samples import StopAt, run_of
 
 SETTINGS = (
     "digits --model mlp --width 4 --epochs 1 --batch-size 128 --devices cpu --dropout 0.1 --mixup 0.2 "
@@ -41,18 +41,6 @@ def taught_run(run_dir: Path, teacher: Path | str, *arguments: str) -> TrainingR
 def bits(run: TrainingRun) -> list[bytes]:
     variables = run.model.variables + run.model.optimizer.variables + run.average.variables
     return [variable.numpy().tobytes() for variable in variables]
-
-
-class StopAt(keras.callbacks.Callback):
-    """End `fit` as a kill would, after a step."""
-
-    def __init__(self, run: TrainingRun, step: int) -> None:
-        super().__init__()
-        self.run, self.step = run, step
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        if self.run.progression.step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")

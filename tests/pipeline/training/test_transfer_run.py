@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import train
 from pipeline.training.messages import print_plan
 from pipeline.training.run import TrainingRun, evaluation_batches, finish
-from tests.pipeline.training.samples import run_of
+from tests.pipeline.training.samples import StopAt, run_of
 
 SETTINGS = (
     "folder_scratch --model resnet8 --width 8 --image-size 8 --devices cpu --calibration-size 5 "
@@ -151,18 +151,6 @@ def test_the_plan_says_whose_head_it_is_and_how_pixels_are_normalised(base, tmp_
     assert changed(arrays(keras.saving.load_model(base / "model.keras")), arrays(again.model)) == set()
     print_plan(again.resolved, again.model, again.parameters, again.fresh)
     assert "      head  theirs, for the same classes\n" in capsys.readouterr().out
-
-
-class StopAt(keras.callbacks.Callback):
-    """End `fit` as a kill would, after a step."""
-
-    def __init__(self, run: TrainingRun, step: int) -> None:
-        super().__init__()
-        self.run, self.step = run, step
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        if self.run.progression.step == self.step:
-            raise KeyboardInterrupt
 
 
 def bits(run: TrainingRun) -> list[bytes]:
