@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from export.errors import ExportFailed
+from export.export import verify_simulation
 from export.finetune.training import Training
 
 
@@ -38,3 +40,10 @@ def test_a_trained_file_is_tried_beside_the_calibrated_one(export, own_run, monk
     assert calibrated["chosen"] != trained["chosen"]
     # Only numbers are others: of scales, equal ones are written once.
     assert abs(trained["bytes"] - calibrated["bytes"]) <= 64
+
+
+def test_a_file_that_answers_otherwise_than_in_training_is_refused(capsys):
+    verify_simulation(0.98)
+    with pytest.raises(ExportFailed, match=r"^int8 must answer as in training on 98% of .* 97\.99%$"):
+        verify_simulation(0.9799)
+    assert "agrees with the simulation that was trained on 98.00% of validation" in capsys.readouterr().out
