@@ -14,7 +14,7 @@ import tensorflow as tf
 from export.bundle.directory import BundleDirectory
 from export.bundle.failure import write_failure
 from export.bundle.report import Findings, Int8, build_report, describe_tried, print_tables
-from export.bundle.write import write_bundle
+from export.bundle.write import GOLDEN_IMAGES, write_bundle
 from export.convert.alignment import align_weights
 from export.convert.converter import Converter
 from export.convert.network import (
@@ -38,6 +38,8 @@ from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
 from export.verify.operations import verify_built_in, verify_integer_only
 from export.verify.pixels import DevicePixels, verify_device_pixels
+from export.web.folder import write_web
+from export.web.model import with_uint8
 from pipeline.console.progress import Progress
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.tflite.file import TFLiteFile
@@ -89,7 +91,7 @@ def export_run(request: Request) -> None:
         files = {name: float_files[name] for name in request.formats if name in float_files}
         comparisons = compare(files, keras_answers, request.max_drop)
 
-        int8 = None
+        int8 = web = None
         if "int8" in request.formats:
             float32 = float_files["float32"]
             validation = Split(run.data.examples("validation").spread(CHOOSING_IMAGES))
@@ -101,14 +103,19 @@ def export_run(request: Request) -> None:
             )
             files["int8"] = chosen.file
             int8 = verify_int8(float32, tried, chosen, answers, calibration.images, request)
+            if request.web:
+                web = with_uint8(chosen.file, chosen.strategy, float32, images)
+                say("web", f"uint8 in and out, and int8's very scores on {len(images)} images")
 
         latencies = measure(files, images, thorough=request.benchmark)
         on_test = dict(keras_answers.split.answered)
         found = Findings(
-            calibration, files, differences, comparisons, device_pixels, int8, latencies, on_test
+            calibration, files, differences, comparisons, device_pixels, int8, latencies, on_test, web
         )
         report = build_report(request, run, found)
         write_bundle(folder, request, run, found, report)
+        if request.web and web:
+            write_web(folder, web, request, run, images[:GOLDEN_IMAGES])
     if request.finetune:
         directory.finetuning.unlink(missing_ok=True)
     print_tables(report, with_speed=request.benchmark)

@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from export.formats import DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES, OUTPUTS
+from export.web.runtime import find_runtime
 from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
@@ -56,6 +57,12 @@ class Request(Section):
         metavar="EPOCHS",
     )
     slim: bool = option(True, "the int8 file goes without what no device reads, such as its tensors' names")
+    web: Path | None = option(
+        None,
+        "write web/ too, a page that computes in the browser; DIR: the node_modules of npm install "
+        "@litertjs/core",
+        metavar="DIR",
+    )
     benchmark: bool = option(False, "measure latency and memory at length", switch=True)
     max_bytes: int | None = option(
         None, "largest allowed int8 file", minimum=1, maximum=MAX_FILE_BYTES, metavar="BYTES"
@@ -83,13 +90,15 @@ class Request(Section):
                 "--name must be words of lower-case letters and digits, joined by _, the first beginning "
                 f"with a letter; received {self.name!r}"
             )
-        names = ("max_bytes", "max_arena_kib", "repair", "finetune", "input_type", "name")
+        names = ("max_bytes", "max_arena_kib", "repair", "finetune", "input_type", "name", "web")
         asked = {name: getattr(self, name) for name in names} | {"no_slim": not self.slim}
         for name, value in asked.items():
             if value not in (None, False, "int8") and "int8" not in self.formats:
                 raise UserError(
                     f"{flag(name)} is about the int8 file; received --formats {','.join(self.formats)}"
                 )
+        if self.web:
+            find_runtime(self.web)
 
     @property
     def c_name(self) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "inspection",
     "load_classifier",
     "models",
+    "page",
     "pareto",
     "places",
     "prediction",

@@ -4,16 +4,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import evaluation.page
 from pipeline.data.class_names import shown
+from pipeline.page.answering import page_files
 from serving.answers import Network
-from serving.server import MAX_IMAGE_BYTES, Content
+from serving.server import Content
 
-PAGE = Path(__file__).parent / "page"
-REPORT_STYLE = Path(evaluation.page.__file__).with_name("style.css")
-"""Colours, type and tables are those of a report."""
+ASK = Path(__file__).parent / "page" / "ask.js"
+
+FOOTER = (
+    "Milliseconds are those of the network for this one image on this machine, decoding and resizing aside. "
+    "The brighter a part, the more of it speaks for the class (Grad-CAM). Images stay on this machine: they "
+    "go from this page to the command that serves it, which writes none to a disk."
+)
+
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def read_page_files(title: str, networks: Sequence[Network]) -> dict[str, Content]:
@@ -23,15 +27,22 @@ def read_page_files(title: str, networks: Sequence[Network]) -> dict[str, Conten
         title: what the user calls the model.
         networks: who answers.
     """
-    environment = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("index.html.jinja").render(
-        title=shown(os.fsencode(title)), networks=networks, max_bytes=MAX_IMAGE_BYTES
-    )
-    return {
-        "/": Content("text/html; charset=utf-8", page.encode()),
-        "/report.css": Content("text/css; charset=utf-8", REPORT_STYLE.read_bytes()),
-        "/page.css": Content("text/css; charset=utf-8", (PAGE / "page.css").read_bytes()),
-        "/page.js": Content("text/javascript; charset=utf-8", (PAGE / "page.js").read_bytes()),
+    first = networks[0].classifier
+    answering = {
+        network.name: f"{network.path.name}, {network.path.stat().st_size / 1024:,.1f} KiB"
+        for network in networks
     }
+    files = page_files(
+        shown(os.fsencode(title)),
+        answering,
+        classes=len(first.class_names),
+        image_size=first.image_size,
+        footer=FOOTER,
+    )
+    files["ask.js"] = ASK.read_bytes()
+    contents = {
+        f"/{name}": Content(f"{MEDIA_TYPES[Path(name).suffix]}; charset=utf-8", content)
+        for name, content in files.items()
+    }
+    contents["/"] = contents.pop("/index.html")
+    return contents

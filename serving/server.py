@@ -15,11 +15,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError, printable
+from pipeline.page.answering import MAX_IMAGE_BYTES
 
 HOST = "127.0.0.1"
-
-MAX_IMAGE_BYTES = 32 * 2**20
-"""Largest file that is taken."""
 
 PATIENCE = 30
 """Seconds that a browser may send nothing."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from evaluation.page import filters
 from evaluation.page.plots import plot_class_recall, plot_layers, plot_reliability, plot_severity, to_svg
+from pipeline.page.answering import STYLE
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 20
@@ -50,8 +51,7 @@ def build_environment() -> Environment:
     )
     environment.filters.update(filters.BY_NAME)
     environment.filters.update(embed=embed, smallest_classes=smallest_classes)
-    style = (Path(__file__).parent / "style.css").read_text()
-    environment.globals.update(style=Markup(style), shown=SHOWN)
+    environment.globals.update(style=Markup(STYLE.read_text()), shown=SHOWN)
     return environment
 
 

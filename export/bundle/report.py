@@ -55,6 +55,7 @@ class Findings:
         int8: of the int8 file, where one was made.
         latencies: TFLite format -> its speed, on one thread and on all where both were measured.
         on_test: network or format -> how often it answered for the test split.
+        web: the int8 file for browsers, where it is asked for.
     """
 
     calibration: CalibrationImages
@@ -65,6 +66,7 @@ class Findings:
     int8: Int8 | None
     latencies: Mapping[str, Sequence[Latency]]
     on_test: Mapping[str, int]
+    web: TFLiteFile | None
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "times_on_test": dict(found.on_test),
         "int8_tried": _describe_all_tried(found.int8, request.max_drop),
         "tensorflow_lite_micro": _describe_micro(found.int8),
+        "web": {"bytes": found.web.size, "crc32": found.web.crc32} if found.web else None,
         "environment": describe_environment("ai-edge-litert", "tflite-micro"),
     }
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline.errors import UserError
-from serving.server import HOST, MAX_IMAGE_BYTES, Content, PageServer, address_of, listen
+from pipeline.page.answering import MAX_IMAGE_BYTES
+from serving.server import HOST, Content, PageServer, address_of, listen
 
 PAGE = b"<!DOCTYPE html>"
 TOGETHER = 16

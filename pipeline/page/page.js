@@ -1,5 +1,5 @@
-// Sends images to the server, one after another, and shows what it answers.
-"use strict";
+// Takes images, one after another, and shows what ask.js answers.
+import { ask } from "./ask.js";
 
 const LARGEST_ENLARGED = 96; // pixels a side up to which an image is shown pixel by pixel, as in a report
 const PAUSE = 200; // milliseconds from a camera's answer to its next image
@@ -17,19 +17,6 @@ const say = (text) => {
   // A camera's answers are said where they change.
   if (byId("status").textContent !== text) byId("status").textContent = text;
 };
-
-async function ask(image) {
-  const most = Number(document.body.dataset.maxBytes);
-  if (image.size > most) throw new Error(`an image must have at most ${most / 2 ** 20} MiB`);
-  let response;
-  try {
-    response = await fetch("/answer", { method: "POST", body: image });
-  } catch {
-    throw new Error("no answer: predict.py has ended, or the file can no longer be read");
-  }
-  if (!response.ok) throw new Error((await response.text()).trim());
-  return response.json();
-}
 
 function build(id, texts) {
   const built = copyOf(id);
@@ -91,6 +78,8 @@ async function answerInto(answer, image) {
   const source = answer.querySelector(".source").textContent;
   let said;
   try {
+    const most = Number(document.body.dataset.maxBytes);
+    if (image.size > most) throw new Error(`an image must have at most ${most / 2 ** 20} MiB`);
     said = fill(answer, await ask(image));
   } catch (error) {
     answer.classList.add("problem");

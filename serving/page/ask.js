@@ -1,0 +1,12 @@
+// The server answers.
+
+export async function ask(image) {
+  let response;
+  try {
+    response = await fetch("/answer", { method: "POST", body: image });
+  } catch {
+    throw new Error("no answer: predict.py has ended, or the file can no longer be read");
+  }
+  if (!response.ok) throw new Error((await response.text()).trim());
+  return response.json();
+}
