@@ -123,6 +123,8 @@ def export_run(request: Request) -> None:
     if report["files"]:
         print("next:")
         print(f"  python {shlex.quote(str(request.out / 'run.py'))} IMAGE_OR_FOLDER ...")
+        if request.web:
+            print(f"  python -m http.server --directory {shlex.quote(str(request.out / 'web'))}")
 
 
 def say(what: str, text: str) -> None:
