@@ -1,3 +1,3 @@
 """What is written for the device, and how it is put in place."""
 
-__all__ = ["directory", "failure", "report", "write"]
+__all__ = ["directory", "failure", "golden", "golden_resize", "preprocessing", "report", "write"]

@@ -9,8 +9,8 @@ import numpy as np
 from export.bundle.golden import verify_golden, write_golden
 from export.bundle.golden_resize import write_golden_resize
 from export.bundle.preprocessing import describe_preprocessing
+from export.litert_js import MODULES, copy_runtime
 from export.request import Request
-from export.web.runtime import MODULES, copy_runtime
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_whole
 from pipeline.finished_run import FinishedRun

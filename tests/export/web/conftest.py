@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export import export as exporter
-from export.web.runtime import MODULES, WASM
+from export.litert_js import MODULES, WASM
 from tests.quick_export import leave_out_micro, leave_out_timing
 
 REAL = os.environ.get("LITERT_JS", "")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from export.device import run
-from export.web.runtime import WASM
+from export.litert_js import WASM
 from pipeline.tflite.file import TFLiteFile
 from tests.browser import MISSING, WHY_MISSING, faint, seen_of, set_view, start
 from tests.export.web.conftest import REAL
