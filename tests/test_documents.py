@@ -31,7 +31,7 @@ PATH = re.compile(rf"(?<![\w./-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w/?)")
 MODULE_FILE = re.compile(r"(?<![\w./-])(\w+\.py)\b")
 """A file that is named without its folder."""
 
-MODULE = re.compile(r"python -m ([a-z_.]*[a-z_])")
+MODULE = re.compile(r"python -m ([a-z0-9_.]*[a-z0-9_])")
 
 
 def words_of(document: Path) -> str:
