@@ -5,7 +5,9 @@ import { decode, encode, fit, probabilities } from "./contract.js";
 const MODEL = "model.tflite";
 const SHOWN = 5; // classes, at most
 const RUNS = 5; // how often it is timed for an image
-const LEVELS = 2; // that optimised kernels may be off, of an output and of a resized pixel together
+const PIXEL_LEVELS = 1; // that resizing may be off
+// That a score may be off: of a ResNet18, LiteRT's own optimised kernels are up to 5 off its reference ones.
+const SCORE_LEVELS = 8;
 
 const read = async (name) => {
   const response = await fetch(name);
@@ -45,13 +47,18 @@ async function verify(network) {
     ["golden/golden.json", "golden/large.json"].map(async (name) => (await read(name)).json()),
   );
   const pixels = await see(network, await (await read(`golden/${large.image}`)).blob());
-  let off = farthest(pixels, await bytesOf(`golden/${large.pixels.file}`));
+  hold("pixels", farthest(pixels, await bytesOf(`golden/${large.pixels.file}`)), PIXEL_LEVELS);
+  let off = 0;
   for (const { input, output } of golden.vectors) {
     const scores = await run(network, await bytesOf(`golden/${input.file}`));
     off = Math.max(off, farthest(scores, await bytesOf(`golden/${output.file}`)));
   }
-  document.body.dataset.levelsOff = off;
-  if (off > LEVELS) throw new Error(`this browser must answer the golden vectors within ${LEVELS} levels; it is ${off} off`);
+  hold("scores", off, SCORE_LEVELS);
+}
+
+function hold(what, off, most) {
+  document.body.dataset[`${what}Off`] = off;
+  if (off > most) throw new Error(`${what} must be within ${most} of the golden vectors' levels here; they are ${off} off`);
 }
 
 async function see({ image, input }, file) {
