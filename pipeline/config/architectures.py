@@ -207,6 +207,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet101": ResidualArchitecture((3, 4, 23, 3), "bottleneck"),
     # The reference topology of MLPerf Tiny, which projects (Banbury et al. 2021).
     "resnet8": cifar_resnet(8, shortcut="projection"),
+    "resnet14": cifar_resnet(14),
     "resnet20": cifar_resnet(20),
     "resnet32": cifar_resnet(32),
     "resnet44": cifar_resnet(44),
