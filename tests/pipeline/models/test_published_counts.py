@@ -77,6 +77,7 @@ COSTS = [
     Cost("convnet", "1663370", **MNIST),
     # Nothing published, or in another setting.
     Cost("preresnet18"),
+    Cost("resnet14"),
     Cost("preresnet18", **IMAGENET),
     Cost("resnet18"),
     Cost("resnet20", settings={"shortcut": "projection"}),

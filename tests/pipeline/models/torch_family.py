@@ -376,7 +376,7 @@ RESNETS: dict[str, dict[str, Any]] = {
     "resnet8": {"blocks": (1, 1, 1), "width": 16},
     **{
         f"resnet{6 * n + 2}": {"blocks": (n, n, n), "width": 16, "shortcut": "zero_padding"}
-        for n in (3, 5, 7, 9, 18)
+        for n in (2, 3, 5, 7, 9, 18)
     },
     "preresnet18": {"blocks": (2, 2, 2, 2), "block": PreActivation, "shortcut": "convolution"},
     "plain18": {"blocks": (2, 2, 2, 2), "block": Plain},
