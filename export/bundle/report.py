@@ -66,7 +66,7 @@ class Findings:
     int8: Int8 | None
     latencies: Mapping[str, Sequence[Latency]]
     on_test: Mapping[str, int]
-    web: TFLiteFile | None
+    web: TFLiteFile | None = None
 
 
 def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[str, Any]:
