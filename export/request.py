@@ -76,7 +76,7 @@ class Request(Section):
     )
     name: str | None = option(
         None,
-        "of the C array, NAME_int8.h and .cc (default: the run directory's); networks of one firmware "
+        "of the C array, micro/NAME_int8.h and .cc (default: the run directory's); networks of one firmware "
         "need different ones",
         metavar="NAME",
     )

@@ -51,7 +51,7 @@ extern const unsigned char {name}[{constant}Bytes];
 
 // Pixels in [0, 255], RGB: pixel = (level - zero point) * scale. Training saw
 // {fitted}, bilinear and antialiased,
-// as run.py and preprocessing.json have it; golden/large.png is an image to try.
+// as preprocess() of preprocess.h, run.py and preprocessing.json have it.
 {input}
 
 // Scores: score = (level - zero point) * scale.
@@ -101,8 +101,7 @@ def write_c_source(
         ExportFailed: TensorFlow Lite Micro has no such operation. A comment in the source instead
             would be found only once the device refuses the network.
     """
-    # Before a digit the `_` stays: `net_1` must not become what `net1` does.
-    camel = "".join(word.capitalize() if word[0].isalpha() else f"_{word}" for word in name.split("_"))
+    camel = camel_of(name)
     constant = f"k{camel}"
     methods = _methods(file.graph)
     header = _HEADER.format(
@@ -124,6 +123,14 @@ def write_c_source(
     )
     write_text(folder / f"{name}.h", header)
     write_text(folder / f"{name}.cc", _array(name, f"{constant}Bytes", file.content))
+
+
+def camel_of(name: str) -> str:
+    """Write lower-case words joined by `_` as C++ names types; before a digit the `_` stays.
+
+    So `net_1` does not become what `net1` does.
+    """
+    return "".join(word.capitalize() if word[0].isalpha() else f"_{word}" for word in name.split("_"))
 
 
 def _methods(graph: Graph) -> list[str]:

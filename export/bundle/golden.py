@@ -1,5 +1,6 @@
 """Golden vectors: images and the exact bytes that a port of the network must answer with."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,14 +106,23 @@ def _read_images(folder: Path) -> list[np.ndarray]:
     return images
 
 
-def _build_vectors(name: str, file: TFLiteFile, images: np.ndarray | list[np.ndarray]) -> dict[str, bytes]:
-    """Run the network on `images` and return the files that tell of it, by name."""
+def answer(file: TFLiteFile, images: Iterable[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Let LiteRT's reference kernels answer for uint8 images [height, width, 3].
+
+    Returns:
+        Of each image what goes in, [1, height, width, 3], and the scores, [1, classes], as the file has them.
+    """
     model = Interpreter(file.content, reference=True)
+    inputs = [model.encode(image[None]) for image in images]
+    return [(encoded, model.run(encoded)) for encoded in inputs]
+
+
+def _build_vectors(name: str, file: TFLiteFile, images: Iterable[np.ndarray]) -> dict[str, bytes]:
+    """Run the network on `images` and return the files that tell of it, by name."""
+    model = Interpreter(file.content)
     files: dict[str, bytes] = {}
     vectors = []
-    for number, image in enumerate(images):
-        encoded = model.encode(image[None])
-        scores = model.run(encoded)
+    for number, (encoded, scores) in enumerate(answer(file, images)):
         vector: dict[str, Any] = {"image": f"input_{number}.png"}
         for side, tensor in (("input", encoded), ("output", scores)):
             data = tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()

@@ -34,6 +34,11 @@ def draw_large() -> np.ndarray:
     return np.dstack([rings, ramp, squares]).round().astype(np.uint8)
 
 
+def fit_as_device(image: Image.Image, size: int, reading: Reading) -> np.ndarray:
+    """Make an RGB image what the network sees, as run.py does: uint8 [size, size, 3]."""
+    return run.fit(image, size, size, dataclasses.asdict(reading))
+
+
 def write_golden_resize(size: int, reading: Reading, folder: Path) -> None:
     """Write the image, what run.py makes of it, and how.
 
@@ -44,8 +49,7 @@ def write_golden_resize(size: int, reading: Reading, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / LARGE, Image.fromarray(draw_large()).save)
-    image = run.decode(folder / LARGE, reading.exif_orientation)
-    data = run.fit(image, size, size, dataclasses.asdict(reading)).tobytes()
+    data = fit_as_device(run.decode(folder / LARGE, reading.exif_orientation), size, reading).tobytes()
     write_whole(folder / PIXELS, partial(Path.write_bytes, data=data))
     write_json(
         folder / DESCRIPTION,

@@ -62,7 +62,10 @@ def _use(report: Mapping[str, Any]) -> list[str]:
         "more. `golden/` has inputs and the exact outputs, to check a port."
     )
     if report["c_source"] is True:
-        text += f" For a microcontroller: `{report['c_name']}.h` and `{report['c_name']}.cc`."
+        text += (
+            f" For a microcontroller: `micro/`, which has the network as `{report['c_name']}.cc`, and a "
+            "program that proves it there."
+        )
     if pixels := report["device_pixels"]:
         text += (
             f" `run.py` was held to training on {pixels['files']} original files: its pixels differ by at "

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from export.bundle.c_source import write_c_source
 from export.bundle.golden import verify_golden, write_golden
 from export.bundle.golden_resize import verify_golden_resize, write_golden_resize
+from export.bundle.micro_folder import write_micro_folder
 from export.bundle.model_card import write_card
 from export.bundle.plots import plot_files
 from export.bundle.preprocessing import describe_preprocessing
@@ -17,11 +17,9 @@ from export.errors import ExportFailed
 from export.formats import FORMATS
 from export.request import Request
 from export.verify.micro import MicroResult
-from pipeline.config.reading import Reading
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
-from pipeline.tflite.file import TFLiteFile
 
 GOLDEN_IMAGES = 4
 
@@ -59,23 +57,22 @@ def write_bundle(
         write_golden_resize(size, reading, folder / "golden")
         verify_golden_resize(size, reading, folder / "golden")
     if found.int8:
-        report["c_source"] = _write_c_source(
-            found.files["int8"], found.int8.micro, folder, request.c_name, reading
-        )
+        report["c_source"] = _write_micro_folder(folder / "micro", request, run, found, found.int8.micro)
         report["c_name"] = request.c_name
     write_json(folder / "report.json", report)
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 
 
-def _write_c_source(
-    int8: TFLiteFile, micro: MicroResult | str, folder: Path, name: str, reading: Reading
+def _write_micro_folder(
+    folder: Path, request: Request, run: FinishedRun, found: Findings, micro: MicroResult | str
 ) -> bool | str:
     """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
     if find_spec("tflite_micro") and not isinstance(micro, MicroResult):
         return micro
-    arena_bytes = micro.arena_bytes if isinstance(micro, MicroResult) else None
+    images = found.calibration.images[:GOLDEN_IMAGES]
+    name, reading = request.c_name, run.data.source.reading
     try:
-        write_c_source(int8, arena_bytes, folder, name, reading)
+        write_micro_folder(found.files["int8"], micro, images, run.class_names, folder, name, reading)
     except ExportFailed as error:
         return str(error)
     return True

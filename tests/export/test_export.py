@@ -117,8 +117,7 @@ def test_every_file_is_there_and_nothing_else(bundle):
         "model_card.md",
         "report.json",
         "preprocessing.json",
-        "run_int8.h",
-        "run_int8.cc",
+        "micro",
         "golden",
         "run.py",
         "files.png",
@@ -199,7 +198,7 @@ def test_the_table_and_the_model_card_have_a_row_for_each_file(exported, bundle,
 
 def test_what_lies_beside_the_files_is_of_them(bundle):
     content = (bundle / TFLITE["int8"]).read_bytes()
-    source = (bundle / "run_int8.cc").read_text()
+    source = (bundle / "micro/run_int8.cc").read_text()
     array = source[source.index("{") : source.rindex("};")]
     assert bytes(int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})\b", array)) == content
     golden = json.loads((bundle / "golden/golden.json").read_text())
@@ -222,7 +221,7 @@ def test_the_arena_is_one_number_everywhere(exported, bundle, report):
         pytest.skip("the package tflite_micro is not installed")
     reserved = report["tensorflow_lite_micro"]["arena_bytes"]
     assert reserved % 16 == 0
-    assert f"constexpr int kRunInt8ArenaBytes = {reserved};" in (bundle / "run_int8.h").read_text()
+    assert f"constexpr int kRunInt8ArenaBytes = {reserved};" in (bundle / "micro/run_int8.h").read_text()
     card = (bundle / "model_card.md").read_text()
     assert f"Reserve an arena of {reserved:,} bytes" in card
     shown = f"{reserved / 1024:.1f}"

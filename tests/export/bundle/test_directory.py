@@ -206,6 +206,7 @@ def test_leftovers_of_a_kill_after_the_renames_are_removed_and_not_restored(dire
     fill(directory.path, NEW)
     fill(directory.path.with_name(".old-export"), OLD)
     names = ("model_int8.tflite", "front_door_int8.cc", ".aside-labels.txt", "golden/.aside-input_0.bin")
+    names += ("golden/large.bin", "micro/door_int8_golden.h", "micro/examples/golden/golden.ino")
     # What TensorFlow calls its files while it writes them.
     names += ("saved_model/saved_model.pb.tmp6a96a2", "saved_model/variables/variables_temp/part-0.index")
     unfinished = {LIST: '{"made_by": "python -m export", "files": {}}', **dict.fromkeys(names, "half")}

@@ -44,8 +44,8 @@ def test_the_card_tells_of_training_and_on_what_strategies_were_compared(report)
 
 
 def test_the_card_tells_of_c_source_where_there_is_some(report):
-    assert "model_int8.h" not in write_card(report, NAMES)
-    assert "`door_int8.h`" in write_card({**report, "c_source": True, "c_name": "door_int8"}, NAMES)
+    assert "micro/" not in write_card(report, NAMES)
+    assert "`door_int8.cc`" in write_card({**report, "c_source": True, "c_name": "door_int8"}, NAMES)
 
 
 def test_the_card_lists_the_classes_of_the_int8_file_worst_first(report):
