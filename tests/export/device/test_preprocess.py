@@ -151,7 +151,8 @@ def test_rows_may_lie_apart_and_uint8_keeps_the_level(preprocess):
     ids=str,
 )
 def test_a_number_outside_its_range_is_refused(changed, preprocess):
-    image, how = CImage(bytes(8 * 8 * 3), 8, 8, 24, RGB888), how_of(Reading(), 8)
+    row = 3 * 4097
+    image, how = CImage(bytes(8 * row), 8, 8, row, RGB888), how_of(Reading(), 8)
     for name, value in changed.items():
         setattr(image if hasattr(image, name) else how, name, value)
     status, values = call(preprocess, image, how)
