@@ -17,12 +17,8 @@ from export.bundle.report import Findings, Int8, build_report, describe_tried, p
 from export.bundle.write import GOLDEN_IMAGES, write_bundle
 from export.convert.alignment import align_weights
 from export.convert.converter import Converter
-from export.convert.network import (
-    build_inference_network,
-    export_saved_model,
-    with_temperature,
-    write_single_image_graph,
-)
+from export.convert.network import build_inference_network, with_temperature, write_single_image_graph
+from export.convert.saved_model import export_saved_model
 from export.errors import ExportFailed
 from export.finetune.training import train_for_int8
 from export.formats import FORMATS
@@ -38,6 +34,7 @@ from export.verify.logits import verify_float32, verify_saved_model
 from export.verify.micro import MicroResult, verify_on_micro
 from export.verify.operations import verify_built_in, verify_integer_only
 from export.verify.pixels import DevicePixels, verify_device_pixels
+from export.verify.served import verify_answers
 from export.web.folder import write_web
 from export.web.model import with_uint8
 from pipeline.console.progress import Progress
@@ -83,11 +80,14 @@ def export_run(request: Request) -> None:
         print_settings(request, calibration)
 
         if "saved_model" in request.formats:
-            export_saved_model(network, folder / FORMATS["saved_model"].file)
+            place, reading = folder / FORMATS["saved_model"].file, run.data.source.reading
+            export_saved_model(network, place, run.class_names, request.output, reading)
         float_files = convert(network, request.formats, calibration.images)
         images = calibration.images[:VERIFIED_IMAGES]
         device_pixels = verify_pixels(run, directory.failed)
         differences = verify_scores(network, folder, float_files, images, directory.failed)
+        if "saved_model" in request.formats:
+            verify_names(network, folder, images, run.class_names, request.output, directory.failed)
         files = {name: float_files[name] for name in request.formats if name in float_files}
         comparisons = compare(files, keras_answers, request.max_drop)
 
@@ -238,6 +238,25 @@ def verify_scores(
     for name, difference in differences.items():
         say(name, f"within {difference:.1e} of Keras on {len(images)} images")
     return differences
+
+
+def verify_names(
+    network: keras.Model,
+    folder: Path,
+    images: np.ndarray,
+    class_names: Sequence[str],
+    output: str,
+    failed: Path,
+) -> None:
+    """Hold the SavedModel's answers in words to the Keras network: for pixels, and for files of them.
+
+    Raises:
+        ExportFailed: it names other classes, or gives them other probabilities.
+    """
+    expected = network.predict_on_batch(images)
+    saved_model, worst = folder / FORMATS["saved_model"].file, failed / "worst_saved_model.npz"
+    verify_answers(saved_model, images, expected, class_names, output, worst)
+    say("saved_model", f"names the same classes for pixels and for files on {len(images)} images")
 
 
 def compare(

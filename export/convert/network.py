@@ -1,8 +1,6 @@
 """The network that is exported: float32, for inference only, raw pixels in, scores out."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export.convert.writable import writable
 from pipeline.errors import UserError
 
 
@@ -48,33 +47,6 @@ def with_temperature(network: keras.Model, temperature: float) -> keras.Model:
     return copy
 
 
-def export_saved_model(network: keras.Model, path: Path) -> None:
-    """Write a SavedModel with the signature `serve`, which is TensorFlow Serving's default too.
-
-    From `pixels`, uint8 [batch, height, width, 3], to `scores`, float32 [batch, classes]. Images of
-    another size are refused; of no images there are no scores.
-    """
-    shape = network.input_shape[1:]
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8, name="pixels")])
-    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Global average pooling would let the network answer for images of any size.
-        pixels = tf.ensure_shape(pixels, [None, *shape])
-        count = tf.shape(pixels)[0]
-        # Some kernels of a saved graph fail on an empty batch: it gets one image for the way.
-        padding = tf.zeros([tf.cast(count == 0, tf.int32), *shape], tf.uint8)
-        some = tf.cast(tf.concat([pixels, padding], axis=0), tf.float32)
-        return {"scores": network(some, training=False)[:count]}
-
-    # Not Keras' `ExportArchive`, which writes every weight twice.
-    module = tf.Module()
-    module.weights = [weight.value for weight in network.weights]
-    module.serve = serve
-    signatures = {"serve": serve, "serving_default": serve}
-    with _writable("--out", path):
-        tf.saved_model.save(module, str(path), signatures)
-
-
 def write_single_image_graph(network: keras.Model, path: Path) -> None:
     """Write the SavedModel that the TFLite converter reads: float32 pixels, a batch of one.
 
@@ -89,7 +61,7 @@ def write_single_image_graph(network: keras.Model, path: Path) -> None:
     archive.track(network)
     signature = [tf.TensorSpec([1, *network.input_shape[1:]], tf.float32, name="pixels")]
     archive.add_endpoint("serve", serve, input_signature=signature)
-    with _writable("the folder for temporary files", path):
+    with writable("the folder for temporary files", path):
         archive.write_out(str(path), verbose=False)
 
 
@@ -163,12 +135,3 @@ def _call_as_depthwise(norm: keras.layers.BatchNormalization, maps: keras.KerasT
     scale = gamma / np.sqrt(variance + norm.epsilon)
     depthwise.set_weights([scale[None, None, :, None], beta - mean * scale])
     return result
-
-
-@contextlib.contextmanager
-def _writable(what: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise UserError(f"{what} must be writable; {path}: {reason}") from error

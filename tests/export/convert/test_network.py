@@ -1,8 +1,4 @@
-"""The exported network answers as Keras does at inference, also where there is no Keras."""
-
-import json
-import subprocess
-import sys
+"""The exported network answers as Keras does at inference."""
 
 import keras
 import numpy as np
@@ -13,7 +9,6 @@ from keras import layers
 
 from export.convert.network import (
     build_inference_network,
-    export_saved_model,
     with_convolutions_for_dense,
     with_temperature,
     write_single_image_graph,
@@ -21,25 +16,6 @@ from export.convert.network import (
 from pipeline.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 9, 3), dtype=np.uint8)
-
-SERVE = """
-import json, sys
-sys.modules.update(dict.fromkeys(["keras", "tf_keras", "export", "pipeline"]))  # not importable
-import numpy as np
-import tensorflow as tf
-_, saved_model, images, scores = sys.argv
-loaded = tf.saved_model.load(saved_model)
-serve = loaded.signatures["serve"]
-images = np.load(images)
-five = serve(pixels=tf.constant(images))["scores"]
-one = serve(pixels=tf.constant(images[:1]))["scores"]
-none = serve(pixels=tf.constant(images[:0]))["scores"]
-np.savez(scores, five=five, one=one, none=none)
-describe = lambda specs: {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in specs}
-inputs = describe(serve.structured_input_signature[1].items())
-outputs = describe(serve.structured_outputs.items())
-print(json.dumps({"names": list(loaded.signatures), "inputs": inputs, "outputs": outputs}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -76,56 +52,6 @@ def test_logits_are_the_trained_models(trained, logits):
     network = build_inference_network(trained, "logits")
     # Predict and a direct call may add up in another order.
     np.testing.assert_allclose(network.predict(IMAGES, verbose=0), logits, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def served(trained, logits, tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
-    """What a process with TensorFlow alone finds in the SavedModel, and the scores it gets."""
-    folder = tmp_path_factory.mktemp("served")
-    export_saved_model(build_inference_network(trained, "logits"), folder / "saved_model")
-    np.save(folder / "images.npy", IMAGES)
-    arguments = [folder / "saved_model", folder / "images.npy", folder / "scores.npz"]
-    result = subprocess.run(
-        [sys.executable, "-c", SERVE, *arguments], cwd=folder, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout), dict(np.load(folder / "scores.npz"))
-
-
-def test_saved_model_has_the_signature_of_the_documentation(served):
-    found, _ = served
-    # The second is TensorFlow Serving's default.
-    assert set(found["names"]) == {"serve", "serving_default"}
-    assert found["inputs"] == {"pixels": ["uint8", [None, 6, 9, 3]]}
-    assert found["outputs"] == {"scores": ["float32", [None, 4]]}
-
-
-@pytest.mark.parametrize(("batch", "size"), [("one", 1), ("five", 5), ("none", 0)])
-def test_saved_model_gives_keras_scores_without_keras(served, logits, batch, size):
-    _, scores = served
-    # Sums of up to 27 products may be added in another order; scores are of the order of 1.
-    np.testing.assert_allclose(scores[batch], logits[:size], atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(3, 9), (12, 18), (9, 6)])
-def test_saved_model_refuses_images_of_another_size(trained, tmp_path, size):
-    # Global average pooling takes maps of any size.
-    export_saved_model(trained, tmp_path)
-    serve = tf.saved_model.load(str(tmp_path)).signatures["serve"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
-        serve(pixels=tf.zeros([2, *size, 3], tf.uint8))
-
-
-def test_saved_model_holds_every_weight_once(tmp_path):
-    pixels = keras.Input((8, 8, 3), name="pixels")
-    x = layers.Conv2D(300, 3, name="conv")(pixels)
-    x = layers.BatchNormalization(name="norm")(layers.Conv2D(300, 3, name="conv2")(x))
-    network = keras.Model(pixels, layers.GlobalAveragePooling2D(name="pool")(x), name="net")
-    export_saved_model(network, tmp_path)
-    (weights,) = tmp_path.glob("variables/*.data*")
-    size = sum(4 * np.prod(weight.shape) for weight in network.weights)
-    # Beside 3.3 MB of weights lies the tree of what was saved, some kilobytes.
-    assert size <= weights.stat().st_size < 1.02 * size
 
 
 def test_single_image_graph_infers_from_float_pixels(trained, logits, tmp_path):

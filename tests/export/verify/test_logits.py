@@ -9,11 +9,12 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from export.convert.network import export_saved_model
+from export.convert.saved_model import export_saved_model
 from export.errors import ExportFailed
 from export.verify.logits import verify_close, verify_float32, verify_saved_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), np.uint8)
+NAMES = ("cat", "dog", "owl", "yak")
 SCORES = np.random.default_rng(1).uniform(-1, 1, (5, 4)).astype(np.float32)
 
 
@@ -134,7 +135,7 @@ def expected(network):
 @pytest.fixture(scope="module")
 def saved_model(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "saved_model"
-    export_saved_model(network, path)
+    export_saved_model(network, path, NAMES)
     return path
 
 
