@@ -35,7 +35,8 @@ scale and zero point are `null`, nothing is quantised.
 
 1. Compare the CRC-32 of the model file on the board with `model` in `golden.json`, which names the
    file in the bundle. It is the one of zlib, gzip and PNG: of the nine bytes `123456789` it is `0xcbf43926`.
-2. Put the vectors into your program, for example as C arrays: `xxd -i input_0.bin > input_0.h`.
+2. Put the vectors into your program. Of an int8 file the bundle's `micro/` has them as constant arrays; of
+   another, `xxd -i input_0.bin > input_0.h` makes one.
 3. Run the network on them and compare every byte of the output:
 
 ```c++

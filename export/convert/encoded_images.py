@@ -159,7 +159,7 @@ def _find_chunk(octets: tf.Tensor, name: bytes) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
-    """Find the orientation in the first directory (TIFF 6.0, section 2): 1 where there is none, to 8."""
+    """Find the orientation in the first directory (TIFF 6.0, section 2); 1, upright, where there is none."""
     big = _begins(exif, 0, b"MM\0*")
     known = big | _begins(exif, 0, b"II*\0")
     start = _number(exif, 4, 4, big=big)
@@ -169,12 +169,11 @@ def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
     is_orientation = _number(exif, entries, 2, big=big) == ORIENTATION
     entry = entries[tf.argmax(is_orientation)]
     kind, value = _number(exif, entry + 2, 2, big=big), _number(exif, entry + 8, 2, big=big)
-    is_told = tf.reduce_any(is_orientation) & (kind == SHORT) & (value >= 1) & (value <= 8)
-    return tf.where(is_told, value, 1)
+    return tf.where(tf.reduce_any(is_orientation) & (kind == SHORT), value, 1)
 
 
 def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undo an orientation (EXIF 2.3, 4.6.4 A): from 5 on rows are columns."""
+    """Undo an orientation of 2 to 8 (EXIF 2.3, 4.6.4 A); from 5 on rows are columns."""
 
     def if_any(values: Sequence[int], change: Function, image: tf.Tensor) -> tf.Tensor:
         return tf.cond(tf.reduce_any(orientation == values), lambda: change(image), lambda: image)
