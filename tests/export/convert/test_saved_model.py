@@ -1,8 +1,10 @@
 """The SavedModel answers as Keras does, also where there is no Keras, for pixels and for files."""
 
+import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -59,12 +61,18 @@ def logits(network) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def served(network, logits, tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
+def saved_model(network, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "saved_model"
+    export_saved_model(network, folder, NAMES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(saved_model) -> tuple[dict, dict[str, np.ndarray]]:
     """What a process with TensorFlow alone finds in the SavedModel, and what it answers."""
-    folder = tmp_path_factory.mktemp("served")
-    export_saved_model(network, folder / "saved_model", NAMES)
+    folder = saved_model.parent
     np.save(folder / "images.npy", IMAGES)
-    arguments = [folder / "saved_model", folder / "images.npy", folder / "answers.npz"]
+    arguments = [saved_model, folder / "images.npy", folder / "answers.npz"]
     result = subprocess.run(
         [sys.executable, "-c", SERVE, *arguments], cwd=folder, capture_output=True, text=True
     )
@@ -108,12 +116,10 @@ def test_probabilities_are_not_normalised_twice(network, logits, tmp_path):
     np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(4, 8), (16, 16), (9, 6)])
-def test_images_of_another_size_are_refused(network, tmp_path, size):
+def test_images_of_another_size_are_refused(saved_model):
     # Global average pooling takes maps of any size.
-    export_saved_model(network, tmp_path, NAMES)
-    loaded = tf.saved_model.load(str(tmp_path))
-    for name in ("serve", "serve_pixels"):
+    loaded = tf.saved_model.load(str(saved_model))
+    for name, size in itertools.product(("serve", "serve_pixels"), ((4, 8), (16, 16), (9, 6))):
         with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
             loaded.signatures[name](pixels=tf.zeros([2, *size, 3], tf.uint8))
 
