@@ -33,8 +33,8 @@ MODULE_FILE = re.compile(r"(?<![\w./-])(\w+\.py)\b")
 
 MODULE = re.compile(r"python -m ([a-z0-9_.]*[a-z0-9_])")
 
-OF_OTHERS = {"pip", "pytest", "tf2onnx.convert"}
-"""Modules of other projects that a document has its reader run."""
+OF_OTHERS = {"pip", "pytest", "http.server", "tf2onnx.convert"}
+"""Modules of others that a document has its reader run."""
 
 TO_BE_WRITTEN = {"check.py", "classify.py"}
 """Programs that a document has in full."""
