@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import SECTION_OF, SECTIONS, Config, fill_in, load_values
+from pipeline.config.host_addresses import MAX_HOSTS
 from pipeline.config.option import Section, option
 from pipeline.config.presets import PRESETS, preset
 from pipeline.config.settings import MAX_SECONDS, ModelConfig
@@ -139,6 +140,9 @@ class Request(Section):
         summary: print the network as a table in place of training it.
         diagram: draw the network in place of training it.
         minutes: what the whole command may take; the epochs are as many as fit.
+        hosts: which processes train together, as of `pipeline.config.host_addresses`.
+        host_index: which of them this is.
+        host_timeout: how long they wait for each other.
     """
 
     chosen: ChosenSettings
@@ -148,6 +152,21 @@ class Request(Section):
     diagram: bool = option(False, "only draw the network as a diagram", switch=True)
     minutes: float | None = option(
         None, "in place of --epochs: as many as end within so many minutes", above=0, maximum=MAX_MINUTES
+    )
+    hosts: str | None = option(
+        None,
+        "train on several hosts: name and port of each, the first is the chief and writes the run; slurm: those "
+        "of a step of srun; without, those of TF_CONFIG where it is set",
+        metavar="NAME:PORT,...",
+    )
+    host_index: int | None = option(
+        None, "the place of this host in --hosts, from 0", minimum=0, maximum=MAX_HOSTS - 1, metavar="INDEX"
+    )
+    host_timeout: float = option(
+        60.0,
+        "seconds for which hosts wait for one that starts late, and of silence until one counts as lost",
+        minimum=1,
+        maximum=MAX_SECONDS,
     )
 
     def __post_init__(self) -> None:

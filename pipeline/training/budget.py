@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.config.settings import MAX_EPOCHS
 from pipeline.console.progress import duration
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import PROBE, RunDirectory
 from pipeline.training.checkpoint import Progression
 from pipeline.training.checkpoint_callbacks import Interrupted
@@ -76,14 +77,16 @@ class _Stopwatch(keras.callbacks.Callback):
 
     Args:
         progression: the probe's.
+        hosts: that run it together; the chief's clock counts.
         seconds: how long it goes on after its first epoch.
         deadline: of the run that is planned, by `time.monotonic`; a probe that is as late as that has
             measured enough to refuse it.
     """
 
-    def __init__(self, progression: Progression, seconds: float, deadline: float) -> None:
+    def __init__(self, progression: Progression, hosts: Hosts, seconds: float, deadline: float) -> None:
         super().__init__()
-        self.progression, self.seconds, self.deadline = progression, seconds, deadline
+        self.progression, self.hosts = progression, hosts
+        self.seconds, self.deadline = seconds, deadline
         self.epochs: list[float] = []
         self.steps: list[float] = []
         self.validations: list[float] = []
@@ -106,7 +109,7 @@ class _Stopwatch(keras.callbacks.Callback):
         """
         self._steps_in_epoch += 1
         self._steps_ended = time.monotonic()
-        if self._steps_ended > self.deadline:
+        if self.hosts.is_chief and self._steps_ended > self.deadline:
             raise UserError(
                 "--minutes must be enough for one epoch; they were over in epoch "
                 f"{len(self.epochs) + 1}, step {self._steps_in_epoch} of a probe"
@@ -123,7 +126,7 @@ class _Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """End the probe once it knows enough."""
-        if epoch + 1 > PROBE_EPOCHS and sum(self.epochs[1:]) >= self.seconds:
+        if self.hosts.tell(epoch + 1 > PROBE_EPOCHS and sum(self.epochs[1:]) >= self.seconds):
             self.progression.stopped_early = self.model.stop_training = True
 
 
@@ -152,6 +155,7 @@ def plan_epochs(resolved: Resolved, directory: RunDirectory, deadline: float) ->
     left = deadline - probed
     epochs = pace.epochs_within((1 - MARGIN) * left - START_SECONDS, resolved.steps_per_epoch)
     one = pace.fixed + resolved.steps_per_epoch * pace.step + pace.epoch_end
+    epochs, one = resolved.ground.hosts.tell([epochs, one])
     if epochs < 1:
         raise UserError(
             f"--minutes must be enough for one epoch, which ends after another {duration(one)} here; "
@@ -186,7 +190,7 @@ def measure_pace(resolved: Resolved, scratch: RunDirectory, seconds: float, dead
     run = build_run(probe, scratch)
     draw_contact_sheet(probe, scratch.plots / "augmented_batch.png")
     built = time.monotonic()
-    watch = _Stopwatch(run.progression, PROBE_SHARE * seconds, deadline)
+    watch = _Stopwatch(run.progression, resolved.ground.hosts, PROBE_SHARE * seconds, deadline)
     # What it shows costs time as well, and would be taken for the run's.
     with contextlib.redirect_stdout(io.StringIO()):
         try:

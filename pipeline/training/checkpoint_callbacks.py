@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from pipeline.console.run_command import stopping_signals
+from pipeline.hosts.hosts import Hosts
 from pipeline.training.checkpoint import Checkpoints, Progression
 from pipeline.training.variables import to_numpy
 
@@ -50,6 +51,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         steps_per_epoch: the last step of an epoch is saved with the epoch's end, not before it.
         every_seconds: longest time between two checkpoints.
         every_steps: most steps between two checkpoints; 0 for no such limit.
+        hosts: that train together; they save and stop after the same step.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         steps_per_epoch: int,
         every_seconds: float,
         every_steps: int,
+        hosts: Hosts,
     ) -> None:
         super().__init__()
-        self.checkpoints, self.progression = checkpoints, progression
+        self.checkpoints, self.progression, self.hosts = checkpoints, progression, hosts
         self.steps_per_epoch = steps_per_epoch
         self.every_seconds, self.every_steps = every_seconds, every_steps
         self.signal: int | None = None
@@ -98,15 +101,21 @@ class SaveCheckpoints(keras.callbacks.Callback):
             return
         steps = self.progression.step - self._saved_step
         due = time.monotonic() - self._saved_at >= self.every_seconds
-        if due or self.signal is not None or (self.every_steps and steps >= self.every_steps):
-            self._save()
+        self._save_if(due or (self.every_steps > 0 and steps >= self.every_steps))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save the finished epoch."""
-        self._save()
+        self._save_if(True)
 
-    def _save(self) -> None:
-        self.checkpoints.save(self.progression)
-        self._saved_at, self._saved_step = time.monotonic(), self.progression.step
-        if self.signal is not None:
+    def _save_if(self, due: bool) -> None:
+        """Save where it is due or a signal came; what the chief's clock and all hosts' signals say."""
+        if self.signal is not None and not self.hosts.stop_asked:
+            self.hosts.ask_to_stop()
+        stop = self.hosts.stop_asked
+        due, stop = self.hosts.tell([due, stop])
+        if due or stop:
+            # On every host: metrics are summed over all of them when they are read.
+            self.checkpoints.save(self.progression)
+            self._saved_at, self._saved_step = time.monotonic(), self.progression.step
+        if stop:
             raise Interrupted

@@ -9,28 +9,39 @@ import tensorflow as tf
 from pipeline.config.config import Config
 from pipeline.config.settings import parse_devices
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 
 BFLOAT16_MIN_WIDTH = 32
 """Below this many channels, conversions cost a CPU more than bfloat16 saves."""
 
 
-def build_strategy(devices: str) -> tf.distribute.Strategy:
+def build_strategy(devices: str, hosts: Hosts | None = None) -> tf.distribute.Strategy:
     """Build the strategy for `--devices`: mirrored over several devices, else the default one.
 
     Devices that are not asked for are hidden from TensorFlow.
 
+    Args:
+        devices: as `--devices` writes them, of all hosts together.
+        hosts: that share them; None: this one has them all.
+
     Raises:
-        UserError: more GPUs than there are.
+        UserError: more GPUs than there are, or hosts that cannot share the devices.
     """
+    hosts = hosts or Hosts()
     kind, count = parse_devices(devices)
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "auto":
         kind, count = ("gpu", len(gpus)) if gpus else ("cpu", 1)
+    else:
+        count = _share(kind, count, hosts.count)
     if kind == "gpu" and count > len(gpus):
         raise UserError(
-            f"--devices must name no more GPUs than TensorFlow sees, {len(gpus)}; received {devices!r}"
+            f"--devices must name no more GPUs than TensorFlow sees, {len(gpus) * hosts.count}; "
+            f"received {devices!r}"
         )
     tf.config.set_visible_devices(gpus[:count] if kind == "gpu" else [], "GPU")
+    if hosts.count > 1:
+        return _mirrored_over_hosts(hosts.cluster, hosts.index, count if kind == "gpu" else 0)
     if kind == "cpu":
         _split_cpu(count)
     if count == 1:
@@ -46,6 +57,39 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     takes operations of one number for the same.
     """
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+@functools.cache
+def _mirrored_over_hosts(
+    cluster: tuple[str, ...], index: int, gpus: int
+) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Mirror over all devices of the hosts at the addresses `cluster`, `gpus` on each or its CPU."""
+    return tf.distribute.MultiWorkerMirroredStrategy(
+        tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(cluster)}),
+            task_type="worker",
+            task_id=index,
+            num_accelerators={"GPU": gpus},
+            rpc_layer="grpc",
+        )
+    )
+
+
+def _share(kind: str, count: int, hosts: int) -> int:
+    """Return how many of `count` devices each host has.
+
+    Raises:
+        UserError: they do not divide, or a host of several would have more than one CPU.
+    """
+    if count % hosts:
+        raise UserError(
+            f"--devices must be a multiple of the {hosts} hosts; received {kind}:{count} for all of them"
+        )
+    if kind == "cpu" and 1 < hosts != count:
+        raise UserError(
+            f"--devices must be cpu:{hosts} where {hosts} hosts train on their CPUs; received cpu:{count}"
+        )
+    return count // hosts
 
 
 def _split_cpu(count: int) -> None:

@@ -4,14 +4,16 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.data.batches import Order
 from pipeline.data.prepare import PixelStatistics, PreparedData, check_fits, pixel_statistics, prepare_data
+from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 from pipeline.models import resolve_model
 from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
 from pipeline.training.devices import (
@@ -66,6 +68,7 @@ class Ground:
         strategy: of the devices.
         pretrained: weights to start from, where there are any.
         teacher: a network to learn from, where there is one.
+        hosts: that train together; one alone, where nothing else is said.
     """
 
     data: PreparedData
@@ -73,6 +76,7 @@ class Ground:
     strategy: tf.distribute.Strategy
     pretrained: Pretrained | None = None
     teacher: Teacher | None = None
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True)
@@ -111,22 +115,41 @@ class Resolved:
         return self.config.total_epochs * self.steps_per_epoch
 
 
-def prepare_ground(config: Config) -> Ground:
+def prepare_ground(config: Config, hosts: Hosts | None = None) -> Ground:
     """Find the devices; load, check, split and measure the data; read the weights and the teacher.
+
+    Args:
+        config: the settings.
+        hosts: that train together; None: this one alone.
 
     Raises:
         UserError: there are no such devices, or the data, weights or teacher are missing, damaged or
-            unfit.
+            unfit, or not the same on every host.
     """
-    strategy = build_strategy(config.run.devices)
+    hosts = hosts or Hosts()
+    strategy = build_strategy(config.run.devices, hosts)
     # Before the data is read: the settings check themselves against the devices there are.
     _resolve_devices(config, strategy)
     data = prepare_data(config)
     teacher = read_teacher(config, data) if config.transfer.teacher else None
-    if not config.transfer.weights:
-        return Ground(data, pixel_statistics(data.examples("train")), strategy, teacher=teacher)
-    pretrained = read_pretrained(config.transfer.weights, config.model.model)
-    return Ground(data, PixelStatistics(pretrained.mean, pretrained.std), strategy, pretrained, teacher)
+    weights = config.transfer.weights
+    pretrained = read_pretrained(weights, config.model.model) if weights else None
+    hosts.agree(
+        {
+            "images": describe_splits(data.source, data.splits)["splits"],
+            "weights to start from": pretrained and pretrained.fingerprint,
+            "teacher": teacher and teacher.describe(),
+        }
+    )
+    return Ground(data, _statistics(data, pretrained, hosts), strategy, pretrained, teacher, hosts)
+
+
+def _statistics(data: PreparedData, pretrained: Pretrained | None, hosts: Hosts) -> PixelStatistics:
+    """Return those that the weights want, else the chief's of train: another processor may round otherwise."""
+    if pretrained:
+        return PixelStatistics(pretrained.mean, pretrained.std)
+    measured = asdict(pixel_statistics(data.examples("train"))) if hosts.is_chief else None
+    return PixelStatistics(*map(tuple, hosts.tell(measured).values()))
 
 
 def resolve(config: Config, ground: Ground) -> Resolved:
@@ -139,7 +162,10 @@ def resolve(config: Config, ground: Ground) -> Resolved:
         UserError: the settings do not fit the data or the devices.
     """
     check_fits(config, ground.data)
-    return Resolved(*_resolve_devices(resolve_network(config, ground.data), ground.strategy), ground)
+    config, reason = _resolve_devices(resolve_network(config, ground.data), ground.strategy)
+    # What the chief's processor computes best rules.
+    values, reason = ground.hosts.tell([config.values(), reason])
+    return Resolved(config.with_values(values), reason, ground)
 
 
 def resolve_network(config: Config, data: PreparedData) -> Config:

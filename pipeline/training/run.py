@@ -1,8 +1,9 @@
 """One run: built at its newest checkpoint, trained to the end, tested once."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config.config import Config
-from pipeline.data.batches import build_evaluation_batches, build_training_batches
+from pipeline.data.batches import WHOLE, Share, build_evaluation_batches, build_training_batches
 from pipeline.data.prepare import PreparedData
 from pipeline.errors import UserError
 from pipeline.files.json_file import write_json
@@ -28,6 +29,7 @@ from pipeline.training.distillation import TaughtNetwork
 from pipeline.training.linear_head import compute_features, fit_linear_head
 from pipeline.training.messages import shorter_run
 from pipeline.training.moving_average import MovingAverage
+from pipeline.training.multi_worker import prepare_for_hosts
 from pipeline.training.networks import (
     build_deployed_network,
     build_metrics,
@@ -91,35 +93,44 @@ class TrainingRun:
             steps_per_epoch=steps_per_epoch,
             every_seconds=config.run.checkpoint_seconds,
             every_steps=config.run.checkpoint_steps,
+            hosts=self.resolved.ground.hosts,
         )
         callbacks = [*self._callbacks(), *watchers, saver]
-        validation = evaluation_batches(self.resolved, "validation")
+        validation = shared_evaluation_batches(self.resolved, "validation")
         last_epoch = last_epoch or config.total_epochs
         with saver.listening():
             while not self.progression.stopped_early and self.progression.step < last_epoch * steps_per_epoch:
                 self.freeze_or_thaw()
                 phase_end = last_epoch if self._in_last_phase else config.fit.epochs
                 self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
-        if saver.signal is not None:
+        if saver.hosts.tell(saver.signal is not None):
             raise Interrupted
 
     def _begin_with_linear_head(self) -> None:
         """Fit the head to the weights' features; what it validates at is what training has to beat."""
-        data, balanced = self.resolved.ground.data, self.resolved.config.fit.class_weights == "balanced"
-        rows = {"train": data.splits.train, "validation": data.splits.validation}
-        batches = {split: (evaluation_batches(self.resolved, split), len(of)) for split, of in rows.items()}
-        features = compute_features(self.model, batches)
-        train, validation = ((features[split], data.source.labels[of]) for split, of in rows.items())
-        self.model.get_layer(HEAD).set_weights(fit_linear_head(train, validation, balanced=balanced))
+        hosts = self.resolved.ground.hosts
+        head = self._fit_head() if hosts.is_chief else []
+        self.model.get_layer(HEAD).set_weights(hosts.tell_arrays(head))
         if self.average:
             self.average.restart()
-        found = self.model.evaluate(batches["validation"][0], return_dict=True, verbose=0)
+        found = self.model.evaluate(
+            shared_evaluation_batches(self.resolved, "validation"), return_dict=True, verbose=0
+        )
         figures = ("accuracy", "cross_entropy")
         self.progression.start = {"step": 0, **{f"val_{name}": found[name] for name in figures}}
         save_variables(self.directory.best_weights, self.checkpoints.best)
         for metric in self.epoch_metrics:
             metric.reset_state()
         self.checkpoints.save(self.progression)
+
+    def _fit_head(self) -> list[np.ndarray]:
+        """Fit the head to the features of all images of train: kernel and bias."""
+        data, balanced = self.resolved.ground.data, self.resolved.config.fit.class_weights == "balanced"
+        rows = {"train": data.splits.train, "validation": data.splits.validation}
+        batches = {split: (evaluation_batches(self.resolved, split), len(of)) for split, of in rows.items()}
+        features = compute_features(self.model, batches)
+        train, validation = ((features[split], data.source.labels[of]) for split, of in rows.items())
+        return list(fit_linear_head(train, validation, balanced=balanced))
 
     def freeze_or_thaw(self) -> None:
         """Let those layers train that train in this phase of the run."""
@@ -144,7 +155,7 @@ class TrainingRun:
         step, steps_per_epoch = self.progression.step, self.resolved.steps_per_epoch
         epoch, done = divmod(step, steps_per_epoch)
         self.model.fit(
-            training_batches(self.resolved, step, self.resolved.total_steps),
+            share_out(self.resolved, partial(training_batches, self.resolved, step, self.resolved.total_steps)),
             initial_epoch=epoch,
             epochs=epoch + 1 if done else last_epoch,
             steps_per_epoch=steps_per_epoch - done,
@@ -180,6 +191,8 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         if ground.teacher:
             model = _teach(model, ground.teacher, config)
         metrics = compile_for_training(model, config, schedule, class_weights(config, ground.data))
+        if ground.hosts.count > 1:
+            prepare_for_hosts(model, resolved.classes)
         parameters = count_parameters(model)
         names = ground.data.source.class_names
         fresh = assign_pretrained(ground.pretrained, model, names) if ground.pretrained else []
@@ -218,7 +231,20 @@ def class_weights(config: Config, data: PreparedData) -> list[float] | None:
     return balanced_class_weights(np.bincount(labels, minlength=len(data.source.class_names)))
 
 
-def training_batches(resolved: Resolved, first_step: int, last_step: int) -> tf.data.Dataset:
+def share_out(
+    resolved: Resolved, build: Callable[[Share], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Build what `fit` takes: all batches, or of several hosts this one's share of each."""
+    hosts, strategy = resolved.ground.hosts, resolved.ground.strategy
+    if hosts.count == 1:
+        return build(WHOLE)
+    share = Share(hosts.index, hosts.count, resolved.replicas)
+    return strategy.distribute_datasets_from_function(lambda context: build(share))
+
+
+def training_batches(
+    resolved: Resolved, first_step: int, last_step: int, share: Share = WHOLE
+) -> tf.data.Dataset:
     """Build the run's batches `first_step` to `last_step - 1`; see `build_training_batches`."""
     return build_training_batches(
         resolved.ground.data.examples("train"),
@@ -227,15 +253,24 @@ def training_batches(resolved: Resolved, first_step: int, last_step: int) -> tf.
         seed=resolved.config.run.seed,
         first_step=first_step,
         last_step=last_step,
+        share=share,
     )
 
 
-def evaluation_batches(resolved: Resolved, split: str) -> tf.data.Dataset:
+def shared_evaluation_batches(
+    resolved: Resolved, split: str
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Build one pass over a split for all hosts together."""
+    return share_out(resolved, partial(evaluation_batches, resolved, split))
+
+
+def evaluation_batches(resolved: Resolved, split: str, share: Share = WHOLE) -> tf.data.Dataset:
     """Build one pass over a split; see `build_evaluation_batches`."""
     return build_evaluation_batches(
         resolved.ground.data.examples(split),
         global_batch_size=resolved.config.fit.batch_size,
         replicas=resolved.replicas,
+        share=share,
     )
 
 
@@ -286,7 +321,9 @@ def finish(run: TrainingRun) -> dict[str, Any]:
             weighted_metrics=build_metrics(),
             jit_compile=False,
         )
-    test = deployed.evaluate(evaluation_batches(resolved, "test"), return_dict=True, verbose=0)
+        if resolved.ground.hosts.count > 1:
+            prepare_for_hosts(deployed, resolved.classes)
+    test = deployed.evaluate(shared_evaluation_batches(resolved, "test"), return_dict=True, verbose=0)
     history, best = run.progression.history, run.progression.best
     assert best is not None
     plots.plot_learning_curves(history, directory.plots / "learning_curves.png")

@@ -13,16 +13,25 @@ from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, write_json
 from pipeline.files.whole import write_text
+from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.training import messages
 from pipeline.training.budget import plan_epochs
 from pipeline.training.checkpoint_callbacks import Interrupted
+from pipeline.training.host_files import lost_hosts_explained, share_files
 from pipeline.training.resolve import Resolved, images_in_place, prepare_ground, resolve
 from pipeline.training.run import TrainingRun, build_run, draw_contact_sheet, finish, fit_showing_progress
 from pipeline.training.variables import NonFinite
 
 
-def train(config: Config, run_dir: Path, *, resume: bool = False, deadline: float | None = None) -> int:
+def train(
+    config: Config,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    deadline: float | None = None,
+    hosts: Hosts | None = None,
+) -> int:
     """Train in `run_dir`, from the start or from the newest checkpoint; return the exit code.
 
     Args:
@@ -30,12 +39,17 @@ def train(config: Config, run_dir: Path, *, resume: bool = False, deadline: floa
         run_dir: where.
         resume: go on with the run that is there.
         deadline: the epochs are as many as end by then, by `time.monotonic`; None: those of `config`.
+        hosts: that train together; each but the chief in a folder of its own. None: this one alone.
 
     Raises:
+        HostLost: another host has ended, or is silent.
         UserError: the input is wrong, or another process trains there. No other run is touched.
     """
+    hosts = hosts or Hosts()
     directory = RunDirectory(run_dir)
-    with directory.open():
+    with directory.open(), lost_hosts_explained(hosts):
+        if resume:
+            share_files(directory, hosts)
         if not resume:
             directory.check_is_new()
         elif directory.metrics.exists():
@@ -46,7 +60,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False, deadline: floa
             return DONE
         try:
             with images_in_place():
-                resolved = resolve(config, prepare_ground(config))
+                resolved = resolve(config, prepare_ground(config, hosts))
                 if deadline is not None:
                     _settle_randomness(resolved)
                     resolved = plan_epochs(resolved, directory, deadline)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment.crop_and_flip import crop_and_flip
-from pipeline.data.augment.keys import Keys
+from pipeline.data.augment.keys import Keys, Part, drawing_for
 from pipeline.data.augment.mixing import mix
 from pipeline.data.augment.patches import cutout, random_erasing
 from pipeline.data.augment.photometric import (
@@ -24,7 +24,7 @@ from pipeline.data.augment.photometric import (
 from pipeline.data.augment.policies import rand_augment, trivial_augment
 from pipeline.data.augment.resampling import random_resized_crop, random_rotation
 
-__all__ = ["Keys", "boxes", "build_augmentation", "keys"]
+__all__ = ["Keys", "Part", "boxes", "build_augmentation", "keys", "mixes"]
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Keys], tuple[tf.Tensor, tf.Tensor]]
 """(images, labels, keys) -> (images, labels), see `build_augmentation`."""
@@ -33,8 +33,17 @@ Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """(images, seed) -> images."""
 
 
-def build_augmentation(config: AugmentConfig) -> Augmentation:
+def mixes(config: AugmentConfig) -> bool:
+    """Whether an image is mixed with the one before it in the batch."""
+    return config.mixup > 0 or config.cutmix > 0
+
+
+def build_augmentation(config: AugmentConfig, part: Part | None = None) -> Augmentation:
     """Compose the operations that `config` switches on.
+
+    Args:
+        config: which, and how strong.
+        part: the images are this part of a batch; where they are mixed, that of its first has no meaning.
 
     Returns:
         A function from images (uint8 [batch, height, width, 3]), labels (float32 [batch,
@@ -47,11 +56,12 @@ def build_augmentation(config: AugmentConfig) -> Augmentation:
         # An operation's seed goes by its place in the list, not its rank among those that are on:
         # switching one off leaves the draws of the others as they were.
         seeds = tf.random.stateless_uniform([len(operations) + 1, 2], keys.batch, None, None, tf.int32)
-        for number, (is_on, operation) in enumerate(operations):
-            if is_on:
-                images = operation(images, seeds[number])
-        # Last, because it mixes finished images, and their labels with them.
-        return mix(images, labels, seeds[-1], mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
+        with drawing_for(part):
+            for number, (is_on, operation) in enumerate(operations):
+                if is_on:
+                    images = operation(images, seeds[number])
+            # Last, because it mixes finished images, and their labels with them.
+            return mix(images, labels, seeds[-1], mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
 
     return augment
 

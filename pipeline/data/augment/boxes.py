@@ -1,10 +1,12 @@
 """Random boxes of whole pixels: drawing them and marking what lies inside."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
 
-from pipeline.data.augment.keys import fold_in
+from pipeline.data.augment.keys import draw, fold_in
 
 
 def resized_crop_boxes(
@@ -52,7 +54,18 @@ def random_boxes(
     Returns:
         float32 [count, 4], (y1, x1, y2, x2) in pixels.
     """
-    attempts = 10
+    return draw(partial(_sample_boxes, size=size, area=area, aspect=aspect), [count], seed)
+
+
+def _sample_boxes(
+    shape: Sequence[int | tf.Tensor],
+    seed: tf.Tensor,
+    *,
+    size: tf.Tensor,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+) -> tf.Tensor:
+    (count,), attempts = shape, 10
     draws = tf.random.stateless_uniform([2, count, attempts], fold_in(seed, 0))
     areas = (area[0] + (area[1] - area[0]) * draws[0]) * tf.reduce_prod(size)
     low, high = (math.log(bound) for bound in aspect)

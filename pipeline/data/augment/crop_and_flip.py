@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipeline.data.augment.keys import Keys
+from pipeline.data.augment.keys import Keys, draw
 
 
 def crop_and_flip(
@@ -21,7 +21,8 @@ def crop_and_flip(
         flip: none, horizontal, vertical, both or alternating.
     """
     # One draw for all of it, because a draw costs as much as moving every row.
-    bits = tf.random.stateless_uniform([4, tf.shape(images)[0]], seed, None, None, tf.uint32)
+    shape = [4, tf.shape(images)[0]]
+    bits = draw(tf.random.stateless_uniform, shape, seed, None, None, tf.uint32, axis=1)
     if padding > 0:
         offsets = tf.cast(bits % (2 * padding + 1), tf.int32) - padding
         images = _shift_rows(images, offsets[0], mode)

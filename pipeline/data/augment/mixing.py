@@ -1,9 +1,11 @@
 """Mixing images and their labels: mixup and CutMix."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from pipeline.data.augment.boxes import inside
-from pipeline.data.augment.keys import fair_coins, fold_in
+from pipeline.data.augment.keys import draw, fair_coins, fold_in
 
 
 def mix(
@@ -52,7 +54,7 @@ def cutmix(
     shape = tf.shape(images)
     size = tf.cast(shape[1:3], tf.float32)
     sides = tf.round(size * tf.sqrt(1 - _beta(fold_in(seed, 0), alpha, shape[0]))[:, None])
-    centre = size * tf.random.stateless_uniform([shape[0], 2], fold_in(seed, 1))
+    centre = size * draw(tf.random.stateless_uniform, [shape[0], 2], fold_in(seed, 1))
     corner = tf.floor(centre) - tf.floor(sides / 2)
     start, end = tf.maximum(corner, 0.0), tf.minimum(corner + sides, size)
     pasted = tf.reduce_prod(end - start, axis=1) / tf.reduce_prod(size)
@@ -71,7 +73,12 @@ def _beta(seed: tf.Tensor, alpha: float, count: tf.Tensor) -> tf.Tensor:
     to 0 / 0; log Gamma(alpha) = log Gamma(alpha + 1) + log(uniform) / alpha (Marsaglia & Tsang
     2000, section 6).
     """
-    gamma = tf.random.stateless_gamma([2, count], fold_in(seed, 0), alpha + 1)
-    uniform = 1 - tf.random.stateless_uniform([2, count], fold_in(seed, 1))
+    # The logarithm's and the sigmoid's last bit depends on the place in the array: so all of a batch at once.
+    return draw(_sample_beta, [count], seed, alpha)
+
+
+def _sample_beta(shape: Sequence[int | tf.Tensor], seed: tf.Tensor, alpha: float) -> tf.Tensor:
+    gamma = tf.random.stateless_gamma([2, *shape], fold_in(seed, 0), alpha + 1)
+    uniform = 1 - tf.random.stateless_uniform([2, *shape], fold_in(seed, 1))
     logarithm = tf.math.log(gamma) + tf.math.log(uniform) / alpha
     return tf.sigmoid(logarithm[0] - logarithm[1])

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from pipeline.data.augment.boxes import inside, random_boxes
-from pipeline.data.augment.keys import fold_in
+from pipeline.data.augment.keys import draw, fold_in
 
 MID_GREY = 128
 """Near the mean of natural images, so that after normalisation it excites a network least."""
@@ -17,7 +17,7 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, *, side: int) -> tf.Tensor:
     """
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     size = tf.stack([height, width])[:, None, None]
-    centre = tf.random.stateless_uniform([2, batch, 1], seed, maxval=2**31 - 1, dtype=tf.int32)
+    centre = draw(tf.random.stateless_uniform, [2, batch, 1], seed, 0, 2**31 - 1, tf.int32, axis=1)
     # Clamping pixels that lie outside puts them on the square's own edge: they are clipped. A
     # scatter of these few pixels takes a quarter of the time of a mask over the batch.
     rows, columns = tf.unstack(tf.clip_by_value(centre % size - side // 2 + tf.range(side), 0, size - 1))
@@ -42,7 +42,9 @@ def random_erasing(images: tf.Tensor, seed: tf.Tensor, *, probability: float) ->
         aspect=(0.3, 1 / 0.3),
         count=shape[0],
     )
-    chosen = tf.random.stateless_uniform([shape[0]], fold_in(seed, 1)) < probability
-    bits = tf.random.stateless_uniform(shape[:3], fold_in(seed, 2), None, None, tf.uint32)
+    chosen = draw(tf.random.stateless_uniform, [shape[0]], fold_in(seed, 1)) < probability
+    bits = draw(
+        tf.random.stateless_uniform, tf.unstack(shape[:3]), fold_in(seed, 2), None, None, tf.uint32
+    )
     noise = tf.cast(tf.bitcast(bits, tf.uint8)[..., :3], images.dtype)
     return tf.where(chosen[:, None, None, None] & inside(boxes, shape), noise, images)

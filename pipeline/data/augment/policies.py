@@ -5,11 +5,11 @@ rotations are one projective transform with a matrix an image; operations on sin
 one lookup with a table an image; colour and sharpness are blends. Results equal Pillow's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from pipeline.data.augment.keys import fold_in
+from pipeline.data.augment.keys import draw, fold_in
 from pipeline.data.augment.patches import MID_GREY
 from pipeline.data.augment.resampling import project, rotations
 
@@ -23,6 +23,9 @@ OPERATIONS = (*WARPS, *LOOKUPS, *BLENDS)
 NEUTRAL = {"brightness": 1, "contrast": 1, "color": 1, "sharpness": 1, "posterize": 8, "solarize": 256}
 ONE_SIDED = ("posterize", "solarize")
 
+Strength = Callable[[Sequence[int | tf.Tensor]], tf.Tensor | float]
+"""[batch] -> float32 [batch], or one for all."""
+
 
 def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Apply to each image one operation at one of 31 strengths, both drawn uniformly.
@@ -33,7 +36,12 @@ def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         images: uint8 [batch, height, width, 3], as is the result.
         seed: int32 [2].
     """
-    bins = tf.random.stateless_uniform([tf.shape(images)[0]], fold_in(seed, 0), 0, 31, tf.int32)
+    bin_seed = fold_in(seed, 0)
+
+    def strength(shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
+        bins = tf.random.stateless_uniform(shape, bin_seed, 0, 31, tf.int32)
+        return tf.cast(bins, tf.float32) / 30
+
     spans = {
         "shear_x": 0.99,
         "shear_y": 0.99,
@@ -47,7 +55,7 @@ def trivial_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         "posterize": -6,
         "solarize": -256,
     }
-    return _random_operation(images, fold_in(seed, 1), tf.cast(bins, tf.float32) / 30, spans)
+    return _random_operation(images, fold_in(seed, 1), strength, spans)
 
 
 def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, layers: int, magnitude: int) -> tf.Tensor:
@@ -77,11 +85,13 @@ def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, layers: int, magnitude: 
         "solarize": -256,
     }
     for layer in range(layers):
-        images = _random_operation(images, fold_in(seed, layer), magnitude / 30, spans)
+        images = _random_operation(images, fold_in(seed, layer), lambda _: magnitude / 30, spans)
     return images
 
 
-def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
+def apply_operations(
+    images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor, matrices: tf.Tensor | None = None
+) -> tf.Tensor:
     """Apply operation `kinds[i]` to image i.
 
     Args:
@@ -91,13 +101,18 @@ def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) ->
             translation in pixels, rotation in degrees counter-clockwise, posterize in bits kept,
             solarize as the first value inverted; brightness, contrast, color and sharpness as
             the factor of PIL.ImageEnhance. The others take none.
+        matrices: of the warps, as of `warp_matrices`; None: from kinds and amounts.
     """
+    if matrices is None:
+        matrices = warp_matrices(kinds, amounts, tf.shape(images))
     first_lookup, first_blend = len(WARPS), len(WARPS) + len(LOOKUPS)
     families = (
-        (kinds < first_lookup, _warp),
         ((kinds >= first_lookup) & (kinds < first_blend), _look_up),
         (kinds >= first_blend, _enhance),
     )
+    rows = tf.where(kinds < first_lookup)
+    changed = _warp(tf.gather_nd(images, rows), tf.gather_nd(matrices, rows))
+    images = tf.tensor_scatter_nd_update(images, rows, changed)
     for chosen, operation in families:
         rows = tf.where(chosen)
         changed = operation(*(tf.gather_nd(each, rows) for each in (images, kinds, amounts)))
@@ -106,29 +121,50 @@ def apply_operations(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) ->
 
 
 def _random_operation(
-    images: tf.Tensor, seed: tf.Tensor, strength: tf.Tensor | float, spans: Mapping[str, float]
+    images: tf.Tensor, seed: tf.Tensor, strength: Strength, spans: Mapping[str, float]
 ) -> tf.Tensor:
-    """Apply a uniformly drawn operation to each image; `strength` is a share of its span."""
-    shape = [2, tf.shape(images)[0]]
-    kinds, coins = tf.unstack(tf.random.stateless_uniform(shape, seed, 0, len(OPERATIONS), tf.int32))
-    sides = tf.cast(coins % 2 * 2 - 1, tf.float32)
-    one_sided = tf.constant([name in ONE_SIDED for name in OPERATIONS])
-    neutral = tf.constant([float(NEUTRAL.get(name, 0)) for name in OPERATIONS])
-    span = tf.stack([tf.cast(spans.get(name, 0.0), tf.float32) for name in OPERATIONS])
-    sides = tf.where(tf.gather(one_sided, kinds), 1.0, sides)
-    amounts = tf.gather(neutral, kinds) + sides * strength * tf.gather(span, kinds)
-    return apply_operations(images, kinds, amounts)
+    """Apply a uniformly drawn operation to each image; `strength` of a shape is a share of its span."""
+    size = tf.shape(images)
+
+    def choose(shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        kinds, coins = tf.unstack(
+            tf.random.stateless_uniform([2, *shape], seed, 0, len(OPERATIONS), tf.int32), num=2
+        )
+        sides = tf.cast(coins % 2 * 2 - 1, tf.float32)
+        one_sided = tf.constant([name in ONE_SIDED for name in OPERATIONS])
+        neutral = tf.constant([float(NEUTRAL.get(name, 0)) for name in OPERATIONS])
+        span = tf.stack([tf.cast(spans.get(name, 0.0), tf.float32) for name in OPERATIONS])
+        sides = tf.where(tf.gather(one_sided, kinds), 1.0, sides)
+        amounts = tf.gather(neutral, kinds) + sides * strength(shape) * tf.gather(span, kinds)
+        return kinds, amounts, warp_matrices(kinds, amounts, size)
+
+    return apply_operations(images, *draw(choose, [size[0]], seed))
 
 
-def _warp(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-    """Shear about the upper left corner, translate, or rotate about the centre, as Pillow does."""
+def warp_matrices(kinds: tf.Tensor, amounts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Build `project`'s matrices of those images that are warped, zeros of the others: float32 [batch, 6].
+
+    Shear about the upper left corner, translate, or rotate about the centre, as Pillow does.
+
+    Args:
+        kinds: int32 [batch], places in `OPERATIONS`.
+        amounts: float32 [batch], as of `apply_operations`.
+        size: of the images, int32 [4].
+    """
+    warped = tf.where(kinds < len(WARPS))
+    chosen, amount = tf.gather_nd(kinds, warped), tf.gather_nd(amounts, warped)
     shear_x, shear_y, x, y, degrees = tf.unstack(
-        tf.one_hot(kinds, len(WARPS), axis=0) * amounts, num=len(WARPS)
+        tf.one_hot(chosen, len(WARPS), axis=0) * amount, num=len(WARPS)
     )
-    none = tf.zeros_like(amounts)
+    none = tf.zeros_like(amount)
     # Half a shear more: the corner lies half a pixel before the first pixel's centre.
     slides = tf.stack([none, shear_x, shear_x / 2 + x, shear_y, none, shear_y / 2 + y], axis=1)
-    matrices = rotations(degrees, tf.shape(images)) + slides
+    matrices = rotations(degrees, size) + slides
+    return tf.scatter_nd(warped, matrices, [tf.size(kinds, tf.int64), 6])
+
+
+def _warp(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+    """Read each image through its matrix."""
     # AutoAugment's own code leaves the same grey in the corners.
     return project(images, matrices, interpolation="NEAREST", fill_mode="CONSTANT", fill_value=MID_GREY)
 

@@ -1,10 +1,12 @@
 """Resampling between pixels: resized crop and rotation, each one projective transform."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from pipeline.data.augment.boxes import resized_crop_boxes
+from pipeline.data.augment.keys import draw
 
 
 def random_resized_crop(images: tf.Tensor, seed: tf.Tensor, *, min_area: float) -> tf.Tensor:
@@ -26,9 +28,12 @@ def random_rotation(images: tf.Tensor, seed: tf.Tensor, *, degrees: float, mode:
     Corners hold zeros or the mirror image (here the border's pixels are repeated).
     """
     shape = tf.shape(images)
-    angles = tf.random.stateless_uniform([shape[0]], seed, -degrees, degrees)
+
+    def turns(count: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+        return rotations(tf.random.stateless_uniform(count, seed, -degrees, degrees), shape)
+
     fill_mode = {"zero": "CONSTANT", "reflect": "REFLECT"}[mode]
-    return project(images, rotations(angles, shape), interpolation="BILINEAR", fill_mode=fill_mode)
+    return project(images, draw(turns, [shape[0]], seed), interpolation="BILINEAR", fill_mode=fill_mode)
 
 
 def project(

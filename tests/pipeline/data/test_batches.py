@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.config.settings import AugmentConfig
-from pipeline.data.batches import Examples, Order, build_evaluation_batches, build_training_batches
+from pipeline.data.batches import Examples, Order, Share, build_evaluation_batches, build_training_batches
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 from pipeline.training.devices import build_strategy
 
@@ -86,6 +86,52 @@ def test_a_run_may_start_at_any_step_and_sees_the_same(encoded):
     given = examples(encoded=encoded)
     # In the middle of the second of three epochs.
     assert_equal_batches(train_batches(5, 8, given=given), train_batches(0, 8, given=given)[5:])
+
+
+def together(shares: list[list[tuple]]) -> list[tuple]:
+    """Put what each host has of each batch, a replica at a time, together."""
+    own = len(shares[0]) // 3
+    return [
+        tuple(np.concatenate(parts) for parts in zip(*(e for s in shares for e in s[k : k + own]), strict=True))
+        for k in range(0, 3 * own, own)
+    ]
+
+
+@pytest.mark.parametrize(("encoded", "hosts", "replicas"), [(False, 2, 4), (True, 4, 4)])
+def test_hosts_see_together_what_one_sees_and_read_no_more(encoded, hosts, replicas):
+    reads: list[list[int]] = [[] for _ in range(hosts)]
+    settings = {"global_batch_size": BATCH, "seed": 7, "first_step": 2, "last_step": 5}
+    shares = [
+        [
+            *build_training_batches(
+                examples(encoded=encoded, reads=reads[host]),
+                EVERYTHING,
+                share=Share(host, hosts, replicas),
+                **settings,
+            ).as_numpy_iterator()
+        ]
+        for host in range(hosts)
+    ]
+    assert {len(images) for share in shares for images, _ in share} == {BATCH // replicas}
+    assert_equal_batches(together(shares), train_batches(2, 5, given=examples(encoded=encoded)))
+    # Each its own, and the one before, with which the first of them is mixed.
+    assert {len(of) for of in reads} == ({3 * (BATCH // hosts + 1)} if encoded else {0})
+
+
+def test_hosts_evaluate_each_image_once():
+    for hosts, replicas in ((2, 4), (3, 3)):
+        settings = {"global_batch_size": 12, "replicas": replicas}
+        shares = [
+            [*build_evaluation_batches(examples(), share=Share(host, hosts, replicas), **settings)]
+            for host in range(hosts)
+        ]
+        assert len({len(share) for share in shares}) == 1
+        whole = [*build_evaluation_batches(examples(), **settings)]
+        own = replicas // hosts
+        for number, batch in enumerate(whole):
+            pieces = [e for share in shares for e in share[number * own : (number + 1) * own]]
+            for ours, parts in zip(batch, zip(*pieces, strict=True), strict=True):
+                np.testing.assert_array_equal(np.concatenate(parts), ours)
 
 
 def test_another_seed_or_step_gives_other_batches():

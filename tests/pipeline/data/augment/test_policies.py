@@ -116,7 +116,7 @@ def recorded(monkeypatch, policy, images):
     """Names and amounts of the operations that `policy` draws."""
     drawn = []
     monkeypatch.setattr(
-        policies, "apply_operations", lambda i, kinds, amounts: drawn.append((kinds, amounts)) or i
+        policies, "apply_operations", lambda i, kinds, amounts, _: drawn.append((kinds, amounts)) or i
     )
     policy(images)
     kinds, amounts = (np.concatenate(each) for each in zip(*drawn, strict=True))
