@@ -91,9 +91,7 @@ def _facts(request: Request, config: Config) -> dict[str, Any]:
     }
 
 
-def _train_with(
-    hosts: Hosts, request: Request, config: Config, run_dir: Path, deadline: float | None
-) -> int:
+def _train_with(hosts: Hosts, request: Request, config: Config, run_dir: Path, deadline: float | None) -> int:
     """Train with other hosts; those that are not the chief write and print nothing that stays."""
     config = config.with_values(hosts.tell(config.values()))
     load_tensorflow_quietly()

@@ -69,7 +69,9 @@ def find_addresses(hosts: str | None, index: int | None) -> Addresses | None:
             raise UserError(f"--hosts slurm knows the index; received --host-index {index}")
         found = _from_slurm(os.environ)
     elif index is None:
-        raise UserError("--hosts needs --host-index, the place of this host among them, from 0; received none")
+        raise UserError(
+            "--hosts needs --host-index, the place of this host among them, from 0; received none"
+        )
     else:
         found = Addresses(tuple(host.strip() for host in hosts.split(",")), index)
     return found if found and len(found.hosts) > 1 else None
@@ -100,7 +102,9 @@ def _from_tf_config(text: str) -> Addresses | None:
         return None
     if others or task.get("type") not in ("chief", "worker"):
         what = f"the jobs {', '.join(others)}" if others else f"a task of type {received(task.get('type'))}"
-        raise UserError(f"TF_CONFIG must have a chief and workers alone, of which this is one; received {what}")
+        raise UserError(
+            f"TF_CONFIG must have a chief and workers alone, of which this is one; received {what}"
+        )
     return Addresses(hosts, place)
 
 

@@ -330,7 +330,10 @@ class RunConfig(Section):
     """Seed, hardware and safety."""
 
     seed: int = option(0, "of everything random", minimum=0, maximum=2**31 - 1)
-    devices: str = option("auto", "auto (every GPU, else the CPU), cpu, cpu:N (N logical CPUs), gpu or gpu:N; all hosts together")
+    devices: str = option(
+        "auto",
+        "auto (every GPU, else the CPU), cpu, cpu:N (N logical CPUs), gpu or gpu:N; all hosts together",
+    )
     precision: str = option(
         "auto",
         "arithmetic of the layers; weights stay float32",

@@ -4,16 +4,17 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.host_addresses import Addresses
 from pipeline.console.run_command import FAILED, INTERRUPTED, USER_ERROR
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError
-from pipeline.config.host_addresses import Addresses
 from pipeline.hosts.connection import END, MAX_GREETING, VALUE, Closed, Connection
 from pipeline.hosts.hosts import CHIEF, HostLost, Hosts
 
@@ -109,7 +110,8 @@ def _bind(address: str) -> socket.socket:
     try:
         return socket.create_server((own, port), family=family)
     except OSError as error:
-        raise UserError(f"the port of this host must be free; {address}: {error.strerror}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"the port of this host must be free; {address}: {reason}") from None
 
 
 def _check_free(address: str) -> None:
@@ -184,7 +186,9 @@ def _connect(addresses: Addresses, timeout: float, until: float) -> Hosts:
     address, fault = addresses.hosts[CHIEF], "no answer"
     while time.monotonic() < until:
         try:
-            link = socket.create_connection(split_address(address), timeout=max(until - time.monotonic(), 0.1))
+            link = socket.create_connection(
+                split_address(address), timeout=max(until - time.monotonic(), 0.1)
+            )
         except OSError as error:
             fault = error.strerror or str(error)
             time.sleep(RETRY_SECONDS)

@@ -1,6 +1,7 @@
 """Exact resume: everything that a training run is, in one file that is written whole."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import RunDirectory
-from pipeline.training.variables import Damaged, name_variables, read_variables, save_variables
+from pipeline.training.variables import Damaged, name_variables, parts_of_sum, read_variables, save_variables
 
 KEPT_CHECKPOINTS = 2
 """The newest, and one before it in case the newest cannot be read."""
+
+PARTS = "parts_of_sums"
+"""What a state has beside its variables where several replicas share the running means."""
 
 MAX_DIGITS = 18
 """Of a step in a file's name."""
@@ -68,6 +73,8 @@ class Checkpoints:
         variables: everything that changes in training: weights, optimizer, random generators,
             metrics, moving average.
         best: those of them that are saved apart where they validate best, by the model's names.
+        sums: those of them that are sums over the replicas, of which each has a part.
+        hosts: that train together; each has a directory of its own.
     """
 
     def __init__(
@@ -75,18 +82,42 @@ class Checkpoints:
         directory: RunDirectory,
         variables: list[keras.Variable],
         best: dict[str, keras.Variable] | None = None,
+        sums: Sequence[keras.Variable] = (),
+        hosts: Hosts | None = None,
     ) -> None:
         self.directory, self.variables = directory, name_variables(variables)
-        self.best = best or {}
+        self.best, self.sums, self.hosts = best or {}, sums, hosts or Hosts()
 
     def save(self, progression: Progression) -> Path:
         """Write the state and forget all but the newest two."""
         text = np.frombuffer(json.dumps(asdict(progression)).encode(), np.uint8)
         path = self.directory.checkpoints / f"step_{progression.step:09d}.npz"
-        save_variables(path, self.variables, progression=text)
+        save_variables(path, self.variables, progression=text, **self._parts())
         for old in self.saved()[:-KEPT_CHECKPOINTS]:
             old.unlink()
         return path
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        """Return each replica's part of each sum, [sums, replicas], where there are several.
+
+        Another division of a sum would round what is added to it in another way.
+        """
+        own = [[part.numpy().item() for part in parts_of_sum(variable)] for variable in self.sums]
+        gathered = self.hosts.gather(own)
+        parts = (
+            np.concatenate(gathered, axis=1, dtype=np.float32) if gathered and self.sums else np.empty((0, 0))
+        )
+        return {PARTS: parts} if parts.shape[1] > 1 else {}
+
+    def _assign_parts(self, parts: np.ndarray | None) -> None:
+        """Give the replicas of this host their parts, where there were as many replicas."""
+        own = len(parts_of_sum(self.sums[0])) if self.sums else 0
+        if parts is None or parts.shape != (len(self.sums), own * self.hosts.count):
+            return
+        first = own * self.hosts.index
+        for variable, values in zip(self.sums, parts, strict=True):
+            for part, value in zip(parts_of_sum(variable), values[first : first + own], strict=True):
+                part.assign(value)
 
     def saved(self) -> list[Path]:
         """Saved states, oldest first."""
@@ -133,6 +164,7 @@ class Checkpoints:
             raise Damaged(f"its best weights, in {self.directory.best_weights}: {lost}")
         for name, variable in self.variables.items():
             variable.assign(arrays[name])
+        self._assign_parts(arrays.get(PARTS))
         if lost:
             # They are this very state's.
             save_variables(self.directory.best_weights, self.best)

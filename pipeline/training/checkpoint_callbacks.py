@@ -12,7 +12,7 @@ import keras
 from pipeline.console.run_command import stopping_signals
 from pipeline.hosts.hosts import Hosts
 from pipeline.training.checkpoint import Checkpoints, Progression
-from pipeline.training.variables import to_numpy
+from pipeline.training.variables import parts_of_sum
 
 
 class Interrupted(Exception):
@@ -30,13 +30,14 @@ class RestoreEpochMetrics(keras.callbacks.Callback):
 
     def __init__(self, metrics: list[keras.metrics.Metric]) -> None:
         super().__init__()
-        self.variables = [variable for metric in metrics for variable in metric.variables]
-        self.values = [to_numpy(variable) for variable in self.variables]
+        variables = [variable for metric in metrics for variable in metric.variables]
+        self.parts = [part for variable in variables for part in parts_of_sum(variable)]
+        self.values = [part.numpy() for part in self.parts]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restore at the first epoch's begin."""
-        for variable, value in zip(self.variables, self.values, strict=False):
-            variable.assign(value)
+        for part, value in zip(self.parts, self.values, strict=False):
+            part.assign(value)
         self.values = []
 
 

@@ -155,7 +155,9 @@ class TrainingRun:
         step, steps_per_epoch = self.progression.step, self.resolved.steps_per_epoch
         epoch, done = divmod(step, steps_per_epoch)
         self.model.fit(
-            share_out(self.resolved, partial(training_batches, self.resolved, step, self.resolved.total_steps)),
+            share_out(
+                self.resolved, partial(training_batches, self.resolved, step, self.resolved.total_steps)
+            ),
             initial_epoch=epoch,
             epochs=epoch + 1 if done else last_epoch,
             steps_per_epoch=steps_per_epoch - done,
@@ -202,7 +204,10 @@ def build_run(resolved: Resolved, directory: RunDirectory) -> TrainingRun:
         best = dict(
             zip(name_variables(model.weights), average.averages if average else model.weights, strict=True)
         )
-        checkpoints = Checkpoints(directory, variables + (average.variables if average else []), best)
+        sums = [variable for metric in metrics for variable in metric.variables]
+        checkpoints = Checkpoints(
+            directory, variables + (average.variables if average else []), best, sums, ground.hosts
+        )
         progression = checkpoints.restore()
     run = TrainingRun(
         resolved, directory, model, parameters, fresh, schedule, metrics, average, checkpoints, progression

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pipeline.errors import UserError
 from pipeline.files.regular import open_regular
@@ -90,6 +91,12 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:
         # Every byte of its headers can be wrong: zipfile, zlib and NumPy raise what they like.
         raise Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def parts_of_sum(variable: keras.Variable) -> list[tf.Variable]:
+    """Return the parts of a running sum that the replicas of this host have."""
+    value = variable.value
+    return list(value.values) if isinstance(value, tf.distribute.DistributedValues) else [value]
 
 
 def to_numpy(variable: keras.Variable) -> np.ndarray:

@@ -43,8 +43,6 @@ def random_erasing(images: tf.Tensor, seed: tf.Tensor, *, probability: float) ->
         count=shape[0],
     )
     chosen = draw(tf.random.stateless_uniform, [shape[0]], fold_in(seed, 1)) < probability
-    bits = draw(
-        tf.random.stateless_uniform, tf.unstack(shape[:3]), fold_in(seed, 2), None, None, tf.uint32
-    )
+    bits = draw(tf.random.stateless_uniform, tf.unstack(shape[:3]), fold_in(seed, 2), None, None, tf.uint32)
     noise = tf.cast(tf.bitcast(bits, tf.uint8)[..., :3], images.dtype)
     return tf.where(chosen[:, None, None, None] & inside(boxes, shape), noise, images)

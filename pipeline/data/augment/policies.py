@@ -106,10 +106,7 @@ def apply_operations(
     if matrices is None:
         matrices = warp_matrices(kinds, amounts, tf.shape(images))
     first_lookup, first_blend = len(WARPS), len(WARPS) + len(LOOKUPS)
-    families = (
-        ((kinds >= first_lookup) & (kinds < first_blend), _look_up),
-        (kinds >= first_blend, _enhance),
-    )
+    families = (((kinds >= first_lookup) & (kinds < first_blend), _look_up), (kinds >= first_blend, _enhance))
     rows = tf.where(kinds < first_lookup)
     changed = _warp(tf.gather_nd(images, rows), tf.gather_nd(matrices, rows))
     images = tf.tensor_scatter_nd_update(images, rows, changed)

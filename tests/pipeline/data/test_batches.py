@@ -92,7 +92,9 @@ def together(shares: list[list[tuple]]) -> list[tuple]:
     """Put what each host has of each batch, a replica at a time, together."""
     own = len(shares[0]) // 3
     return [
-        tuple(np.concatenate(parts) for parts in zip(*(e for s in shares for e in s[k : k + own]), strict=True))
+        tuple(
+            np.concatenate(parts) for parts in zip(*(e for s in shares for e in s[k : k + own]), strict=True)
+        )
         for k in range(0, 3 * own, own)
     ]
 

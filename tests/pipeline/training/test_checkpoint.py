@@ -384,7 +384,7 @@ class Saver:
         monkeypatch.setattr(checkpoint_callbacks, "time", SimpleNamespace(monotonic=lambda: self.now))
         note = SimpleNamespace(save=lambda progression: self.saves.append(progression.step))
         limits = {"every_seconds": 1e9, "every_steps": 0, **settings}
-        self.callback = SaveCheckpoints(note, self.progression, steps_per_epoch=10, **limits)
+        self.callback = SaveCheckpoints(note, self.progression, steps_per_epoch=10, hosts=Hosts(), **limits)
 
     def run(self, steps: int) -> list[int]:
         """Train so many steps of a second each; return the steps that were saved."""

@@ -1,0 +1,171 @@
+"""Hosts find each other, hold each other to what must be equal, and end when one has gone."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.commands import ROOT
+
+TIMEOUT = 3.0
+"""Seconds of silence, enough for the start of Python beside other work."""
+
+HOST = """
+import sys, time
+from pipeline.config.host_addresses import Addresses
+from pipeline.console.run_command import run_command
+from pipeline.hosts.join import join
+
+index, port, timeout, facts = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), eval(sys.argv[4])
+addresses = Addresses((f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}")[:facts.pop("of", 2)], index)
+
+def command(_):
+    with join(addresses, timeout, facts) as hosts:
+        print("joined", hosts.tell(f"by {index}"), hosts.cluster, hosts.gather(index), flush=True)
+        exec(sys.argv[5])
+    return 0
+
+sys.exit(run_command(command, [], "interrupted"))
+"""
+"""One host, which runs its last argument once all are there."""
+
+
+@pytest.fixture
+def port() -> int:
+    """The first of three that are free."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            start = first.getsockname()[1]
+            try:
+                for number in (1, 2, 3):
+                    socket.create_server(("127.0.0.1", start + number)).close()
+            except (OSError, OverflowError):
+                continue
+        return start
+
+
+@pytest.fixture
+def start(port):
+    """Start hosts; none outlives the test."""
+    started = []
+
+    def start(index: int, then: str = "", *, timeout: float = TIMEOUT, **facts) -> subprocess.Popen:
+        words = [sys.executable, "-c", HOST, index, port, timeout, facts, then]
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen([str(word) for word in words], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def end_of(process: subprocess.Popen) -> tuple[int, str, str]:
+    printed, error = process.communicate(timeout=60)
+    return process.returncode, printed, error
+
+
+def test_the_chief_tells_and_the_others_wait(start, port):
+    servers = (f"127.0.0.1:{port + 3}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}")
+    hosts = [start(index, of=3) for index in (2, 1, 0)]
+    for process, gathered in zip(hosts, (None, None, [0, 1, 2]), strict=True):
+        assert end_of(process) == (0, f"joined by 0 {servers} {gathered}\n", "")
+
+
+def test_arrays_are_told_bit_for_bit(start):
+    tell = "import numpy as np; print([a.tobytes() for a in hosts.tell_arrays({})])"
+    chief = start(0, tell.format("[np.float32([0.1, np.pi]), np.arange(3)]"))
+    other = start(1, tell.format("[]"))
+    assert end_of(chief)[1].splitlines()[1] == end_of(other)[1].splitlines()[1] != "[]"
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_host_that_starts_late_is_waited_for_and_one_that_never_comes_is_not(start, port, late):
+    early = start(1 - late)
+    time.sleep(1)
+    assert end_of(start(late))[0] == end_of(early)[0] == 0
+    began = time.monotonic()
+    code, _, error = end_of(start(1 - late, timeout=1))
+    assert code == 2
+    assert error == (
+        f"error: host 0 must answer within --host-timeout 1 s; 127.0.0.1:{port}: Connection refused\n"
+        if late == 0
+        else f"error: every host must join within --host-timeout 1 s; host 1 (127.0.0.1:{port + 1}) did not\n"
+    )
+    assert 1 <= time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("chief", "other", "rule"),
+    [
+        ({"--width": 4}, {"--width": 8}, "--width; host 1 (127.0.0.1:{}) has 8, host 0 has 4"),
+        ({}, {"--resume": True}, "--resume; host 1 (127.0.0.1:{}) has True, host 0 has none"),
+        ({"of": 2}, {"of": 3}, "--hosts; host 1 has 127.0.0.1:{0},127.0.0.1:{1},127.0.0.1:{2}"),
+    ],
+)
+def test_hosts_that_differ_are_refused_by_both(start, port, chief, other, rule):
+    hosts = [start(0, **chief), start(1, **other)]
+    ports = [port, port + 1, port + 2] if "{0}" in rule else [port + 1]
+    for process in hosts:
+        code, printed, error = end_of(process)
+        assert (code, printed) == (2, "")
+        assert error.startswith(f"error: every host must have the same {rule.format(*ports)}")
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(
+    ("how", "what"), [(signal.SIGKILL, "has ended"), (signal.SIGSTOP, "has been silent for 3 s")]
+)
+def test_a_host_that_dies_or_hangs_is_named_in_a_line(start, port, victim, how, what):
+    # A main thread that no exception reaches, as in a wait of TensorFlow's.
+    wait = "__import__('ctypes').CDLL(None).sleep(600)"
+    hosts = [start(0, wait), start(1, wait)]
+    for process in hosts:
+        assert process.stdout.readline().startswith("joined")
+    hosts[victim].send_signal(how)
+    began = time.monotonic()
+    code, _, error = end_of(hosts[1 - victim])
+    assert code == 1
+    assert error == (
+        f"stopped: host {victim} (127.0.0.1:{port + victim}) {what}; "
+        "to go on, the same with --resume on every host\n"
+    )
+    assert time.monotonic() - began < TIMEOUT + 20
+    if how == signal.SIGSTOP:
+        hosts[victim].send_signal(signal.SIGCONT)
+        assert end_of(hosts[victim])[0] == 1
+
+
+def test_an_error_of_one_host_ends_the_others_with_its_line(start, port):
+    from_one = "from pipeline.errors import UserError; raise UserError('no such image')"
+    hosts = [start(0, "hosts.gather(0)"), start(1, from_one)]
+    assert end_of(hosts[1])[::2] == (2, "error: no such image\n")
+    assert end_of(hosts[0])[::2] == (2, f"error: host 1 (127.0.0.1:{port + 1}) ended: no such image\n")
+
+
+def test_a_stranger_who_finds_the_port_is_no_host(start, port):
+    chief = start(0)
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as link:
+                link.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    assert end_of(start(1))[0] == end_of(chief)[0] == 0
+
+
+def test_a_port_that_is_taken_is_told(start, port):
+    with socket.create_server(("127.0.0.1", port + 1)):
+        code, _, error = end_of(start(1))
+    assert (code, error) == (
+        2,
+        f"error: the port of this host must be free; 127.0.0.1:{port + 1}: Address already in use\n",
+    )
