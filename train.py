@@ -99,7 +99,8 @@ def _train_with(hosts: Hosts, request: Request, config: Config, run_dir: Path, d
 
     if hosts.is_chief:
         return train(config, run_dir, resume=request.resume, deadline=deadline, hosts=hosts)
-    print(f"{hosts.name(hosts.index)} trains with {hosts.count - 1} others; the chief tells how", flush=True)
+    others = "1 other" if hosts.count == 2 else f"{hosts.count - 1} others"
+    print(f"{hosts.name(hosts.index)} trains with {others}; the chief tells how", flush=True)
     with tempfile.TemporaryDirectory(prefix="train-host-") as scratch, open(os.devnull, "w") as nowhere:
         hosts.scratch = Path(scratch)
         with contextlib.redirect_stdout(nowhere):

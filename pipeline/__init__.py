@@ -14,6 +14,7 @@ __all__ = [
     "errors",
     "files",
     "finished_run",
+    "hosts",
     "inspection",
     "load_classifier",
     "models",

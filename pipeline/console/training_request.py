@@ -155,8 +155,8 @@ class Request(Section):
     )
     hosts: str | None = option(
         None,
-        "train on several hosts: name and port of each, the first is the chief and writes the run; slurm: those "
-        "of a step of srun; without, those of TF_CONFIG where it is set",
+        "train on several hosts: name and port of each, the first is the chief and writes the run; slurm: "
+        "those of a step of srun; without, those of TF_CONFIG where it is set",
         metavar="NAME:PORT,...",
     )
     host_index: int | None = option(

@@ -263,7 +263,7 @@ def _array_taker(examples: Examples) -> Callable[[tf.Tensor], tf.Tensor]:
 def _read_batches(
     keys: tf.data.Dataset, read: Reader, examples: Examples, slots: tf.Tensor
 ) -> tf.data.Dataset:
-    """Turn batches of keys, with places in a batch of `slots`, into images on disk, uint8 [batch, size, size, 3]."""
+    """Turn batches of keys, at the places `slots`, into images on disk, uint8 [batch, size, size, 3]."""
     images, size, reading = examples.source.images, examples.image_size, examples.source.reading
     assert isinstance(images, EncodedImages)
 

@@ -6,7 +6,6 @@ chief and told.
 """
 
 import contextlib
-import io
 import json
 import os
 import queue
@@ -18,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-
-import numpy as np
 
 from pipeline.console.run_command import DONE, FAILED, USER_ERROR
 from pipeline.errors import UserError, printable
@@ -121,22 +118,17 @@ class Hosts:
             return value
         return json.loads(self._wait_for(CHIEF))
 
-    def tell_arrays(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the chief's arrays on every host; the others' do not count.
+    def tell_bytes(self, content: bytes) -> bytes:
+        """Return the chief's bytes on every host; the others' do not count.
 
         Raises:
             HostLost: a host that is waited for has gone.
         """
-        if self.count == 1:
-            return arrays
         if not self.is_chief:
-            with np.load(io.BytesIO(self._wait_for(CHIEF)), allow_pickle=False) as file:
-                return [file[name] for name in file.files]
-        content = io.BytesIO()
-        np.savez(content, *arrays)
+            return self._wait_for(CHIEF)
         for connection in self._connections.values():
-            connection.send(FILES, content.getvalue())
-        return arrays
+            connection.send(FILES, content)
+        return content
 
     def gather(self, value: Any) -> list[Any] | None:
         """Return every host's value, which JSON can hold, on the chief; None on the others.

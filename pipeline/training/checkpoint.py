@@ -104,10 +104,9 @@ class Checkpoints:
         """
         own = [[part.numpy().item() for part in parts_of_sum(variable)] for variable in self.sums]
         gathered = self.hosts.gather(own)
-        parts = (
-            np.concatenate(gathered, axis=1, dtype=np.float32) if gathered and self.sums else np.empty((0, 0))
-        )
-        return {PARTS: parts} if parts.shape[1] > 1 else {}
+        if not gathered or not self.sums or len(gathered) * len(own[0]) == 1:
+            return {}
+        return {PARTS: np.concatenate(gathered, axis=1, dtype=np.float32)}
 
     def _assign_parts(self, parts: np.ndarray | None) -> None:
         """Give the replicas of this host their parts, where there were as many replicas."""

@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from pipeline.files.whole import write_whole
@@ -24,10 +25,9 @@ def share_files(directory: RunDirectory, hosts: Hosts) -> None:
     names += [str(path.relative_to(directory.path)) for path in directory.checkpoints.glob("*.npz")]
     for name in hosts.tell(names):
         path = directory.path / name
-        content = [np.frombuffer(path.read_bytes(), np.uint8)] if hosts.is_chief else []
-        (received,) = hosts.tell_arrays(content)
+        content = hosts.tell_bytes(path.read_bytes() if hosts.is_chief else b"")
         if not hosts.is_chief:
-            write_whole(path, lambda aside, received=received: aside.write_bytes(received.tobytes()))
+            write_whole(path, partial(Path.write_bytes, data=content))
 
 
 @contextlib.contextmanager

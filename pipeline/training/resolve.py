@@ -145,7 +145,7 @@ def prepare_ground(config: Config, hosts: Hosts | None = None) -> Ground:
 
 
 def _statistics(data: PreparedData, pretrained: Pretrained | None, hosts: Hosts) -> PixelStatistics:
-    """Return those that the weights want, else the chief's of train: another processor may round otherwise."""
+    """Return those that the weights want, else the chief's of train, as processors may round differently."""
     if pretrained:
         return PixelStatistics(pretrained.mean, pretrained.std)
     measured = asdict(pixel_statistics(data.examples("train"))) if hosts.is_chief else None

@@ -109,8 +109,9 @@ class TrainingRun:
     def _begin_with_linear_head(self) -> None:
         """Fit the head to the weights' features; what it validates at is what training has to beat."""
         hosts = self.resolved.ground.hosts
-        head = self._fit_head() if hosts.is_chief else []
-        self.model.get_layer(HEAD).set_weights(hosts.tell_arrays(head))
+        # Not on every host: logistic regression's last bit is the processor's.
+        head = hosts.tell([part.tolist() for part in self._fit_head()] if hosts.is_chief else None)
+        self.model.get_layer(HEAD).set_weights([np.array(part, np.float32) for part in head])
         if self.average:
             self.average.restart()
         found = self.model.evaluate(

@@ -155,7 +155,10 @@ def _fit_and_finish(run: TrainingRun) -> int:
                 f"  {directory.continue_command({'epochs': run.resolved.config.fit.epochs})}"
             )
         messages.print_summary(directory.path, metrics)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            # The other hosts wait for this one's part of a step.
+            run.resolved.ground.hosts.fail("it was interrupted at once", INTERRUPTED)
         print(f"interrupted at step {progression.step:,}; to go on:")
         print(f"  {messages.resume_command(directory.path)}")
         return INTERRUPTED

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.commands import ROOT
+from tests.ports import free_ports
 
 TIMEOUT = 3.0
 """Seconds of silence, enough for the start of Python beside other work."""
@@ -20,7 +21,7 @@ from pipeline.console.run_command import run_command
 from pipeline.hosts.join import join
 
 index, port, timeout, facts = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), eval(sys.argv[4])
-addresses = Addresses((f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}")[:facts.pop("of", 2)], index)
+addresses = Addresses(tuple(f"127.0.0.1:{port + host}" for host in range(facts.pop("of", 2))), index)
 
 def command(_):
     with join(addresses, timeout, facts) as hosts:
@@ -35,16 +36,8 @@ sys.exit(run_command(command, [], "interrupted"))
 
 @pytest.fixture
 def port() -> int:
-    """The first of three that are free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            start = first.getsockname()[1]
-            try:
-                for number in (1, 2, 3):
-                    socket.create_server(("127.0.0.1", start + number)).close()
-            except (OSError, OverflowError):
-                continue
-        return start
+    """The first of four that are free."""
+    return free_ports(4)[0]
 
 
 @pytest.fixture
@@ -52,7 +45,7 @@ def start(port):
     """Start hosts; none outlives the test."""
     started = []
 
-    def start(index: int, then: str = "", *, timeout: float = TIMEOUT, **facts) -> subprocess.Popen:
+    def start(index: int, then: str = "", *, timeout: float = TIMEOUT, **facts: int) -> subprocess.Popen:
         words = [sys.executable, "-c", HOST, index, port, timeout, facts, then]
         pipe = subprocess.PIPE
         started.append(
@@ -78,11 +71,11 @@ def test_the_chief_tells_and_the_others_wait(start, port):
         assert end_of(process) == (0, f"joined by 0 {servers} {gathered}\n", "")
 
 
-def test_arrays_are_told_bit_for_bit(start):
-    tell = "import numpy as np; print([a.tobytes() for a in hosts.tell_arrays({})])"
-    chief = start(0, tell.format("[np.float32([0.1, np.pi]), np.arange(3)]"))
-    other = start(1, tell.format("[]"))
-    assert end_of(chief)[1].splitlines()[1] == end_of(other)[1].splitlines()[1] != "[]"
+def test_bytes_are_told_as_they_are(start):
+    tell = "content = hosts.tell_bytes({}); print(content == bytes(range(256)) * 20_000)"
+    hosts = [start(0, tell.format("bytes(range(256)) * 20_000")), start(1, tell.format("b''"))]
+    for process in hosts:
+        assert end_of(process)[1].splitlines()[1] == "True"
 
 
 @pytest.mark.parametrize("late", [0, 1])

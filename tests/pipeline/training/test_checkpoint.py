@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import RunDirectory
 from pipeline.training import checkpoint_callbacks
 from pipeline.training.checkpoint import ROW, Checkpoints, Progression
