@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import Config
-from pipeline.config.host_addresses import find_addresses
+from pipeline.config.host_addresses import Addresses, find_addresses, spread_devices
 from pipeline.config.option import flag
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
@@ -37,7 +37,7 @@ def _train(arguments: list[str]) -> int:
     looks = request.summary or request.diagram
     addresses = None if looks else find_addresses(request.hosts, request.host_index)
     run_dir = request.run_dir or new_run_dir(request.chosen.preset_name())
-    config = _find_config(request, run_dir, is_chief=not addresses or addresses.index == 0)
+    config = _find_config(request, run_dir, addresses)
     if looks:
         load_tensorflow_quietly()
         from pipeline.inspection.summary import show_network
@@ -51,17 +51,31 @@ def _train(arguments: list[str]) -> int:
         return _train_with(hosts, request, config, run_dir, deadline)
 
 
-def _find_config(request: Request, run_dir: Path, *, is_chief: bool) -> Config:
+def _find_config(request: Request, run_dir: Path, addresses: Addresses | None) -> Config:
     """Return the settings: of a run that goes on those in its directory, which the chief alone has."""
     chosen, directory = request.chosen, RunDirectory(run_dir)
+    is_chief = not addresses or addresses.index == 0
     if request.resume and is_chief:
-        config = directory.load_unfinished(asked=chosen.explicit_values())
+        config = _load_unfinished(directory, chosen.explicit_values(), addresses)
     else:
         config = chosen.build_config()
         if is_chief and not (request.summary or request.diagram):
             directory.check_is_new()
     if not (request.summary or request.diagram or (is_chief and directory.metrics.exists())):
         check_places(config)
+    return config
+
+
+def _load_unfinished(directory: RunDirectory, asked: dict[str, Any], addresses: Addresses | None) -> Config:
+    """Read the settings of the run to go on with, which may go on on another number of hosts."""
+    if not addresses:
+        return directory.load_unfinished(asked)
+    devices = asked.pop("devices", None)
+    config = directory.load_unfinished(asked)
+    before = config.run.devices
+    config = config.with_values({"devices": devices or spread_devices(before, len(addresses.hosts))})
+    if config.run.devices != before:
+        print(f"devices {before} -> {config.run.devices}: the same batches, summed in another order")
     return config
 
 

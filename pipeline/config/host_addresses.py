@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.config.settings import parse_devices
 from pipeline.errors import UserError, received
 
 SLURM = "slurm"
@@ -48,6 +49,14 @@ class Addresses:
                 f"--host-index must be the place of this host among the {len(self.hosts)}, from 0; "
                 f"received {self.index}"
             )
+
+
+def spread_devices(devices: str, hosts: int) -> str:
+    """Return what a run that goes on takes of several hosts: as many devices as before, where that can be."""
+    kind, count = parse_devices(devices)
+    if kind == "cpu":
+        return f"cpu:{hosts}"
+    return "auto" if count % hosts else devices
 
 
 def find_addresses(hosts: str | None, index: int | None) -> Addresses | None:

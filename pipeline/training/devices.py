@@ -41,7 +41,9 @@ def build_strategy(devices: str, hosts: Hosts | None = None) -> tf.distribute.St
         )
     tf.config.set_visible_devices(gpus[:count] if kind == "gpu" else [], "GPU")
     if hosts.count > 1:
-        return _mirrored_over_hosts(hosts.cluster, hosts.index, count if kind == "gpu" else 0)
+        own = count if kind == "gpu" else 0
+        hosts.agree({"number of GPUs": own})
+        return _mirrored_over_hosts(hosts.cluster, hosts.index, own)
     if kind == "cpu":
         _split_cpu(count)
     if count == 1:

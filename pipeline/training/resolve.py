@@ -134,11 +134,15 @@ def prepare_ground(config: Config, hosts: Hosts | None = None) -> Ground:
     teacher = read_teacher(config, data) if config.transfer.teacher else None
     weights = config.transfer.weights
     pretrained = read_pretrained(weights, config.model.model) if weights else None
+    splits = describe_splits(data.source, data.splits)["splits"]
     hosts.agree(
         {
-            "images": describe_splits(data.source, data.splits)["splits"],
+            **{
+                f"images of {name}": f"{of['images']}, {of['fingerprint'][:16]}"
+                for name, of in splits.items()
+            },
             "weights to start from": pretrained and pretrained.fingerprint,
-            "teacher": teacher and teacher.describe(),
+            "teacher": teacher and teacher.pretrained.fingerprint,
         }
     )
     return Ground(data, _statistics(data, pretrained, hosts), strategy, pretrained, teacher, hosts)

@@ -160,7 +160,8 @@ def _fit_and_finish(run: TrainingRun) -> int:
             # The other hosts wait for this one's part of a step.
             run.resolved.ground.hosts.fail("it was interrupted at once", INTERRUPTED)
         print(f"interrupted at step {progression.step:,}; to go on:")
-        print(f"  {messages.resume_command(directory.path)}")
+        hosts = run.resolved.ground.hosts
+        print(f"  {messages.resume_command(directory.path)}{' on every host' if hosts.count > 1 else ''}")
         return INTERRUPTED
     except NonFinite as error:
         saved = run.checkpoints.saved()
