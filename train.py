@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import Config
-from pipeline.config.host_addresses import Addresses, find_addresses, spread_devices
+from pipeline.config.host_addresses import SLURM, Addresses, find_addresses, spread_devices
 from pipeline.config.option import flag
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
@@ -35,6 +35,9 @@ def _train(arguments: list[str]) -> int:
     began = time.monotonic()
     request = parse_training_request(arguments)
     looks = request.summary or request.diagram
+    if request.hosts == SLURM and "SLURM_PROCID" in os.environ:
+        # TensorFlow reads Slurm's variables.
+        load_tensorflow_quietly()
     addresses = None if looks else find_addresses(request.hosts, request.host_index)
     run_dir = request.run_dir or new_run_dir(request.chosen.preset_name())
     config = _find_config(request, run_dir, addresses)

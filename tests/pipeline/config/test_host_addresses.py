@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.config.host_addresses import Addresses, find_addresses
+from pipeline.config.host_addresses import Addresses, find_addresses, spread_devices
 from pipeline.errors import UserError
 
 VARIABLES = ("TF_CONFIG", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURMD_NODENAME")
@@ -126,3 +126,11 @@ def test_slurm_variables_that_make_no_sense_are_refused(monkeypatch, others, rul
     slurm(monkeypatch, 0, **others)
     with pytest.raises(UserError, match=rule):
         find_addresses("slurm", None)
+
+
+@pytest.mark.parametrize(
+    ("before", "hosts", "after"),
+    [("cpu:2", 3, "cpu:3"), ("cpu:1", 2, "cpu:2"), ("gpu:8", 4, "gpu:8"), ("gpu:8", 3, "auto")],
+)
+def test_a_run_goes_on_on_as_many_devices_as_the_hosts_can_share(before, hosts, after):
+    assert spread_devices(before, hosts) == after

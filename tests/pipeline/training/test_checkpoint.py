@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
@@ -20,6 +21,7 @@ from pipeline.run_directory import RunDirectory
 from pipeline.training import checkpoint_callbacks
 from pipeline.training.checkpoint import ROW, Checkpoints, Progression
 from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
+from pipeline.training.devices import build_strategy
 from pipeline.training.networks import compile_for_training
 from pipeline.training.optimization import WarmupSchedule
 from pipeline.training.variables import Damaged, NonFinite, load_variables, name_variables, save_variables
@@ -471,3 +473,24 @@ def test_the_running_means_can_be_saved_before_the_first_batch():
     in_use = [variable for metric in model.metrics for variable in metric.variables]
     assert len(in_use) == 6  # sum and weight of loss, accuracy and cross-entropy
     assert {id(variable) for variable in in_use} == {id(variable) for variable in at_first}
+
+
+def test_each_replica_gets_its_own_part_of_a_sum_back(directory):
+    """Half of the whole for each would round what is added later in another way."""
+    strategy = build_strategy("cpu:2")
+    with strategy.scope():
+        metric = keras.metrics.Mean()
+
+    @tf.function
+    def update() -> None:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        metric.update_state(tf.where(replica == 0, 0.1, 0.7))
+
+    strategy.run(update)
+    saved = Checkpoints(directory, metric.variables, sums=metric.variables)
+    saved.save(Progression(step=1))
+    metric.reset_state()
+    assert saved.restore().step == 1
+    total = metric.variables[0].value
+    parts = [part.numpy() for part in strategy.experimental_local_results(total)]
+    np.testing.assert_array_equal(parts, np.float32([0.1, 0.7]))

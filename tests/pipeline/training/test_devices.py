@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
+from pipeline.hosts.hosts import Hosts
 from pipeline.training import devices as distribution
 from pipeline.training.devices import (
     build_strategy,
@@ -103,6 +104,21 @@ def test_more_gpus_than_there_are(hardware, devices, gpus):
     assert str(error.value) == (
         f"--devices must name no more GPUs than TensorFlow sees, {gpus}; received {devices!r}"
     )
+
+
+@pytest.mark.parametrize(
+    ("devices", "rule"),
+    [
+        ("cpu:3", "--devices must be a multiple of the 2 hosts; received cpu:3 for all of them"),
+        ("cpu:4", "--devices must be cpu:2 where 2 hosts train on their CPUs; received cpu:4"),
+        ("gpu:4", "--devices must name no more GPUs than TensorFlow sees, 2; received 'gpu:4'"),
+    ],
+)
+def test_devices_that_hosts_cannot_share(hardware, devices, rule):
+    hardware(1)
+    with pytest.raises(UserError) as error:
+        build_strategy(devices, Hosts(("a:1", "b:1")))
+    assert str(error.value) == rule
 
 
 THREE_CPUS = """
