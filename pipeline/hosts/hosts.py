@@ -67,6 +67,7 @@ class Hosts:
 
     Attributes:
         scratch: a folder of this process that is removed with it, where it has one.
+        stop_asked: of the chief by another host.
     """
 
     def __init__(
@@ -170,8 +171,7 @@ class Hosts:
         return None
 
     def ask_to_stop(self) -> None:
-        """Ask that all stop after this step; the chief decides after which."""
-        self.stop_asked = True
+        """Ask the chief that all stop; it decides after which step."""
         if not self.is_chief:
             self._connections[CHIEF].send(STOP)
 

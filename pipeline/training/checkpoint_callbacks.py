@@ -110,10 +110,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def _save_if(self, due: bool) -> None:
         """Save where it is due or a signal came; what the chief's clock and all hosts' signals say."""
-        if self.signal is not None and not self.hosts.stop_asked:
+        if self.signal is not None:
             self.hosts.ask_to_stop()
-        stop = self.hosts.stop_asked
-        due, stop = self.hosts.tell([due, stop])
+        due, stop = self.hosts.tell([due, self.signal is not None or self.hosts.stop_asked])
         if due or stop:
             # On every host: metrics are summed over all of them when they are read.
             self.checkpoints.save(self.progression)

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+import signal
 from pathlib import Path
 
 import tensorflow as tf
@@ -66,7 +67,8 @@ def _mirrored_over_hosts(
     cluster: tuple[str, ...], index: int, gpus: int
 ) -> tf.distribute.MultiWorkerMirroredStrategy:
     """Mirror over all devices of the hosts at the addresses `cluster`, `gpus` on each or its CPU."""
-    return tf.distribute.MultiWorkerMirroredStrategy(
+    before = signal.getsignal(signal.SIGTERM)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(
         tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": list(cluster)}),
             task_type="worker",
@@ -75,6 +77,9 @@ def _mirrored_over_hosts(
             rpc_layer="grpc",
         )
     )
+    # TensorFlow's servers take SIGTERM for the notice of a machine that is taken away, and swallow it.
+    signal.signal(signal.SIGTERM, before)
+    return strategy
 
 
 def _share(kind: str, count: int, hosts: int) -> int:

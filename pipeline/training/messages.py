@@ -54,7 +54,7 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
         "optimizer": f"{config.fit.optimizer}, {config.fit.schedule} schedule, peak learning rate "
         f"{config.fit.peak_learning_rate:g}" + _rate_of_kernels(config),
         "precision": f"{config.run.precision} ({resolved.precision_reason})",
-        "devices": f"{config.run.devices} ({replicas} replica{'s' if replicas > 1 else ''})",
+        "devices": _devices(resolved),
         "batch": f"{batch} in all, {per_replica_batch_size(batch, replicas)} a replica",
         "steps": f"{config.total_epochs} epochs x {resolved.steps_per_epoch:,} steps = "
         f"{resolved.total_steps:,}",
@@ -72,6 +72,12 @@ def print_plan(resolved: Resolved, model: keras.Model, parameters: int, fresh: S
     for name, text in rows.items():
         print(f"{name:>10}  {printable(text)}")
     sys.stdout.flush()
+
+
+def _devices(resolved: Resolved) -> str:
+    hosts = resolved.ground.hosts.count
+    replicas = f"{resolved.replicas} replica{'s' if resolved.replicas > 1 else ''}"
+    return f"{resolved.config.run.devices} ({replicas}{f' on {hosts} hosts' if hosts > 1 else ''})"
 
 
 def _transfer(resolved: Resolved, parameters: int, trained: int, fresh: Sequence[str]) -> dict[str, str]:

@@ -103,7 +103,8 @@ class TrainingRun:
                 self.freeze_or_thaw()
                 phase_end = last_epoch if self._in_last_phase else config.fit.epochs
                 self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
-        if saver.hosts.tell(saver.signal is not None):
+        hosts = self.resolved.ground.hosts
+        if hosts.tell(saver.signal is not None or hosts.stop_asked):
             raise Interrupted
 
     def _begin_with_linear_head(self) -> None:
