@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.training.checkpoint import PARTS
 from pipeline.training.run import finish
 from tests.pipeline.training.samples import run_of
 
@@ -48,12 +49,14 @@ def teacher(noise, tmp_path_factory) -> Path:
 def trained(noise: Path, teacher: Path, run_dir: Path, devices: str) -> dict[str, np.ndarray]:
     """Train; return the weights, the optimizer's slots and whatever else is in the state.
 
-    But for the mean loss, which ended on the validation: there it counts the padding as well.
+    But for the mean loss, which ended on the validation: there it counts the padding as well. And for
+    the parts that several replicas have of it.
     """
     learned = ["--data", f"folder:{noise}", "--teacher", str(teacher), "--teacher-precision", "float32"]
     run_of(run_dir, *SETTINGS, *learned, "--devices", devices).fit([])
     with np.load(run_dir / "checkpoints" / f"step_{STEPS:09d}.npz") as file:
-        names = [name for name in file.files if name != "progression" and " loss/" not in name]
+        others = "progression", PARTS
+        names = [name for name in file.files if name not in others and " loss/" not in name]
         return {name: file[name] for name in names}
 
 
