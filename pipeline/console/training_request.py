@@ -171,7 +171,8 @@ class Request(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.resume and not self.run_dir:
+        # Of several hosts the first has the run, and the others are told.
+        if self.resume and not self.run_dir and not self.host_index:
             raise UserError("--resume needs --run-dir DIR, the run to go on with; received none")
         if self.minutes is not None and "epochs" in self.chosen.values:
             raise UserError(

@@ -68,6 +68,10 @@ def test_nothing_asked_is_the_cifar10_preset():
 def test_run_dir_and_resume():
     request = parse_training_request(["--run-dir", "here", "--resume"])
     assert (request.run_dir, request.resume, request.chosen.values) == (Path("here"), True, {})
+    # Of several hosts the first has the run.
+    assert parse_training_request(["--resume", "--hosts", "a:1,b:1", "--host-index", "1"]).resume
+    with pytest.raises(UserError, match="--resume needs --run-dir DIR"):
+        parse_training_request(["--resume", "--hosts", "a:1,b:1", "--host-index", "0"])
 
 
 def test_flags_overrule_the_file_which_overrules_the_preset(tmp_path):
