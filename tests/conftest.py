@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from tests.commands import run_command
 # `nohup` and a shell's background jobs ignore them, and so would whatever a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# What tests find out about their images is not kept among the user's own.
+_kept = tempfile.TemporaryDirectory(prefix="kept")
+os.environ["XDG_CACHE_HOME"] = _kept.name
+# Matplotlib would look through all fonts anew there.
+os.environ.setdefault("MPLCONFIGDIR", os.path.expanduser("~/.cache/matplotlib"))
 
 # A fifth of the suite's time, where it is done as often as by default.
 gc.set_threshold(100_000, 20, 100)

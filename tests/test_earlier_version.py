@@ -91,7 +91,7 @@ def test_a_finished_run_is_exported_as_before_and_evaluated_with_its_own_bundle(
 SINCE = {
     "data": {
         **{"exclude": "", "resize": "squash", "eval_crop_share": 0.875},
-        **{"exif_orientation": False, "image_formats": "basic"},
+        **{"exif_orientation": False, "image_formats": "basic", "duplicates": "bytes"},
     },
     "transfer": {
         **{"linear_head": False, "teacher": "", "teacher_share": 0.9},
@@ -112,7 +112,7 @@ def test_a_search_goes_on_without_training_what_it_knows(earlier, contents):
     assert contents(search / "trials") == trials
     best = {section: settings | SINCE.get(section, {}) for section, settings in best.items()}
     # Its trials from here on read images as a new run does.
-    best["data"] |= {"exif_orientation": True, "image_formats": "all"}
+    best["data"] |= {"exif_orientation": True, "image_formats": "all", "duplicates": "pixels"}
     assert json.loads((search / "best_config.json").read_text()) == best
 
 

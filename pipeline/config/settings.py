@@ -89,6 +89,11 @@ class DataConfig(Section):
         "which files of a folder are read; basic: JPEG, PNG, GIF and BMP alone, without WebP and TIFF",
         choices=("all", "basic"),
     )
+    duplicates: str = option(
+        "pixels",
+        "what two images of a folder share that are copies of each other: their pixels, or only their bytes",
+        choices=("pixels", "bytes"),
+    )
     max_bad_share: float = option(
         0.05, "share of damaged or unread files above which training refuses", minimum=0, maximum=1
     )

@@ -3,10 +3,12 @@
 __all__ = [
     "batches",
     "class_names",
+    "copies",
     "decode",
     "deep_range",
     "digits",
     "exclusions",
+    "findings",
     "folder",
     "folder_check",
     "folder_layout",

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from pipeline.config.reading import READING, Reading
 from pipeline.data.class_names import shown
+from pipeline.data.copies import find_copies
 from pipeline.data.deep_range import verify_deep_ranges
-from pipeline.data.folder_check import Checked, check_files, find_copies
+from pipeline.data.folder_check import Checked, check_files
 from pipeline.data.folder_layout import (
     ClassFolders,
     find_class_folders,
@@ -47,7 +48,12 @@ class Files:
 
 
 def load_folder(
-    path: Path, *, max_bad_share: float, reading: Reading = READING, formats: dict[str, bytes] = ALL
+    path: Path,
+    *,
+    max_bad_share: float,
+    reading: Reading = READING,
+    formats: dict[str, bytes] = ALL,
+    by_pixels: bool = True,
 ) -> Source:
     """Read a folder of class folders, checking every image first.
 
@@ -64,6 +70,7 @@ def load_folder(
             [0, 1]. Copies and side files do not count.
         reading: how the files become what a network sees.
         formats: those that are read, as in `image_formats`.
+        by_pixels: whether images are copies of each other where their pixels are equal, or their files.
 
     Raises:
         UserError: no such folder, neither layout, too few classes or images, too much damage, or
@@ -73,7 +80,7 @@ def load_folder(
     classes = find_class_folders(root)
     for note in classes.notes:
         print(note)
-    source = _read_images(path, root, classes, max_bad_share, reading, formats)
+    source = _read_images(path, root, classes, max_bad_share, reading, formats, by_pixels)
     _refuse_few_images(root, classes, source)
     return source
 
@@ -93,7 +100,7 @@ def load_labelled_folder(path: Path, class_names: Sequence[str], reading: Readin
     """
     root = real_path(path)
     classes = find_known_class_folders(root, class_names)
-    source = _read_images(path, root, classes, 1, reading, ALL)
+    source = _read_images(path, root, classes, 1, reading, ALL, by_pixels=True)
     if not len(source.labels):
         raise UserError(f"--data must hold readable images; received none in {shown(root)!r}")
     labels = np.array([class_names.index(name) for name in source.class_names])[source.labels]
@@ -108,6 +115,7 @@ def _read_images(
     max_bad_share: float,
     reading: Reading,
     formats: dict[str, bytes],
+    by_pixels: bool,
 ) -> Source:
     """Check every file of the class folders and put what can be used into a table."""
     files = list_files(root, classes)
@@ -118,7 +126,8 @@ def _read_images(
     unusable = checked.damage | checked.unread | checked.side_files
     readable = np.setdiff1d(np.arange(len(files.paths)), list(unusable))
     digests = checked.digests
-    copies = find_copies(readable, digests, files.labels, files.splits, files.paths)
+    same = checked.pixels if by_pixels else digests
+    copies = find_copies(readable, same, digests, files.labels, files.splits, files.paths)
     kept = np.setdiff1d(readable, list(copies))
     if deep := checked.deep_ranges:
         verify_deep_ranges(deep.values(), f"{shown(root)!r}, as {shown(files.paths[min(deep)])!r}")

@@ -1,5 +1,7 @@
 """From the settings to data that is ready to be batched: source, splits, size, statistics."""
 
+import functools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +9,15 @@ import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.console.progress import Progress
+from pipeline.data import batches, decode, orientation, pillow_images, resize
 from pipeline.data.batches import Examples, build_evaluation_batches
 from pipeline.data.exclusions import Excluded, find_excluded
 from pipeline.data.image_size import side_of_squares
 from pipeline.data.sources import load_source
-from pipeline.data.splits import Splits, leave_out, split_source
+from pipeline.data.splits import Splits, fingerprint, leave_out, split_source
 from pipeline.data.table import ArrayImages, Source
 from pipeline.errors import UserError
+from pipeline.files.kept import Kept, version_of
 
 STATISTICS_IMAGES = 10_000
 """Pixel statistics are taken over at most this many images of train, evenly spread."""
@@ -112,8 +116,27 @@ class PixelStatistics:
 
 
 def pixel_statistics(examples: Examples) -> PixelStatistics:
-    """Measure the pixels of the un-augmented, resized images."""
+    """Measure the pixels of the un-augmented, resized images; those of files are measured once and kept."""
     sample = examples.spread(STATISTICS_IMAGES)
+    if isinstance(examples.source.images, ArrayImages):
+        return _measure(sample)
+    subject = (fingerprint(sample.source, sample.rows), sample.image_size, sample.source.reading)
+    kept = Kept("statistics", repr(subject).encode(), _version())
+    if arrays := kept.read():
+        return PixelStatistics(tuple(arrays["mean"].tolist()), tuple(arrays["std"].tolist()))
+    measured = _measure(sample)
+    kept.write({"mean": np.array(measured.mean), "std": np.array(measured.std)})
+    return measured
+
+
+@functools.cache
+def _version() -> str:
+    """Tell apart all that decides what the pixels of an image are."""
+    modules = (sys.modules[__name__], batches, decode, orientation, pillow_images, resize)
+    return version_of(*modules, packages=("tensorflow", "pillow", "numpy"))
+
+
+def _measure(sample: Examples) -> PixelStatistics:
     pixels, total, squares = 0, np.zeros(3), np.zeros(3)
     with Progress(len(sample), "measuring pixel statistics", "images") as progress:
         for images, _, _ in build_evaluation_batches(sample, global_batch_size=256):

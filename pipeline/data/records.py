@@ -9,6 +9,8 @@ import functools
 import itertools
 import os
 import re
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +20,13 @@ import tensorflow as tf
 
 from pipeline.config.reading import READING, Reading
 from pipeline.console.progress import Progress
+from pipeline.data import image_formats
 from pipeline.data.decode import decode_image
 from pipeline.data.deep_range import DeepRange, deep_range
+from pipeline.data.findings import SAMPLE, UNSETTLED_NS
 from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
+from pipeline.files.kept import Kept, version_of
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 OPEN_FILES = 256
@@ -104,6 +109,9 @@ def scan_records(
 ) -> tuple[RecordIndex, np.ndarray, np.ndarray, list[DeepRange]]:
     """Read every record once, several files at a time, and keep only what is small.
 
+    It is kept for the next time as well, until a file has another size or mtime, or a sample of the
+    records is not what it was.
+
     Args:
         shards: path of each file, in order, and the number of its records.
         keys: where an example holds image and label.
@@ -117,19 +125,79 @@ def scan_records(
     Raises:
         UserError: a file is missing, truncated or damaged; the message names it.
     """
+    kept = Kept("records", repr((keys, [*shards.items()])).encode(), _version())
+    states = np.array([_state(path) for path in shards])
+    scanned = _recall(kept, states, shards, keys)
+    if scanned:
+        progress.update(len(scanned["lengths"]))
+    else:
+        scanned = _scan(shards, keys, progress)
+        if states[:, 1].max() < time.time_ns() - UNSETTLED_NS:
+            kept.write({"states": states, **scanned})
+    index = _build_index(shards, scanned["lengths"])
+    deep = [DeepRange(*found) for found in scanned["deep"].tolist()]
+    return index, scanned["labels"], scanned["digests"], deep
+
+
+@functools.cache
+def _version() -> str:
+    """Tell apart all that decides what is found in a file."""
+    modules = (sys.modules[__name__], sys.modules[deep_range.__module__], image_formats)
+    return version_of(*modules, packages=("tensorflow", "pillow", "numpy"))
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Size and mtime of a file, in nanoseconds; a missing one is told by whoever reads it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _recall(
+    kept: Kept, states: np.ndarray, shards: Mapping[str, int], keys: ExampleKeys
+) -> dict[str, np.ndarray] | None:
+    """Return what was kept of files as they are now, if some records, spread over all, bear it out."""
+    scanned = kept.read()
+    if scanned is None or not np.array_equal(scanned["states"], states):
+        return None
+    read, total = image_reader(_build_index(shards, scanned["lengths"]), keys), len(scanned["lengths"])
+    try:
+        for row in np.linspace(0, total - 1, min(SAMPLE, total)).astype(int):
+            if (tf.fingerprint([read(tf.constant(row))]).numpy()[0] != scanned["digests"][row]).any():
+                return None
+    except (tf.errors.OpError, OSError):
+        return None
+    return scanned
+
+
+def _scan(shards: Mapping[str, int], keys: ExampleKeys, progress: Progress) -> dict[str, np.ndarray]:
+    """Read every record: columns lengths, labels and digests, and deep, a range for each 16-bit image."""
     columns = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for column in pool.map(lambda path: _scan_file(path, shards[path], keys), shards):
             columns.append(column)
             progress.update(len(column[0]))
     lengths, labels, digests, deep = zip(*columns, strict=True)
-    index = RecordIndex(
+    return {
+        **{"lengths": np.concatenate(lengths), "labels": np.concatenate(labels)},
+        **{
+            "digests": np.concatenate(digests),
+            "deep": np.array([*itertools.chain(*deep)], int).reshape(-1, 2),
+        },
+    }
+
+
+def _build_index(shards: Mapping[str, int], lengths: np.ndarray) -> RecordIndex:
+    """Say where each record lies, from the lengths of all of them in order."""
+    parts = np.split(lengths, np.cumsum([*shards.values()])[:-1])
+    return RecordIndex(
         files=tuple(shards),
-        file=np.repeat(np.arange(len(shards), dtype=np.int32), [len(part) for part in lengths]),
-        offset=np.concatenate([_offsets(part) for part in lengths]),
-        length=np.concatenate(lengths),
+        file=np.repeat(np.arange(len(shards), dtype=np.int32), [*shards.values()]),
+        offset=np.concatenate([_offsets(part) for part in parts]),
+        length=lengths,
     )
-    return index, np.concatenate(labels), np.concatenate(digests), [*itertools.chain(*deep)]
 
 
 def _scan_file(

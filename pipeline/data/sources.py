@@ -23,5 +23,8 @@ def load_source(config: DataConfig) -> Source:
         folder = Path(config.data.removeprefix("folder:"))
         formats = ALL if config.image_formats == "all" else BASIC
         bad_share = config.max_bad_share
-        return load_folder(folder, max_bad_share=bad_share, reading=config.reading, formats=formats)
+        by_pixels = config.duplicates == "pixels"
+        return load_folder(
+            folder, max_bad_share=bad_share, reading=config.reading, formats=formats, by_pixels=by_pixels
+        )
     return load_tfds(config.data, config.reading)

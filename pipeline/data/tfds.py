@@ -16,6 +16,7 @@ from pipeline.config.reading import READING, Reading
 from pipeline.config.tfds_folder import tfds_folder
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import MAX_LISTED, on_a_terminal, verify_class_names
+from pipeline.data.copies import describe_copies
 from pipeline.data.deep_range import verify_deep_ranges
 from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
@@ -85,7 +86,10 @@ def load_tfds(name: str, reading: Reading = READING) -> Source:
     rows = np.split(np.arange(total), np.cumsum([info.num_examples for info in infos])[:-1])
     provided = dict(zip(splits, rows, strict=True))
     source = Source(name, class_names, labels, digests, stored, provided, reading=reading)
-    return keep_trainable_classes(source)
+    source = keep_trainable_classes(source)
+    for line in describe_copies(source):
+        print(line)
+    return source
 
 
 def keep_trainable_classes(source: Source) -> Source:

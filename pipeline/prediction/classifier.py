@@ -115,11 +115,11 @@ def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
 def _as_file(image: ImageLike) -> bytes:
     """Return the encoded file: what training decodes is decoded in one way, wherever it comes from."""
     if isinstance(image, str | os.PathLike):
-        if problem := check_file(os.fsencode(image))[1]:
+        if problem := check_file(os.fsencode(image)).problem:
             raise UserError(f"an image must be readable; {image}: {problem}")
         return Path(image).read_bytes()
     if isinstance(image, bytes):
-        if problem := check_stream(io.BytesIO(image))[1]:
+        if problem := check_stream(io.BytesIO(image)).problem:
             raise UserError(f"an image must be readable; {problem}")
         return image
     if isinstance(image, np.ndarray):

@@ -63,7 +63,7 @@ def predict(request: Request, model: ModelFile) -> Answered | None:
     is_answered = predicted != UNKNOWN
     unreadable = np.flatnonzero(~is_answered)
     for path in (found.paths[place] for place in unreadable):
-        print(f"error: {printable(shown(path))}: {check_file(path)[1]}", file=sys.stderr)
+        print(f"error: {printable(shown(path))}: {check_file(path).problem}", file=sys.stderr)
     return Answered(
         names, found.labels[is_answered], predicted[is_answered], confidence[is_answered], len(unreadable)
     )

@@ -247,7 +247,8 @@ def test_most_16_bit_images_decide(root):
     with pytest.raises(UserError, match="received 0 to 4,095 in 8 of 15 of"):
         load_folder(root, max_bad_share=0)
     (root / "cat" / "wide7.png").write_bytes(png(np.array([[7, 16391]]), 16, GREY))
-    assert len(load_folder(root, max_bad_share=0).labels) == 8 + 16
+    # The high bytes of most are the same.
+    assert len(load_folder(root, max_bad_share=0, by_pixels=False).labels) == 8 + 16
 
 
 def test_dark_images_of_8_bits_are_read(root):

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,46 @@ def scan(shards):
     table = scan_records(shards, KEYS, progress)
     assert progress.done == progress.total
     return table[:3]
+
+
+@pytest.fixture
+def old_shards(shards, tmp_path, monkeypatch) -> dict[str, int]:
+    """The same, an hour old, and a cache directory of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for path in shards:
+        os.utime(path, (time.time() - 3600,) * 2)
+    return shards
+
+
+def change_unseen(path: str, place: int) -> None:
+    """Change a byte of a file and give it the time of before."""
+    before, content = os.stat(path), bytearray(Path(path).read_bytes())
+    content[place] ^= 1
+    Path(path).write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_second_scan_reads_a_sample_alone(old_shards):
+    (index, *found), last = scan(old_shards), max(old_shards)
+    # The CRC of the last file's second record, the seventh of all and none of the sample's, is wrong now.
+    change_unseen(last, len(walk(last)[0]) + 16 + 8)
+    again, *kept = scan(old_shards)
+    for name in ("files", "file", "offset", "length"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(index, name))
+    for one, other in zip(kept, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    os.utime(last)
+    with pytest.raises(UserError, match="must be whole"):
+        scan(old_shards)
+
+
+def test_where_the_sample_of_records_differs_all_are_scanned(old_shards):
+    scan(old_shards)
+    first = min(old_shards)
+    image = KEYS.parse([walk(first)[0]])[0].numpy()[0]
+    change_unseen(first, Path(first).read_bytes().index(image))
+    with pytest.raises(UserError, match="must be whole"):
+        scan(old_shards)
 
 
 def decode(shards, shape=(4, 6)):
