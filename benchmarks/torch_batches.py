@@ -1,9 +1,13 @@
-"""The input pipeline's peer in PyTorch: plain tensor code on uint8 batches."""
+"""The input pipeline's peers in PyTorch: tensor code on uint8 batches, and Pillow on files."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 MID_GREY = 128
 
@@ -83,3 +87,53 @@ def load_in_workers(batches: AugmentedBatches, workers: int) -> Iterator[tuple[t
     """Let `workers` processes make the batches; each thread of theirs has a core of its own."""
     # Not pinned: the batches stay on the CPU.
     return iter(DataLoader(batches, batch_size=None, num_workers=workers))
+
+
+class RandomCrops(Dataset[torch.Tensor]):
+    """Files as torchvision's RandomResizedCrop and RandomHorizontalFlip read them with Pillow.
+
+    Args:
+        files: of images.
+        size: side of the crops in pixels.
+        min_area: least share of an image that a crop holds.
+
+    Returns:
+        Of each file uint8 [size, size, 3].
+    """
+
+    def __init__(self, files: Sequence[Path], *, size: int, min_area: float) -> None:
+        self.files, self.size, self.min_area = files, size, min_area
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        with Image.open(self.files[row]) as image:
+            left, top, width, height = self._draw(*image.size)
+            crop = image.convert("RGB").crop((left, top, left + width, top + height))
+        crop = crop.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        if torch.rand(()) < 0.5:
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(crop))
+
+    def _draw(self, width: int, height: int) -> tuple[int, int, int, int]:
+        for _ in range(10):
+            area = width * height * float(torch.empty(()).uniform_(self.min_area, 1))
+            aspect = math.exp(float(torch.empty(()).uniform_(math.log(3 / 4), math.log(4 / 3))))
+            across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if across <= width and down <= height:
+                left = int(torch.randint(width - across + 1, ()))
+                return left, int(torch.randint(height - down + 1, ())), across, down
+        return 0, 0, width, height
+
+
+def load_crops(
+    files: Sequence[Path], *, size: int, min_area: float, batch_size: int, workers: int
+) -> Iterator[torch.Tensor]:
+    """Load batches of `RandomCrops` in `workers` processes, without end."""
+    crops = RandomCrops(files, size=size, min_area=min_area)
+    loader = DataLoader(
+        crops, batch_size=batch_size, shuffle=True, num_workers=workers, persistent_workers=True
+    )
+    while True:
+        yield from loader

@@ -25,6 +25,7 @@ __all__ = [
     "pretrained",
     "ready_models",
     "run_directory",
+    "shards",
     "tflite",
     "training",
 ]

@@ -92,6 +92,7 @@ SINCE = {
     "data": {
         **{"exclude": "", "resize": "squash", "eval_crop_share": 0.875},
         **{"exif_orientation": False, "image_formats": "basic", "duplicates": "bytes"},
+        "quick_reading": False,
     },
     "transfer": {
         **{"linear_head": False, "teacher": "", "teacher_share": 0.9},
@@ -112,7 +113,12 @@ def test_a_search_goes_on_without_training_what_it_knows(earlier, contents):
     assert contents(search / "trials") == trials
     best = {section: settings | SINCE.get(section, {}) for section, settings in best.items()}
     # Its trials from here on read images as a new run does.
-    best["data"] |= {"exif_orientation": True, "image_formats": "all", "duplicates": "pixels"}
+    best["data"] |= {
+        "exif_orientation": True,
+        "image_formats": "all",
+        "duplicates": "pixels",
+        "quick_reading": True,
+    }
     assert json.loads((search / "best_config.json").read_text()) == best
 
 

@@ -159,7 +159,12 @@ def load_values(path: Path) -> dict[str, Any]:
     return values
 
 
-BEFORE: dict[str, Any] = {"exif_orientation": False, "image_formats": "basic", "duplicates": "bytes"}
+BEFORE: dict[str, Any] = {
+    "exif_orientation": False,
+    "image_formats": "basic",
+    "duplicates": "bytes",
+    "quick_reading": False,
+}
 """What an earlier version did, where that is not today's default."""
 
 

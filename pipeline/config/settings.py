@@ -94,6 +94,11 @@ class DataConfig(Section):
         "what two images of a folder share that are copies of each other: their pixels, or only their bytes",
         choices=("pixels", "bytes"),
     )
+    quick_reading: bool = option(
+        True,
+        "read files for training faster than for evaluation: the same up to rounding, and large JPEGs at a "
+        "part of their size",
+    )
     max_bad_share: float = option(
         0.05, "share of damaged or unread files above which training refuses", minimum=0, maximum=1
     )

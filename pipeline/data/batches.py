@@ -21,7 +21,8 @@ from pipeline.data.augment import Keys, Part, build_augmentation, mixes
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
 from pipeline.data.decode import decode_image
-from pipeline.data.resize import crop_and_resize_image, fit_image, read_image
+from pipeline.data.quick_reading import read_quickly
+from pipeline.data.resize import crop_and_resize_image, fit_image, middle_square, read_image, window_of
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 
 THREADS = os.cpu_count() or 1
@@ -168,6 +169,12 @@ def build_training_batches(
     if isinstance(examples.source.images, EncodedImages) and augment.resized_crop_area:
         # Cropping an image before its resize keeps the full resolution.
         read = functools.partial(_random_crop_of_image, augment.resized_crop_area)
+    order = Order(examples.rows, global_batch_size, seed)
+    read: Reader = _whole_image
+    if isinstance(examples.source.images, EncodedImages):
+        read = _training_reader(
+            augment.resized_crop_area, examples.source.images.quick, examples.source.reading
+        )
         augment = dataclasses.replace(augment, resized_crop_area=0.0)
     vary = build_augmentation(augment, part)
     partners = 0 if part is None else len(part.slots) - global_batch_size // share.hosts
@@ -276,6 +283,27 @@ def _read_batches(
     singles = keys.map(single_keys).unbatch()
     singles = _map(singles, lambda row, key: read(images.read(row), key, size, reading))
     return singles.batch(len(slots))
+
+
+def _training_reader(min_area: float, quick: bool, reading: Reading) -> Reader:
+    """Return what reads images on disk for training: all of each, or a random part from `min_area` on."""
+    # Cropping an image before its resize keeps the full resolution.
+    exact = functools.partial(_random_crop_of_image, min_area) if min_area else _whole_image
+    if not quick or (reading.resize == "pad" and not min_area):
+        return exact
+
+    def read(content: tf.Tensor, key: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:
+        def window(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+            if min_area:
+                box = resized_crop_boxes(key, height, width, min_area, 1)[0]
+                return window_of(box, height, width)
+            if reading.resize == "crop":
+                return middle_square(height, width, reading.crop_share)
+            return tf.stack([0, 0, height, width])
+
+        return read_quickly(content, window, size, upright=reading.exif_orientation)
+
+    return read
 
 
 def _whole_image(content: tf.Tensor, key: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:

@@ -71,17 +71,68 @@ type, of those that TensorFlow reads."""
 _BEGINNINGS = np.array([*_JPEG_WITHOUT_EXIF, *_PNG_WITHOUT_EXIF])
 
 
+def _fit_beginnings(content: tf.Tensor, beginnings: np.ndarray) -> tf.Tensor:
+    """Compare a file with int [n, HEADER_BYTES]; bool [n]."""
+    header = tf.strings.substr(content, 0, HEADER_BYTES)
+    header = tf.io.decode_raw(header, tf.uint8, fixed_length=HEADER_BYTES)
+    return tf.reduce_all((header == beginnings.astype(np.uint8)) | (beginnings == _ANY), axis=1)
+
+
+def is_jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Whether a file (string scalar) begins like a JPEG: bool scalar."""
+    return _starts_with(content, JPEG)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def jpeg_orientation(content: tf.Tensor) -> tf.Tensor:
+    """Find how the pixels of a JPEG (string scalar) are stored: int32 scalar, see `find_orientation`."""
+
+    def look() -> tf.Tensor:
+        found = tf.numpy_function(
+            lambda file: np.int32(find_orientation(file)), [content], tf.int32, stateful=False
+        )
+        return tf.ensure_shape(found, [])
+
+    has_none = tf.reduce_any(_fit_beginnings(content, np.array(_JPEG_WITHOUT_EXIF)))
+    return tf.cond(has_none, lambda: tf.constant(1), look)
+
+
+def decode_jpeg_window(content: tf.Tensor, window: tf.Tensor, reduction: int) -> tf.Tensor:
+    """Decode a part of a JPEG as it is stored, at full size or at a part of it.
+
+    Args:
+        content: string scalar, the encoded file.
+        window: int32 [4], top, left, height and width, in pixels of the reduced image.
+        reduction: 1, 2, 4 or 8.
+
+    Returns:
+        uint8 [height, width, 3], RGB; as of `decode_image` where it is not reduced.
+    """
+    top, left, height, width = tf.unstack(window)
+    # Colours are interpolated between columns: at an edge of what is decoded, one neighbour is missing.
+    first = tf.maximum(left - MARGIN, 0)
+    last = tf.minimum(left + width + MARGIN, -(-tf.io.extract_jpeg_shape(content)[1] // reduction))
+    wider = tf.stack([top, first, height, last - first])
+    decoded = tf.io.decode_and_crop_jpeg(
+        content, wider, channels=3, ratio=reduction, dct_method="INTEGER_ACCURATE"
+    )
+    return decoded[:, left - first : left - first + width]
+
+
+MARGIN = 2
+"""Columns beside a window that are decoded with it: as many as one of the colours' takes, in most JPEGs."""
+
+
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _decode_upright(content: tf.Tensor) -> tf.Tensor:
     # A look at the header costs nothing beside decoding; a branch that turned images in the graph cost a
     # fifth, also where it was not taken.
-    header = tf.strings.substr(content, 0, HEADER_BYTES)
-    header = tf.io.decode_raw(header, tf.uint8, fixed_length=HEADER_BYTES)
-    fits = tf.reduce_all((header == _BEGINNINGS.astype(np.uint8)) | (_BEGINNINGS == _ANY), axis=1)
-    is_jpeg, is_png = tf.split(fits, [len(_JPEG_WITHOUT_EXIF), len(_PNG_WITHOUT_EXIF)])
+    plain_jpeg, plain_png = tf.split(
+        _fit_beginnings(content, _BEGINNINGS), [len(_JPEG_WITHOUT_EXIF), len(_PNG_WITHOUT_EXIF)]
+    )
     formats = [
-        (tf.reduce_any(is_jpeg), lambda: _decode_jpeg(content)),
-        (tf.reduce_any(is_png), lambda: _decode_png(content)),
+        (tf.reduce_any(plain_jpeg), lambda: _decode_jpeg(content)),
+        (tf.reduce_any(plain_png), lambda: _decode_png(content)),
     ]
     decoded = tf.case(formats, default=lambda: _stateless(_decode_and_turn, content))
     return tf.ensure_shape(decoded, [None, None, 3])

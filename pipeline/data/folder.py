@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from pipeline.config.reading import READING, Reading
 from pipeline.data.class_names import shown
@@ -23,6 +22,7 @@ from pipeline.data.folder_layout import (
     walk_visible,
 )
 from pipeline.data.image_formats import ALL, NOT_READ
+from pipeline.data.paths import Paths
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -134,16 +134,16 @@ def _read_images(
 
     left_out = {files.paths[row]: problem for row, problem in (unusable | copies).items()}
     left_out |= dict.fromkeys(classes.stray, "not in a class folder")
-    splits = files.splits[kept]
+    splits, paths = files.splits[kept], Paths(root, (files.paths[row] for row in kept))
     return Source(
         name=f"folder:{shown(os.fsencode(path))}",
         class_names=tuple(map(shown, classes.names)),
         labels=files.labels[kept],
         digests=digests[kept],
-        images=_encoded_images(root, [files.paths[row] for row in kept]),
+        images=EncodedImages(paths.reader()),
         provided={SPLITS[split]: np.flatnonzero(splits == split) for split in np.unique(splits)},
         problems=tuple((shown(os.path.join(root, name)), left_out[name]) for name in sorted(left_out)),
-        paths=tuple(shown(os.path.join(root, files.paths[row])) for row in kept),
+        paths=paths,
         reading=reading,
     )
 
@@ -179,15 +179,6 @@ def _files_below(root: bytes, folder: bytes) -> Iterator[bytes]:
     for parent, names in walk_visible(os.path.join(root, folder)):
         below = os.path.relpath(parent, root)
         yield from (os.path.join(below, name) for name in names)
-
-
-def _encoded_images(root: bytes, paths: list[bytes]) -> EncodedImages:
-    table = tf.constant(paths, tf.string)
-
-    def read(row: tf.Tensor) -> tf.Tensor:
-        return tf.io.read_file(tf.strings.join([root, tf.gather(table, row)], separator="/"))
-
-    return EncodedImages(read)
 
 
 def _refuse_damage(root: bytes, paths: list[bytes], checked: Checked, max_bad_share: float) -> None:

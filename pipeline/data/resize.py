@@ -32,9 +32,7 @@ def fit_image(image: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:
         return resize_image(image, size)
     height, width = tf.shape(image)[-3], tf.shape(image)[-2]
     if reading.resize == "crop":
-        shorter = tf.cast(tf.minimum(height, width), tf.float64)
-        side = tf.maximum(tf.cast(shorter * reading.crop_share + 0.5, tf.int32), 1)
-        top, left = (height - side) // 2, (width - side) // 2
+        top, left, side, _ = tf.unstack(middle_square(height, width, reading.crop_share))
         return resize_image(image[..., top : top + side, left : left + side, :], size)
     longer = tf.maximum(height, width)
     # Rounded to the nearest, a half up.
@@ -44,6 +42,13 @@ def fit_image(image: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:
     margins = [*[[0, 0]] * (image.shape.rank - 3), *around, [0, 0]]
     padded = tf.pad(_resize(image, inner), margins, constant_values=tf.constant(reading.border, tf.uint8))
     return tf.ensure_shape(padded, [*image.shape[:-3], size, size, 3])
+
+
+def middle_square(height: tf.Tensor, width: tf.Tensor, share: float) -> tf.Tensor:
+    """Place the square whose side is a share of the shorter side: int32 [4], top, left, height, width."""
+    shorter = tf.cast(tf.minimum(height, width), tf.float64)
+    side = tf.maximum(tf.cast(shorter * share + 0.5, tf.int32), 1)
+    return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 
 def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
@@ -59,6 +64,22 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
         uint8 [size, size, 3], or a batch of such, rounded to the nearest level.
     """
     return _resize(image, [size, size])
+
+
+def shrink_to(image: tf.Tensor, side: int) -> tf.Tensor:
+    """Resize a whole image in its own shape until its shorter side is `side`, where it is longer.
+
+    Args:
+        image: uint8 [height, width, 3].
+        side: in pixels.
+
+    Returns:
+        uint8 [height, width, 3], the longer side rounded to the nearest, a half up.
+    """
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    shorter = tf.minimum(height, width)
+    sides = [(2 * side * extent + shorter) // (2 * shorter) for extent in (height, width)]
+    return tf.cond(shorter > side, lambda: _resize(image, sides), lambda: image)
 
 
 def _resize(image: tf.Tensor, sides: Sequence[int | tf.Tensor]) -> tf.Tensor:
@@ -78,9 +99,15 @@ def crop_and_resize_image(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Ten
     Returns:
         uint8 [size, size, 3].
     """
-    extent = tf.shape(image)[:2]
+    top, left, height, width = tf.unstack(window_of(box, tf.shape(image)[0], tf.shape(image)[1]))
+    return resize_image(image[top : top + height, left : left + width], size)
+
+
+def window_of(box: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Round a box of `crop_and_resize_image` to whole pixels: int32 [4], top, left, height, width."""
+    extent = tf.stack([height, width])
     corners = tf.reshape(box, [2, 2]) * tf.cast(extent, tf.float32)
     first, last = tf.unstack(tf.cast(tf.round(corners), tf.int32))
     first = tf.clip_by_value(first, 0, extent - 1)
     last = tf.clip_by_value(last, first + 1, extent)
-    return resize_image(image[first[0] : last[0], first[1] : last[1]], size)
+    return tf.concat([first, last - first], axis=0)

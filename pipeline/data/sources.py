@@ -1,16 +1,29 @@
 """Where labelled images come from: scikit-learn's digits, a folder, or TensorFlow Datasets."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
 from pipeline.data.folder import load_folder
 from pipeline.data.image_formats import ALL, BASIC
-from pipeline.data.table import Source
+from pipeline.data.table import EncodedImages, Source
 from pipeline.data.tfds import load_tfds
 
 
 def load_source(config: DataConfig) -> Source:
+    """Load the table of images that `config.data` names, with how training reads it.
+
+    Raises:
+        UserError: see `_load`.
+    """
+    source = _load(config)
+    if not isinstance(source.images, EncodedImages):
+        return source
+    return replace(source, images=replace(source.images, quick=config.quick_reading))
+
+
+def _load(config: DataConfig) -> Source:
     """Load the table of images that `config.data` names.
 
     Raises:

@@ -1,7 +1,7 @@
 """A table of labelled images, the one shape that every source of data takes."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,9 +36,11 @@ class EncodedImages:
     Attributes:
         read: graph function from an int64 scalar, a row of the table, to a string scalar, the
             encoded file, as `decode_image` takes it.
+        quick: read them for training as `read_quickly` does.
     """
 
     read: Callable[[tf.Tensor], tf.Tensor]
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Source:
     images: ArrayImages | EncodedImages
     provided: dict[str, np.ndarray]
     problems: tuple[tuple[str, str], ...] = ()
-    paths: tuple[str, ...] = ()
+    paths: Sequence[str] = ()
     reading: Reading = READING
 
     def path_of(self, row: int) -> str | None:

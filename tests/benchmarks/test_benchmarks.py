@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import input_pipeline, measure, training_step
+from benchmarks import input_pipeline, large_images, measure, training_step
 from benchmarks.measure import Comparison, Spread, fastest, measure_in_turns, ratios, report
 from tests.benchmarks.conftest import take_turns_here
 from tests.commands import ROOT
@@ -239,6 +239,32 @@ def test_input_pipeline_runs(run_here, monkeypatch):
     assert all(min(rate["rounds"]) > 0 for rate in told["images_per_second"].values())
     bars = {c["name"].removeprefix("ours / ").split(",")[0]: c["bar"] for c in told["comparisons"]}
     assert bars["Keras"] == 5
+
+
+def test_large_images_runs(run_here, monkeypatch):
+    import keras
+
+    for name, few in {"IMAGES": 8, "BATCH_SIZE": 2, "BUFFERED_BATCHES": 1}.items():
+        monkeypatch.setattr(large_images, name, few)
+
+    def take_turns(contenders, rounds):
+        # A loader forks, which TensorFlow's threads may not outlive.
+        loaders = {name: given for name, given in contenders.items() if name == "PyTorch"}
+        here = {name: given for name, given in contenders.items() if name not in loaders}
+        return take_turns_here(here, rounds) | measure_in_turns(loaders, rounds)
+
+    # Ours turns determinism on, which asks for a seed wherever its process draws.
+    keras.utils.set_random_seed(0)
+    code, printed, _ = run_here(large_images, "--rounds 1 --seconds 0.05", take_turns)
+    assert code == 0
+    told = json.loads(printed.splitlines()[-1])
+    assert set(told) == KEYS
+    rates = told["images_per_second"]
+    assert {"ours", "ours, --no-quick-reading", "plain tf.data"} <= set(rates)
+    assert ("PyTorch" in rates) is bool(measure.find_spec("torch"))
+    assert all(min(rate["rounds"]) > 0 for rate in rates.values())
+    bars = {c["name"].removeprefix("ours / "): c["bar"] for c in told["comparisons"]}
+    assert bars["plain tf.data"] == 1
 
 
 def test_training_step_runs(run_here):
