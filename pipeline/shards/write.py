@@ -17,6 +17,7 @@ from pipeline.data.decode import decode_image
 from pipeline.data.folder import load_folder
 from pipeline.data.resize import shrink_to
 from pipeline.data.table import EncodedImages, Source
+from pipeline.errors import UserError
 
 QUALITY = 95
 """Of the JPEGs, as TFDS has it where it encodes images itself."""
@@ -35,7 +36,7 @@ def write_shards(folder: Path, out: Path, side: int) -> None:
         side: in pixels.
 
     Raises:
-        UserError: the folder is no such, or too much of it is damaged.
+        UserError: the folder is no such, too much of it is damaged, or OUT cannot be written.
     """
     source = load_folder(folder, max_bad_share=DataConfig().max_bad_share)
     if source.problems:
@@ -45,6 +46,9 @@ def write_shards(folder: Path, out: Path, side: int) -> None:
         builder = _builder(source, out, side, progress)
         try:
             _prepare_quietly(builder)
+        except OSError as error:
+            shutil.rmtree(out, ignore_errors=True)
+            raise UserError(f"OUT must be writable; {out}: {error.strerror or error}") from error
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)
             raise

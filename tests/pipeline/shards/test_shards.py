@@ -84,11 +84,15 @@ def test_what_cannot_be_is_refused_at_once(folder, tmp_path, monkeypatch, argume
     assert not (tmp_path / "sets").exists()
 
 
-def test_a_broken_off_set_is_not_there(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("crash", "code"), [(KeyboardInterrupt(), 130), (OSError(5, "Input/output error"), 2)]
+)
+def test_a_broken_off_set_is_not_there(folder, tmp_path, monkeypatch, crash, code):
     def break_off(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise crash
 
     monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "_download_and_prepare", break_off)
     outcome = run_command(main, str(folder), str(tmp_path / "pets"))
-    assert outcome.code == 130
+    assert outcome.code == code
+    assert ("OUT must be writable" in outcome.error) is (code == 2)
     assert not (tmp_path / "pets").exists()

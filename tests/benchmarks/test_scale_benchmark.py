@@ -1,0 +1,35 @@
+"""The benchmark of large sets runs to its end, on small ones."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import scale
+from pipeline.data.folder import load_folder
+from tests.benchmarks.conftest import ThisProcess
+
+
+def test_scale_runs(tmp_path, monkeypatch, capsys):
+    plot = tmp_path / "scale.png"
+    monkeypatch.setattr(scale, "own_process", ThisProcess)
+    monkeypatch.setattr(scale, "SETTLED_SECONDS", 0)
+    monkeypatch.setattr(scale, "BATCHES", 2)
+    monkeypatch.setattr(sys, "argv", ["scale", "--rows", "300", "400", "--plot", str(plot)])
+    scale.main()
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["rows"] for one in told["found"]] == [300, 400]
+    for one in told["found"]:
+        assert set(one) == {"rows", *scale.FIGURES}
+        assert one["batch_ms"] > 0
+    with Image.open(plot) as drawn:
+        assert drawn.width > 500
+
+
+def test_no_two_images_are_the_same(tmp_path):
+    scale.write_images(tmp_path / "images", 700)
+    source = load_folder(Path(tmp_path / "images"), max_bad_share=0)
+    assert source.problems == ()
+    assert np.bincount(source.labels).tolist() == [7] * 100
