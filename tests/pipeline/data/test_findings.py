@@ -79,7 +79,7 @@ def test_a_second_check_finds_the_same(folder, kept):
     age(folder)
     first, second = (load_folder(folder, max_bad_share=1, by_pixels=False) for _ in range(2))
     assert len([*kept.glob("folder_*.npz")]) == 1
-    assert (first.problems, first.paths) == (second.problems, second.paths)
+    assert (first.problems, *first.paths) == (second.problems, *second.paths)
     assert len(first.problems) == 4
     np.testing.assert_array_equal(first.digests, second.digests)
     np.testing.assert_array_equal(first.labels, second.labels)
