@@ -165,11 +165,6 @@ def build_training_batches(
     """
     part = _part_of_batch(share, global_batch_size, with_previous=mixes(augment))
     order = Order(examples.rows, global_batch_size, seed, part)
-    read = _whole_image
-    if isinstance(examples.source.images, EncodedImages) and augment.resized_crop_area:
-        # Cropping an image before its resize keeps the full resolution.
-        read = functools.partial(_random_crop_of_image, augment.resized_crop_area)
-    order = Order(examples.rows, global_batch_size, seed)
     read: Reader = _whole_image
     if isinstance(examples.source.images, EncodedImages):
         read = _training_reader(
