@@ -1,9 +1,10 @@
-"""The searches of the tuning benchmark, and the loop that drives them over known learning curves.
+"""The searches of the tuning benchmark, and the loops that drive them over known learning curves.
 
 Nothing is trained here: a search asks for a configuration, and is told what its training showed
 epoch by epoch. So all of them see the same, and hundreds of searches cost minutes.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.config import Config
+from tuning.oracles.curve_model import REDUCTION
+from tuning.oracles.freeze_thaw import Curve as Climber
+from tuning.oracles.freeze_thaw import FreezeThawOracle
 from tuning.oracles.oracles import BayesianOracle
-from tuning.oracles.search_oracle import OBJECTIVE, declare
+from tuning.oracles.search_oracle import OBJECTIVE, SearchOracle, declare
 from tuning.plan import SearchPlan
 from tuning.space.limits import Limits
-from tuning.space.search_space import Space, Values, settle
+from tuning.space.search_space import Space, Value, Values, settle
 from tuning.trials.median_stopping import is_weak
 from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult
-from tuning.trials.trial import CONFIRMATION_SEED
+from tuning.trials.trial import CONFIRMATION_SEED, FIRST_EPOCH, LAST_EPOCH
 
 TOLERANCE = 0.005
 """Half a point of accuracy: a configuration as near as this to the best is as good."""
@@ -69,62 +73,90 @@ class Task:
         config: the settings that one would start from.
         space: what is searched.
         curve: (configuration, seed of the search) -> its curve.
-        best: accuracy of the best configuration that is known.
-        share: of the space that is as good within the tolerance.
+        best: seed of the search -> accuracy of the best configuration that is known.
+        share: of the space that is as good within the tolerance, with the first seed.
     """
 
     name: str
     config: Config
     space: Space
     curve: Callable[[Values, int], Curve]
-    best: float
+    best: Callable[[int], float]
     share: float
 
+    @property
+    def epochs(self) -> int:
+        """Of a whole trial."""
+        return self.config.fit.epochs
 
-def share_within(curves: Sequence[Curve], best: float) -> float:
+
+def share_within(curves: Iterable[Curve], best: float) -> float:
     """Return the share of configurations that come within the tolerance of `best`."""
-    return sum(max(curve.accuracies) >= best - TOLERANCE for curve in curves) / len(curves)
+    good = [max(curve.accuracies) >= best - TOLERANCE for curve in curves]
+    return sum(good) / len(good)
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What a search needed until one trial came within the tolerance.
+    """How a search went.
 
     Attributes:
-        epochs: of training, all trials until then together; of the whole budget if none did.
-        trials: until then; the whole budget if none did.
+        epochs: of training, until a trial came within the tolerance; of the whole budget if none did.
+        trials: begun until then.
         censored: none did.
+        regret: how much less accurate than the best that is known the best trial was after a third of
+            the budget, or where the search came within the tolerance before.
     """
 
     epochs: int
     trials: int
     censored: bool
+    regret: float
 
 
-def reach(trials: Iterable[TrialResult], target: float, budget: int, epochs: int) -> Reach:
-    """Measure when a search first had a trial of at least `target`; let it search no longer.
+@dataclass(frozen=True)
+class Step:
+    """One training of a search: of a whole trial or a part of it.
 
-    The trial that comes so far counts whole: who searches does not know the target.
+    Attributes:
+        epochs: that it took.
+        accuracy: the best that it saw.
+        begins: it is the first of its trial.
+    """
+
+    epochs: int
+    accuracy: float
+    begins: bool = True
+
+
+def reach(steps: Iterable[Step], best: float, budget: int) -> Reach:
+    """Measure when a search first came within the tolerance; let it search no longer.
+
+    The step that comes so far counts whole: who searches does not know the target.
 
     Args:
-        trials: of the search, in order.
-        target: accuracy to come to.
-        budget: trials that it may take.
-        epochs: of a whole trial.
+        steps: of the search, in order.
+        best: accuracy that is known to be possible.
+        budget: epochs that it may take.
     """
-    spent = 0
-    for number, trial in enumerate(trials, start=1):
-        spent += trial.epochs
-        assert trial.accuracy is not None  # none of these fails
-        if trial.accuracy >= target:
-            return Reach(spent, number, censored=False)
-    return Reach(budget * epochs, budget, censored=True)
+    spent, trials, found, after_third = 0, 0, 0.0, 0.0
+    for step in steps:
+        spent += step.epochs
+        trials += step.begins
+        if spent > budget:
+            break
+        found = max(found, step.accuracy)
+        if 3 * spent <= budget:
+            after_third = found
+        if found >= best - TOLERANCE:
+            return Reach(spent, trials, False, best - after_third)
+    return Reach(budget, trials, True, best - after_third)
 
 
-def search_plan(config: Config, space: Space, seed: int, trials: int) -> SearchPlan:
+def search_plan(config: Config, space: Space, seed: int, trials: int, tuner: str = "bayesian") -> SearchPlan:
     """Return the plan of `python -m tuning --max-trials N --seed S`."""
     return SearchPlan(
-        tuner="bayesian",
+        tuner=tuner,
         config=config.with_values({"seed": seed}),
         space=space,
         limits=Limits(),
@@ -135,27 +167,140 @@ def search_plan(config: Config, space: Space, seed: int, trials: int) -> SearchP
     )
 
 
-class WithoutStart(BayesianOracle):
-    """Ours, without the preset's own settings as the first trial."""
+class HalvingOracle(FreezeThawOracle):
+    """Ours without a model: configurations at random, and of those at a rung the best third goes on.
 
-    def first(self) -> None:
-        """Begin with nothing that is known to be good."""
+    Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2).
+    """
+
+    def choose(
+        self, curves: list[Climber], frozen: list[Climber], ladder: list[int], *, with_new: bool
+    ) -> Climber | Values | None:
+        """Promote from the highest rung where there is one; else begin anew."""
+        for rung in reversed(range(len(ladder) - 1)):
+            came = [curve for curve in curves if len(curve.scores) > rung]
+            came.sort(key=lambda curve: -curve.scores[rung])
+            for curve in came[: len(came) // REDUCTION]:
+                if curve in frozen and curve.epochs == ladder[rung]:
+                    return curve
+        fresh = (self.first() or self.spread_point()) if with_new else None
+        return fresh or max(frozen, key=lambda curve: (curve.epochs, curve.scores), default=None)
 
 
-def our_search(kind: type[BayesianOracle], task: Task, seed: int, trials: int) -> BayesianOracle:
-    """Set up a search of ours."""
-    plan = search_plan(task.config, task.space, seed, trials)
-    return kind(plan, lambda values: True, list, lambda trial: None)
+def our_search(
+    kind: type[SearchOracle], task: Task, seed: int, trials: int, *, stop_weak: bool = True
+) -> Iterator[Step]:
+    """Search with an oracle of ours."""
+    tuner = "freeze_thaw" if issubclass(kind, FreezeThawOracle) else "bayesian"
+    results: dict[str, TrialResult] = {}
+    oracle = kind(
+        search_plan(task.config, task.space, seed, trials, tuner),
+        lambda values: True,
+        lambda: list(results.values()),
+        lambda trial: None,
+    )
+
+    def train(trial: str, values: Values, asked: dict[str, Value]) -> TrialResult:
+        curve = task.curve(values, seed)
+        epochs = int(asked.get(LAST_EPOCH, task.epochs))
+        if stop_weak and tuner == "bayesian":
+            epochs = train_until_weak(curve, list(results.values()))
+        results[trial] = curve.seen(epochs, trial, values, seed)
+        return results[trial]
+
+    return run_oracle(oracle, task, train)
 
 
-def stock_search(kind: type[keras_tuner.Oracle], task: Task, seed: int, trials: int) -> keras_tuner.Oracle:
-    """Set up a search of KerasTuner's, with its own defaults."""
-    return kind(
+def stock_search(kind: type[keras_tuner.Oracle], task: Task, seed: int, trials: int) -> Iterator[Step]:
+    """Search with an oracle of KerasTuner's, with its own defaults, for as long as it is asked."""
+    hyperband = kind is keras_tuner.oracles.HyperbandOracle
+    size = {"max_epochs": task.epochs, "hyperband_iterations": 10**6} if hyperband else {"max_trials": trials}
+    oracle = kind(
         objective=keras_tuner.Objective(OBJECTIVE, "max"),
-        max_trials=trials,
         hyperparameters=declare(task.space, task.config),
         seed=seed,
+        **size,
     )
+
+    def train(trial: str, values: Values, asked: dict[str, Value]) -> TrialResult:
+        return task.curve(values, seed).seen(int(asked.get(LAST_EPOCH, task.epochs)), trial, values, seed)
+
+    return run_oracle(oracle, task, train)
+
+
+def run_oracle(
+    oracle: keras_tuner.Oracle, task: Task, train: Callable[[str, Values, dict[str, Value]], TrialResult]
+) -> Iterator[Step]:
+    """Drive an oracle as KerasTuner's tuner does; end where it has no more to propose.
+
+    Args:
+        oracle: what proposes.
+        task: what is tuned.
+        train: (trial, its values, with the entries that the oracle adds) -> what it finds out.
+    """
+    # A search that takes a second need not survive a kill, and may stay silent.
+    oracle.save = oracle._save_trial = lambda *_: None
+    oracle.verbose = 0
+    trained: dict[str, int] = {}
+    while True:
+        # KerasTuner's process takes seconds for a proposal where BLAS uses several threads.
+        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            trial = oracle.create_trial("tuner")
+        if trial.status == TrialStatus.IDLE:
+            continue
+        asked = trial.hyperparameters.values
+        if trial.status == TrialStatus.STOPPED or CONFIRMATION_SEED in asked:
+            return
+        name = trial.trial_id
+        result = train(name, settle(task.space, asked), asked)
+        before = trained.get(name, asked.get(FIRST_EPOCH, 0))
+        trained[name] = result.epochs
+        oracle.update_trial(name, {OBJECTIVE: result.score})
+        trial.status = TrialStatus.COMPLETED
+        oracle.end_trial(trial)
+        assert result.accuracy is not None  # none of these fails
+        yield Step(result.epochs - before, result.accuracy, begins=before == 0)
+
+
+def optuna_search(pruner: str, task: Task, seed: int, trials: int) -> Iterator[Step]:
+    """Search with Optuna's TPE or at random, and one of its pruners, which keep nothing of a trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if pruner == "hyperband":
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=seed)
+        pruning: optuna.pruners.BasePruner = optuna.pruners.HyperbandPruner(1, task.epochs, REDUCTION)
+    else:
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+        pruning = optuna.pruners.SuccessiveHalvingPruner(1, REDUCTION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruning)
+    while True:
+        trial = study.ask()
+        values: Values = {}
+        for dimension in task.space:
+            if not dimension.matters(values):
+                continue
+            if dimension.choices:
+                values[dimension.name] = trial.suggest_categorical(dimension.name, dimension.choices)
+            else:
+                values[dimension.name] = trial.suggest_float(
+                    dimension.name, dimension.low, dimension.high, log=dimension.log
+                )
+        accuracies = task.curve(values, seed).accuracies
+        for epoch, accuracy in enumerate(accuracies, 1):
+            trial.report(accuracy, epoch)
+            if trial.should_prune() or epoch == len(accuracies):
+                break
+        pruned = epoch < len(accuracies)
+        best = max(accuracies[:epoch])
+        if pruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, best)
+        yield Step(epoch, best)
 
 
 @dataclass(frozen=True)
@@ -163,57 +308,32 @@ class Contender:
     """A way to search.
 
     Attributes:
-        set_up: `our_search` or `stock_search`.
-        kind: of oracle.
-        stop_weak: whether weak trials end early.
+        search: `our_search`, `stock_search` or `optuna_search`.
+        kind: of oracle, or of pruner.
     """
 
-    set_up: Callable[..., keras_tuner.Oracle]
-    kind: type[keras_tuner.Oracle]
-    stop_weak: bool = False
+    search: Callable[..., Iterator[Step]]
+    kind: type[keras_tuner.Oracle] | str
 
     def reach(self, task: Task, seed: int, trials: int) -> Reach:
-        """Search a task once, for as long as it takes within the budget."""
-        oracle = self.set_up(self.kind, task, seed, trials)
-        found = run_trials(oracle, task, seed, trials, self.stop_weak)
-        return reach(found, task.best - TOLERANCE, trials, task.config.fit.epochs)
+        """Search a task once, for as many epochs as so many whole trials have."""
+        steps = self.search(self.kind, task, seed, trials)
+        return reach(steps, task.best(seed), trials * task.epochs)
 
 
-OURS, RANDOM, BAYESIAN = "ours", "KerasTuner random", "KerasTuner Bayesian"
+OURS = "freeze_thaw"
+RANDOM, BAYESIAN, HYPERBAND = "KerasTuner random", "KerasTuner Bayesian", "KerasTuner Hyperband"
 CONTENDERS = {
-    OURS: Contender(our_search, BayesianOracle, stop_weak=True),
-    "ours, stopping no trial": Contender(our_search, BayesianOracle),
-    "ours, without the start": Contender(our_search, WithoutStart, stop_weak=True),
+    OURS: Contender(our_search, FreezeThawOracle),
+    "ours, halving at random": Contender(our_search, HalvingOracle),
+    "ours, bayesian": Contender(our_search, BayesianOracle),
     RANDOM: Contender(stock_search, keras_tuner.oracles.RandomSearchOracle),
     BAYESIAN: Contender(stock_search, keras_tuner.oracles.BayesianOptimizationOracle),
+    HYPERBAND: Contender(stock_search, keras_tuner.oracles.HyperbandOracle),
 }
-
-
-def run_trials(
-    oracle: keras_tuner.Oracle, task: Task, seed: int, trials: int, stop_weak: bool
-) -> Iterator[TrialResult]:
-    """Drive an oracle as KerasTuner's tuner does; fewer trials where it has no more to propose."""
-    results: list[TrialResult] = []
-    # Ours asks for it; KerasTuner's do not.
-    oracle.results = lambda: results
-    # A search that takes a second need not survive a kill, and may stay silent.
-    oracle.save = oracle._save_trial = lambda *_: None
-    oracle.verbose = 0
-    while len(results) < trials:
-        # KerasTuner's process takes seconds for a proposal where BLAS uses several threads.
-        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            trial = oracle.create_trial("tuner")
-        if trial.status == TrialStatus.STOPPED or CONFIRMATION_SEED in trial.hyperparameters.values:
-            return
-        values = settle(task.space, trial.hyperparameters.values)
-        curve = task.curve(values, seed)
-        epochs = train_until_weak(curve, results) if stop_weak else len(curve.accuracies)
-        results.append(curve.seen(epochs, trial.trial_id, values, seed))
-        oracle.update_trial(trial.trial_id, {OBJECTIVE: results[-1].score})
-        trial.status = TrialStatus.COMPLETED
-        oracle.end_trial(trial)
-        yield results[-1]
+if importlib.util.find_spec("optuna"):
+    CONTENDERS["Optuna TPE, Hyperband"] = Contender(optuna_search, "hyperband")
+    CONTENDERS["Optuna random, ASHA"] = Contender(optuna_search, "halving")
 
 
 def train_until_weak(curve: Curve, results: Sequence[TrialResult]) -> int:

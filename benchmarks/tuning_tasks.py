@@ -5,13 +5,17 @@ the whole curve, and any number of searches can be tried over one table of curve
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import keras
+import tensorflow as tf
 
 from benchmarks.tuning_contenders import Curve, Task, search_plan, share_within
 from pipeline.config.config import Config
@@ -21,13 +25,15 @@ from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
 from pipeline.files.whole import write_whole
 from pipeline.run_directory import RunDirectory
+from pipeline.training.checkpoint import Progression
 from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import Ground, images_in_place, prepare_ground, resolve
+from pipeline.training.run import TrainingRun, evaluation_batches
 from pipeline.training.train import open_run
-from pipeline.training.variables import NonFinite
+from pipeline.training.variables import NonFinite, to_numpy
 from tuning.oracles.oracles import combinations
 from tuning.space.narrowing import keep_only, narrow
-from tuning.space.search_space import Space, Values, apply, search_space
+from tuning.space.search_space import Dimension, Space, Values, apply, search_space
 
 
 @dataclass(frozen=True)
@@ -36,55 +42,69 @@ class Recipe:
 
     Attributes:
         settings: that differ from the preset of the task's name.
-        choices: of each hyperparameter, in the form of `--space`.
+        seeds: of the trainings; a search sees those of one of them.
         train: most images to train on; None for all.
         validation: most images to measure on; None for all.
     """
 
     settings: dict[str, Any]
-    choices: dict[str, str]
+    seeds: tuple[int, ...] = (0, 1)
     train: int | None = None
     validation: int | None = None
 
 
+NETWORKS = (
+    Dimension("model", "the network", choices=("convnet", "resnet8")),
+    Dimension("width", "channels of the first stage", choices=(4, 8)),
+    Dimension(
+        "shortcut",
+        "where shapes differ",
+        choices=("projection", "none"),
+        when=("model", ("resnet8",)),
+    ),
+)
+"""Three hyperparameters of the architecture."""
+
+CHOICES = {
+    "optimizer": "nesterov|adamw",
+    "peak_learning_rate": "0.01|0.03|0.1|0.3",
+    "adaptive_learning_rate": "0.003|0.01",
+    "weight_decay": "5e-4|5e-2",
+}
+"""What is left of the hyperparameters of the default space, in the form of `--space`."""
+
+SETTINGS = {"model": "resnet8", "width": 8, "epochs": 9, "ema_decay": 0.999}
+"""That differ from the presets. Rungs of 1, 3 and 9 epochs, scored by the moving average of the weights."""
+
 RECIPES = {
     # Half a point is 3.8 of the 764 validation images.
-    "digits": Recipe(
-        {"width": 8, "epochs": 6, "validation_share": 0.5},
-        {
-            "optimizer": "nesterov|adamw",
-            "peak_learning_rate": "0.01|0.03|0.1|0.3|1",
-            "adaptive_learning_rate": "0.0003|0.001|0.003|0.01|0.03",
-            "weight_decay": "5e-5|5e-4|5e-3|5e-2",
-            "label_smoothing": "0|0.1",
-        },
-    ),
+    "digits": Recipe(SETTINGS | {"validation_share": 0.5}),
     "cifar10": Recipe(
-        {"width": 8, "epochs": 5},
-        {
-            "optimizer": "nesterov|adamw",
-            "peak_learning_rate": "0.01|0.03|0.1|0.3|1",
-            "adaptive_learning_rate": "0.001|0.003|0.01",
-            "weight_decay": "5e-4|5e-2",
-            "augment_strength": "0|1",
-        },
-        train=4000,
-        validation=2000,
+        SETTINGS | {"image_size": 16, "batch_size": 64, "crop_padding": 2, "cutout": 4},
+        train=1000,
+        validation=1000,
     ),
 }
+
+NUMBERS = ("peak_learning_rate", "adaptive_learning_rate", "weight_decay")
+"""Those of them that a training reads anew at each step."""
 
 
 def searched(name: str) -> tuple[Config, Space]:
     """Return the settings that a task searches around, and its space."""
-    recipe = RECIPES[name]
-    config = preset(name).with_values(recipe.settings)
-    text = ",".join(f"{dimension}={choices}" for dimension, choices in recipe.choices.items())
+    config = preset(name).with_values(RECIPES[name].settings)
+    text = ",".join(f"{dimension}={choices}" for dimension, choices in CHOICES.items())
     space, config = narrow(search_space(config), config, text)
-    return config, keep_only(space, config, list(recipe.choices))
+    return config, (*NETWORKS, *keep_only(space, config, list(CHOICES)))
 
 
-def trained_task(name: str, folder: Path) -> Task:
+def trained_task(name: str, folder: Path, *, averaged: bool = True) -> Task:
     """Train what the table in `folder` lacks, and return the task over the whole of it.
+
+    Args:
+        name: of the task.
+        folder: of the tables.
+        averaged: a search sees the moving average of the weights validated, not the weights.
 
     Raises:
         KeyboardInterrupt: a signal asked to stop; what was trained whole is kept.
@@ -93,16 +113,28 @@ def trained_task(name: str, folder: Path) -> Task:
     config, space = searched(name)
     table = CurveTable(folder / f"{name}.json", config)
     everything = list(combinations(search_plan(config, space, seed=0, trials=1)))
-    missing = [values for values in everything if values not in table]
+    wanted = [(values, seed) for seed in RECIPES[name].seeds for values in everything]
+    missing = [(values, seed) for values, seed in wanted if (values, seed) not in table]
     if missing:
-        fill(table, missing, name, config, done=len(everything) - len(missing))
-    curves = [table.curve(values) for values in everything]
-    best = max(max(curve.accuracies) for curve in curves)
-    share = share_within(curves, best)
-    return Task(name, config, space, lambda values, seed: table.curve(values), best, share)
+        fill(table, missing, name, config, done=len(wanted) - len(missing))
+    by_seed = [
+        {key(values): table.curve(values, seed, averaged=averaged) for values in everything}
+        for seed in RECIPES[name].seeds
+    ]
+    best = [max(max(curve.accuracies) for curve in curves.values()) for curves in by_seed]
+    return Task(
+        name,
+        config,
+        space,
+        curve=lambda values, seed: by_seed[seed % len(by_seed)][key(values)],
+        best=lambda seed: best[seed % len(best)],
+        share=share_within(by_seed[0].values(), best[0]),
+    )
 
 
-def fill(table: "CurveTable", missing: list[Values], name: str, config: Config, done: int) -> None:
+def fill(
+    table: "CurveTable", missing: list[tuple[Values, int]], name: str, config: Config, done: int
+) -> None:
     """Train each configuration that is missing, and note its curve."""
     recipe, ground = RECIPES[name], prepare_ground(config)
     splits = ground.data.splits
@@ -112,17 +144,53 @@ def fill(table: "CurveTable", missing: list[Values], name: str, config: Config, 
     ground = dataclasses.replace(ground, data=dataclasses.replace(ground.data, splits=splits))
     table.images = len(splits.validation)
     total = done + len(missing)
-    with Progress(total, f"training {name}", "configurations", done) as progress:
-        for values in missing:
-            table.add(values, list(train(apply(values, config), ground)))
-            progress.update(1)
+    with Progress(total, f"training {name}", "trainings", done) as progress:
+        for (_, seed), group in itertools.groupby(missing, lambda one: (_traced(one[0]), one[1])):
+            settings = [values for values, _ in group]
+            configs = [
+                apply(values, config).with_values({"seed": seed, "split_seed": config.split_seed})
+                for values in settings
+            ]
+            for values, curve in zip(settings, train(configs, ground), strict=True):
+                table.add(values, seed, curve)
+                progress.update(1)
 
 
-def train(config: Config, ground: Ground) -> Iterator[tuple[float, float]]:
-    """Train a configuration in a scratch directory; yield accuracy and cross-entropy of each epoch.
+def _traced(values: Values) -> Values:
+    """Return what the graph of a training step depends on."""
+    return {name: value for name, value in values.items() if name not in NUMBERS}
+
+
+class ValidateWeights(keras.callbacks.Callback):
+    """Validate the weights themselves after each epoch, beside their moving average.
+
+    Args:
+        validation: batches.
+    """
+
+    def __init__(self, validation: tf.data.Dataset) -> None:
+        super().__init__()
+        self.validation = validation
+        self.figures: list[tuple[float, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Validate."""
+        found = self.model.evaluate(self.validation, return_dict=True, verbose=0)
+        self.figures.append((found["accuracy"], found["cross_entropy"]))
+
+
+def train(configs: Sequence[Config], ground: Ground) -> Iterator[list[tuple[float, ...]]]:
+    """Train configurations that differ in `NUMBERS` alone, each from the start, in a scratch directory.
+
+    Most of so short a training would be building and tracing, so that is done once: the two numbers
+    become variables, and before each training every variable gets back its first value.
 
     Where the weights stop being finite, the rest of the epochs count as nothing right, for all
     contenders alike: Keras' own `fit` would go on.
+
+    Yields:
+        Of each epoch accuracy and cross-entropy of the moving average of the weights, and both of
+        the weights.
 
     Raises:
         KeyboardInterrupt: a signal asked to stop.
@@ -130,18 +198,34 @@ def train(config: Config, ground: Ground) -> Iterator[tuple[float, float]]:
     with tempfile.TemporaryDirectory() as scratch, images_in_place():
         directory = RunDirectory(Path(scratch))
         with directory.open():
-            run = open_run(resolve(config, ground), directory)
-            try:
-                run.fit([])
-            except Interrupted:
-                raise KeyboardInterrupt from None
-            except NonFinite as error:
-                print(f"{error}: the rest of the epochs count as nothing right")
-            history = run.progression.history
-    for row in history:
-        yield row["val_accuracy"], row["val_cross_entropy"]
-    for _ in range(config.fit.epochs - len(history)):
-        yield 0.0, math.inf
+            run = open_run(resolve(configs[0], ground), directory)
+            rate, decay = tf.Variable(0.0), tf.Variable(0.0)
+            run.schedule.peak, run.model.optimizer.weight_decay = rate, decay
+            start = {name: to_numpy(variable) for name, variable in run.checkpoints.variables.items()}
+            for config in configs:
+                rate.assign(config.fit.peak_learning_rate)
+                decay.assign(config.fit.weight_decay)
+                for name, variable in run.checkpoints.variables.items():
+                    variable.assign(start[name])
+                run.progression = Progression()
+                yield _curve(run)
+
+
+def _curve(run: TrainingRun) -> list[tuple[float, ...]]:
+    """Train a run from its start; return the figures of each epoch."""
+    weights = ValidateWeights(evaluation_batches(run.resolved, "validation"))
+    try:
+        run.fit([weights])
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    except NonFinite as error:
+        print(f"{error}: the rest of the epochs count as nothing right")
+    epochs: list[tuple[float, ...]] = [
+        (row["val_accuracy"], row["val_cross_entropy"], *own)
+        for row, own in zip(run.progression.history, weights.figures, strict=False)
+    ]
+    rest = run.resolved.config.fit.epochs - len(epochs)
+    return epochs + rest * [(0.0, math.inf, 0.0, math.inf)]
 
 
 class CurveTable:
@@ -155,7 +239,7 @@ class CurveTable:
     """
 
     def __init__(self, path: Path, config: Config) -> None:
-        self.path, self._settings = path, dataclasses.asdict(config)
+        self.path, self._settings = path, json.loads(json.dumps(dataclasses.asdict(config)))
         self._curves: dict[str, list[list[float]]] = {}
         self.images = 0
         if path.exists():
@@ -164,22 +248,27 @@ class CurveTable:
             if known["settings"] != self._settings:
                 raise UserError(f"--table must be of the same settings or new; received {path}")
 
-    def __contains__(self, values: Values) -> bool:
-        return _key(values) in self._curves
+    def __contains__(self, training: tuple[Values, int]) -> bool:
+        return key(*training) in self._curves
 
-    def curve(self, values: Values) -> Curve:
+    def curve(self, values: Values, seed: int, *, averaged: bool) -> Curve:
         """Return the curve of a configuration."""
-        accuracies, cross_entropies = zip(*self._curves[_key(values)], strict=True)
-        return Curve(accuracies, cross_entropies, self.images)
+        columns = list(zip(*self._curves[key(values, seed)], strict=True))
+        return Curve(*(columns[:2] if averaged else columns[2:]), self.images)
 
-    def add(self, values: Values, epochs: list[tuple[float, float]]) -> None:
-        """Note accuracy and cross-entropy of each epoch, and write the table."""
-        self._curves[_key(values)] = [list(epoch) for epoch in epochs]
-        table = {"settings": self._settings, "images": self.images, "curves": self._curves}
-        text = json.dumps(table, indent=1) + "\n"
+    def add(self, values: Values, seed: int, epochs: list[tuple[float, ...]]) -> None:
+        """Note the figures of each epoch, and write the table, a line for each training."""
+        self._curves[key(values, seed)] = [[round(figure, 5) for figure in epoch] for epoch in epochs]
+        lines = [f"  {json.dumps(name)}: {json.dumps(curve)}" for name, curve in self._curves.items()]
+        text = (
+            f'{{"settings": {json.dumps(self._settings)},\n"images": {self.images},\n"curves": {{\n'
+            + ",\n".join(lines)
+            + "\n}}\n"
+        )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, lambda aside: aside.write_text(text))
 
 
-def _key(values: Values) -> str:
-    return json.dumps(values, sort_keys=True)
+def key(values: Values, seed: int = 0) -> str:
+    """Name one training of a configuration."""
+    return ", ".join(f"{name} {value}" for name, value in (*sorted(values.items()), ("seed", seed)))

@@ -10,7 +10,7 @@ from pipeline.config.config import Config
 from tuning.space.limits import Limits
 from tuning.space.search_space import Space
 
-TUNERS = ("bayesian", "random", "grid", "hyperband")
+TUNERS = ("bayesian", "random", "grid", "hyperband", "freeze_thaw")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class SearchPlan:
         config: the settings that hyperparameters change; its seed is the search's.
         space: the hyperparameters.
         limits: what a device allows.
-        max_trials: trials of the search, confirmation not counted.
+        max_trials: trials of the search, confirmation not counted; of freeze_thaw, which freezes and thaws
+            them, the epochs that so many whole ones have.
         finalists: configurations that are trained again in the end.
         seeds: that each of them is trained with.
         stop_weak: whether weak trials end early.

@@ -8,6 +8,7 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
 from tuning.oracles.search_oracle import SearchOracle
+from tuning.oracles.freeze_thaw import FreezeThawOracle
 from tuning.oracles.surrogate import propose, spread
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, settle
@@ -160,5 +161,6 @@ ORACLES: dict[str, type[SearchOracle]] = {
     "random": RandomOracle,
     "grid": GridOracle,
     "hyperband": HyperbandOracle,
+    "freeze_thaw": FreezeThawOracle,
 }
 """Name of each tuner -> its oracle."""

@@ -112,13 +112,17 @@ class SearchOracle(keras_tuner.Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial: of the search, then of the confirmation."""
-        if len(self.searched()) < self.plan.max_trials:
+        if self.has_trials_left():
             proposal = self.propose_trial(trial_id)
             if proposal["status"] != TrialStatus.STOPPED:
                 return proposal
         for values in self.confirmation():
             return {"status": TrialStatus.RUNNING, "values": values}
         return {"status": TrialStatus.IDLE if self.ongoing_trials else TrialStatus.STOPPED}
+
+    def has_trials_left(self) -> bool:
+        """Whether the search may have another trial."""
+        return len(self.searched()) < self.plan.max_trials
 
     def propose_trial(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial of the search in KerasTuner's form."""

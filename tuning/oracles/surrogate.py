@@ -88,7 +88,7 @@ def propose(
     targets = standardised([score for _, score in tried])
     best = [tried[index][0] for index in np.argsort(-targets, kind="stable")[:BEST]]
     known = {_key(values) for values in (*(values for values, _ in tried), *running)}
-    candidates = {_key(values): values for values in _candidates(space, best, generator)}
+    candidates = {_key(values): values for values in list_candidates(space, best, generator)}
     fresh = [values for key, values in candidates.items() if key not in known]
     if tried and fresh:
         earlier, waiting, new = (
@@ -109,12 +109,9 @@ def _key(values: Values) -> frozenset[tuple[str, Value]]:
 
 
 def standardised(scores: Sequence[float | None]) -> np.ndarray:
-    """Scale scores to mean 0 and deviation 1, after raising disasters to a floor:
+    """Scale scores to mean 0 and deviation 1, after raising disasters.
 
-        floor = median - 2 (maximum - median)
-
-    so that they do not flatten the differences between the others. What failed, or is not
-    finite, counts as the worst score that is.
+    What failed, or is not finite, counts as the worst score that is.
 
     Returns:
         [trials], float64; zeros where all are equal.
@@ -124,11 +121,30 @@ def standardised(scores: Sequence[float | None]) -> np.ndarray:
     finite = [score for score in scores if score is not None and math.isfinite(score)]
     worst = min(finite, default=0.0)
     filled = np.array([score if score in finite else worst for score in scores])
-    median = np.median(filled)
-    raised = np.maximum(filled, median - 2 * (filled.max() - median))
+    raised = raise_disasters(filled)
     if np.ptp(raised) == 0:
         return np.zeros(len(raised))
     return (raised - raised.mean()) / raised.std()
+
+
+def raise_disasters(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Raise scores to a floor, so that disasters do not flatten the differences between the others:
+
+    floor = median - 2 (maximum - median)
+    """
+    median = np.median(scores)
+    return np.maximum(scores, median - 2 * (np.max(scores) - median))
+
+
+def fit_process(features: np.ndarray, targets: np.ndarray) -> GaussianProcessRegressor:
+    """Fit a Gaussian process with one Matern 5/2 length for all features, and noise.
+
+    Args:
+        features: [n, features].
+        targets: [n], of mean 0 and deviation 1.
+    """
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(1.0, (0.1, 10.0), nu=2.5)
+    return GaussianProcessRegressor(kernel + WhiteKernel(0.1, (1e-4, 1.0))).fit(features, targets)
 
 
 def expected_improvement(
@@ -136,8 +152,8 @@ def expected_improvement(
 ) -> np.ndarray:
     """E[max(f - best, 0)] of each candidate (Snoek et al. 2012, arXiv:1206.2944, eq. 2).
 
-    f is a Gaussian process with one Matern 5/2 length for all features, and noise, for a trial
-    repeated with another seed scores otherwise; so best is the greatest mean of f where something
+    f is the process of `fit_process`, with noise, for a trial repeated with another seed scores
+    otherwise; so best is the greatest mean of f where something
     was tried. Running trials are believed at the mean (kriging believer, Ginsbourger et al. 2010,
     section 3): that leaves the mean as it is, and takes away the doubt around them.
 
@@ -150,8 +166,7 @@ def expected_improvement(
     Returns:
         [candidates], at least 0.
     """
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(1.0, (0.1, 10.0), nu=2.5)
-    process = GaussianProcessRegressor(kernel + WhiteKernel(0.1, (1e-4, 1.0))).fit(tried, targets)
+    process = fit_process(tried, targets)
     best = process.predict(tried).max()
     if len(running):
         believed = np.concatenate([targets, process.predict(running)])
@@ -164,8 +179,8 @@ def expected_improvement(
     return deviation * (z * norm.cdf(z) + norm.pdf(z))
 
 
-def _candidates(space: Space, best: list[Values], generator: np.random.Generator) -> list[Values]:
-    """List every point of a small finite space; else spread some, and some near the best."""
+def list_candidates(space: Space, best: list[Values], generator: np.random.Generator) -> list[Values]:
+    """List candidates: every point of a small finite space; else spread some, and some near the best."""
     if math.prod(len(dimension.choices) or math.inf for dimension in space) <= ENUMERABLE:
         names = [dimension.name for dimension in space]
         combinations = itertools.product(*(dimension.choices for dimension in space))

@@ -44,7 +44,7 @@ CONFIRMATION_SEED = "tuner/confirmation_seed"
 """Under this name a trial of the confirmation has its seed among KerasTuner's values."""
 
 PARENT, FIRST_EPOCH, LAST_EPOCH = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
-"""Under these names Hyperband has the trial to go on with, and from and to which epoch."""
+"""Under these names Hyperband has the trial to go on with, and from and to which epoch; freeze-thaw the last."""
 
 Report = Callable[[str, Sequence[float]], None]
 """Takes a trial's name and its accuracies on validation, epoch by epoch."""
@@ -94,7 +94,7 @@ def read_trial(name: str, values: Mapping[str, Any], plan: SearchPlan) -> Trial:
         parent=values.get(PARENT),
         first_epoch=values.get(FIRST_EPOCH, 0),
         last_epoch=values.get(LAST_EPOCH, plan.config.total_epochs),
-        stop_weak=plan.stop_weak and purpose == SEARCH and plan.tuner != "hyperband",
+        stop_weak=plan.stop_weak and purpose == SEARCH and plan.tuner not in ("hyperband", "freeze_thaw"),
     )
 
 
@@ -123,8 +123,8 @@ def train_trial(
         UserError: the run cannot be written, or its images are gone.
     """
     path, run_directory = directory.result(name), directory.run(name)
-    if not path.exists():
-        trial = read_trial(name, values, plan)
+    trial = read_trial(name, values, plan)
+    if not path.exists() or _is_thawed(trial, load_result(path), plan):
         if trial.parent and not run_directory.path.exists():
             _copy_run(directory.run(trial.parent).path, run_directory.path)
 
@@ -136,10 +136,20 @@ def train_trial(
         with run_directory.open():
             result = _attempt(trial, run_directory, train)
         result.save(path)
-    if plan.tuner != "hyperband":
-        # Trained again anyway where it wins; many of them would fill the disk.
+    result = load_result(path)
+    if plan.tuner == "freeze_thaw" and result.status == STOPPED:
+        # To be thawed from the newest; many of them fill the disk.
+        for state in saved_states(run_directory)[:-1]:
+            state.unlink()
+    elif plan.tuner != "hyperband":
+        # Trained again anyway where it wins.
         shutil.rmtree(run_directory.checkpoints, ignore_errors=True)
-    return load_result(path)
+    return result
+
+
+def _is_thawed(trial: Trial, result: TrialResult, plan: SearchPlan) -> bool:
+    """Whether a trial that was frozen is to go on."""
+    return plan.tuner == "freeze_thaw" and result.status == STOPPED and result.epochs < trial.last_epoch
 
 
 def _copy_run(parent: Path, child: Path) -> None:
