@@ -124,7 +124,8 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
         for seed in range(arguments.seeds):
             for name, changes in variants.items():
                 start, ground = (taught, with_teacher) if name in TAUGHT else (base, alone)
-                *_, (accuracy, _) = train(start.with_values({**changes, "seed": seed}), ground)
+                (curve,) = train([start.with_values({**changes, "seed": seed})], ground)
+                accuracy = curve[-1][0]
                 accuracies[name].append(accuracy)
                 progress.line(f"{name}, seed {seed}: {100 * accuracy:.2f} %")
                 progress.update(1, name)

@@ -1,11 +1,13 @@
-"""Epochs of training that our search needs to find a good configuration, beside KerasTuner's own.
+"""Epochs of training that our search needs to find a good configuration, beside other searches.
 
     python -m benchmarks.tuning
 
-Each search is over when a trial comes within half a point of the best configuration that is
-known; epochs of all trials until then count. One that does not come so far within the budget
-counts with the epochs of its whole budget. digits and cifar10 train every configuration of a small
-space once (a while; killed, the same command goes on) and search among the learning curves.
+Each search is over when a trial comes within half a point of the best configuration that is known
+with its seed; epochs of all trials until then count. One that does not come so far within the
+budget counts with the whole of it. digits and cifar10 are looked up in tables of learning curves,
+one for every configuration of a small space; what a table lacks is trained (a while; killed, the
+same command goes on), and so `--table NEW` trains all of it again. Optuna takes part where it is
+installed.
 """
 
 import argparse
@@ -30,11 +32,16 @@ from pipeline.console.run_command import DONE, run_command
 if TYPE_CHECKING:
     from benchmarks.tuning_contenders import Reach, Task
 
+TABLES = Path(__file__).parent / "tuning_tables"
 TASKS = ("branin", "hartmann6", "digits", "cifar10")
-OURS = "ours"
-PACKAGES = ("keras-tuner", "scikit-learn", "scipy")
-BARS = {"KerasTuner random": (0.5, "at most 0.5"), "KerasTuner Bayesian": (1.0, "below 1")}
-"""Peer -> the ratio of our epochs to its, and how that is to be read."""
+OURS = "freeze_thaw"
+PACKAGES = ("keras-tuner", "scikit-learn", "scipy", "optuna")
+BARS = {"KerasTuner random": 1 / 3, "KerasTuner Hyperband": 1 / 2, "KerasTuner Bayesian": 1 / 2}
+"""Peer -> the most that the median ratio of our epochs to its may be."""
+
+SEED_STEP = 1001
+"""Between two seeds, from the first on. KerasTuner draws with seed, seed + 1, ...: of neighbours each
+would search as the other does, a trial later. (0 it takes for none.) Odd, so that tables take turns."""
 
 Reaches = Mapping[str, Sequence["Reach"]]
 """What each contender needed, seed by seed."""
@@ -59,9 +66,7 @@ class Ratio:
     @property
     def met(self) -> bool:
         """Whether the median clears the peer's bar."""
-        bar, wording = BARS[self.peer]
-        median = statistics.median(self.values)
-        return median < bar if wording.startswith("below") else median <= bar
+        return statistics.median(self.values) <= BARS[self.peer]
 
 
 def compare(reaches: Reaches) -> list[Ratio]:
@@ -71,7 +76,7 @@ def compare(reaches: Reaches) -> list[Ratio]:
         Ratio(name, peer, ratios(epochs[name], epochs[peer]), sum(epochs[name]) / sum(epochs[peer]))
         for peer in BARS
         for name in epochs
-        if name not in BARS
+        if name == OURS or name.startswith("ours")
     ]
 
 
@@ -85,20 +90,19 @@ def load_task(name: str, folder: Path) -> "Task":
     return surface_task(name) if name in SURFACES else trained_task(name, folder)
 
 
-def search(name: str, folder: Path, contender: str, seed: int, trials: int) -> "Reach":
+def search(name: str, folder: Path, contender: str, seed: int, trials: int | None) -> "Reach":
     """In a process of its own: let a contender search a task once."""
     task = load_task(name, folder)
     from benchmarks.tuning_contenders import CONTENDERS
 
-    return CONTENDERS[contender].reach(task, seed, trials)
+    return CONTENDERS[contender].reach(task, seed, trials or task.trials)
 
 
 def search_all(name: str, arguments: argparse.Namespace) -> dict[str, list["Reach"]]:
     """Let every contender search a task with every seed, as many at a time as there are cores."""
     from benchmarks.tuning_contenders import CONTENDERS
 
-    # Not 0, which KerasTuner takes for none.
-    seeds = range(1, arguments.seeds + 1)
+    seeds = [SEED_STEP * number for number in range(1, arguments.seeds + 1)]
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(CORES, context) as processes,
@@ -123,27 +127,28 @@ def print_task(task: "Task", reaches: Reaches, compared: Sequence[Ratio], trials
     """Print what each contender needed, and how they compare."""
     from benchmarks.tuning_contenders import TOLERANCE
 
-    epochs, seeds = task.config.fit.epochs, len(reaches[OURS])
+    seeds, best = len(reaches[OURS]), 100 * task.best(SEED_STEP)
     print(
-        f"\n{task.name}: {len(task.space)} hyperparameters, at most {trials} trials of {epochs} "
-        f"epochs, {seeds} seeds;\nto {100 * (task.best - TOLERANCE):.2f} % (best known: "
-        f"{100 * task.best:.2f} %), as {100 * task.share:.2g} % of all configurations are\n"
+        f"\n{task.name}: {len(task.space)} hyperparameters, at most {trials * task.epochs} epochs, {trials} "
+        f"trials of {task.epochs}, {seeds} seeds;\nto {best - 100 * TOLERANCE:.2f} % (best known: "
+        f"{best:.2f} %), as {100 * task.share:.2g} % of all configurations are\n"
     )
     pairs = [f"{ratio.contender} / {ratio.peer}" for ratio in compared]
     wide = max(map(len, [*reaches, *pairs]))
-    print(f"{'median (least - greatest)':{wide}}  {'epochs':>18}  {'trials':>14}  not reached")
+    print(f"{'median (least - greatest)':{wide}}  {'epochs':>18}  {'regret, points':>18}  not reached")
     for name, reached in reaches.items():
-        spent, taken = ([getattr(r, unit) for r in reached] for unit in ("epochs", "trials"))
         censored = sum(r.censored for r in reached)
         # A median that is censored itself is only a bound.
         more = ">" if sorted(reached, key=lambda r: r.epochs)[seeds // 2].censored else ""
-        cells = f"{more + _spread(spent, 0):>18}  {more + _spread(taken, 0):>14}"
-        print(f"{name:{wide}}  {cells}  {censored} of {seeds}")
+        epochs, regret = [r.epochs for r in reached], [100 * r.regret for r in reached]
+        print(
+            f"{name:{wide}}  {more + _spread(epochs, 0):>18}  {_spread(regret, 2):>18}  {censored} of {seeds}"
+        )
     print(f"\n{'epochs, paired by seed':{wide}}  {'ratio':>18}  {'all seeds':>14}")
     for pair, ratio in zip(pairs, compared, strict=True):
         verdict = ""
         if ratio.contender == OURS:
-            verdict = f"  bar {BARS[ratio.peer][1]}: {'met' if ratio.met else 'not met'}"
+            verdict = f"  bar at most {BARS[ratio.peer]:.2f}: {'met' if ratio.met else 'not met'}"
         print(f"{pair:{wide}}  {_spread(ratio.values, 2):>18}  {ratio.together:>14.2f}{verdict}")
     sys.stdout.flush()
 
@@ -156,21 +161,22 @@ def _spread(values: Sequence[float], digits: int) -> str:
 def as_json(task: "Task", reaches: Reaches, compared: Sequence[Ratio]) -> dict[str, Any]:
     """Return the figures of a task."""
     return {
-        "best": task.best,
+        "best": [task.best(SEED_STEP * n) for n in range(1, len(reaches[OURS]) + 1)],
         "share_as_good": task.share,
-        "epochs_of_a_trial": task.config.fit.epochs,
+        "epochs_of_a_trial": task.epochs,
         "space": {d.name: d.choices or (d.low, d.high) for d in task.space},
         "contenders": {
             name: {
                 "epochs": asdict(Spread.of([reach.epochs for reach in reached])),
                 "trials": asdict(Spread.of([reach.trials for reach in reached])),
+                "regret": asdict(Spread.of([reach.regret for reach in reached])),
                 "censored": sum(reach.censored for reach in reached),
                 "seeds": [asdict(reach) for reach in reached],
             }
             for name, reached in reaches.items()
         },
         "comparisons": [
-            {**asdict(ratio), **asdict(Spread.of(ratio.values)), "bar": BARS[ratio.peer][1], "met": ratio.met}
+            {**asdict(ratio), **asdict(Spread.of(ratio.values)), "bar": BARS[ratio.peer], "met": ratio.met}
             for ratio in compared
         ],
     }
@@ -191,14 +197,16 @@ def main(arguments: list[str]) -> int:
 def _run(given: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
-    parser.add_argument("--trials", type=count, default=40, help="most trials of a search (40)")
+    parser.add_argument(
+        "--trials", type=count, help="whole trials that a search may train (as many as a table has; else 40)"
+    )
     parser.add_argument("--seeds", type=count, default=10, help="searches of each contender (10)")
     parser.add_argument(
         "--table",
         type=Path,
-        default=Path("runs/benchmark-tuning"),
+        default=TABLES,
         metavar="DIR",
-        help="where learning curves are kept (runs/benchmark-tuning)",
+        help="where learning curves are kept (those that come along)",
     )
     arguments = parser.parse_args(given)
     load_before = os.getloadavg()[0]
@@ -207,7 +215,7 @@ def _run(given: list[str]) -> int:
         task = load_task(name, arguments.table)
         reaches = search_all(name, arguments)
         compared = compare(reaches)
-        print_task(task, reaches, compared, arguments.trials)
+        print_task(task, reaches, compared, arguments.trials or task.trials)
         figures[name] = as_json(task, reaches, compared)
     print(
         json.dumps(

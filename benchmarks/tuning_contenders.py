@@ -75,6 +75,7 @@ class Task:
         curve: (configuration, seed of the search) -> its curve.
         best: seed of the search -> accuracy of the best configuration that is known.
         share: of the space that is as good within the tolerance, with the first seed.
+        trials: whole trials that a search may train.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Task:
     curve: Callable[[Values, int], Curve]
     best: Callable[[int], float]
     share: float
+    trials: int = 40
 
     @property
     def epochs(self) -> int:

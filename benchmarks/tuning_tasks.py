@@ -57,10 +57,7 @@ NETWORKS = (
     Dimension("model", "the network", choices=("convnet", "resnet8")),
     Dimension("width", "channels of the first stage", choices=(4, 8)),
     Dimension(
-        "shortcut",
-        "where shapes differ",
-        choices=("projection", "none"),
-        when=("model", ("resnet8",)),
+        "shortcut", "where shapes differ", choices=("projection", "none"), when=("model", ("resnet8",))
     ),
 )
 """Three hyperparameters of the architecture."""
@@ -129,6 +126,7 @@ def trained_task(name: str, folder: Path, *, averaged: bool = True) -> Task:
         curve=lambda values, seed: by_seed[seed % len(by_seed)][key(values)],
         best=lambda seed: best[seed % len(best)],
         share=share_within(by_seed[0].values(), best[0]),
+        trials=len(everything),
     )
 
 
@@ -253,8 +251,11 @@ class CurveTable:
 
     def curve(self, values: Values, seed: int, *, averaged: bool) -> Curve:
         """Return the curve of a configuration."""
-        columns = list(zip(*self._curves[key(values, seed)], strict=True))
-        return Curve(*(columns[:2] if averaged else columns[2:]), self.images)
+        first = 0 if averaged else 2
+        accuracies, cross_entropies, *_ = zip(
+            *(row[first:] for row in self._curves[key(values, seed)]), strict=True
+        )
+        return Curve(accuracies, cross_entropies, self.images)
 
     def add(self, values: Values, seed: int, epochs: list[tuple[float, ...]]) -> None:
         """Note the figures of each epoch, and write the table, a line for each training."""

@@ -16,6 +16,7 @@ from pipeline.files.whole import write_text
 from pipeline.training.resolve import Ground, prepare_ground, resolve, verify_start
 from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
+from tuning.oracles.curve_model import rungs
 from tuning.oracles.oracles import ORACLES, combinations, count_random_starts
 from tuning.plan import SearchPlan
 from tuning.report.live_table import LiveTable
@@ -123,6 +124,12 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
         "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
         "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
     }
+    if plan.tuner == "freeze_thaw":
+        epochs, steps = plan.config.total_epochs, ", ".join(map(str, rungs(plan.config.total_epochs)))
+        rows["trials"] = (
+            f"{plan.max_trials * epochs:,} epochs, as {plan.max_trials} whole ones have, freeze_thaw: "
+            f"frozen and thawed after {steps}"
+        )
     if plan.tuner == "bayesian":
         starts = count_random_starts(plan)
         rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
@@ -197,7 +204,7 @@ def any_success(plan: SearchPlan, results: Sequence[TrialResult]) -> bool:
     searched = [result for result in results if result.purpose == SEARCH]
     if not searched:
         raise UserError("a configuration of the space must fit the data; none does")
-    if len(searched) < plan.max_trials:
+    if len(searched) < plan.max_trials and plan.tuner != "freeze_thaw":
         print(f"{len(searched)} of {plan.max_trials} trials: nothing else is allowed")
     if any(result.score is not None for result in searched):
         return True

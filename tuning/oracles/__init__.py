@@ -1,3 +1,3 @@
 """Which trial comes next."""
 
-__all__ = ["oracles", "search_oracle"]
+__all__ = ["curve_model", "freeze_thaw", "oracles", "search_oracle"]

@@ -7,8 +7,8 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
-from tuning.oracles.search_oracle import SearchOracle
 from tuning.oracles.freeze_thaw import FreezeThawOracle
+from tuning.oracles.search_oracle import SearchOracle
 from tuning.oracles.surrogate import propose, spread
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, settle

@@ -26,10 +26,10 @@ class LiveTable:
         self.best = max((result.measured[0] for result in known if _counts(result)), default=0.0)
         # The start is a finalist more, unless it is one of the best anyway.
         trials = plan.max_trials + (plan.finalists + 1) * plan.seeds
-        self._progress = Progress(trials * self.epochs, "tuning", "epochs", done=len(known) * self.epochs)
-        self._left = trials - len(known)
+        self._counted = {result.trial: self._count(result) for result in known}
+        self._before = sum(self._counted.values())
+        self._progress = Progress(trials * self.epochs, "tuning", "epochs", done=self._before)
         self._begun = time.monotonic()
-        self._ended = 0
         self._shown: dict[str, int] = {}
         self._progress.line(HEADER)
 
@@ -41,13 +41,19 @@ class LiveTable:
 
     def ended(self, result: TrialResult) -> None:
         """Leave a line for a trial."""
-        self._progress.update(max(self.epochs - self._shown.pop(result.trial, 0), 0))
-        self._ended += 1
-        self._left -= 1
+        new = self._count(result) - self._counted.get(result.trial, 0)
+        self._progress.update(max(new - self._shown.pop(result.trial, 0), 0))
+        self._counted[result.trial] = self._count(result)
         if _counts(result):
             self.best = max(self.best, result.measured[0])
-        seconds_left = (time.monotonic() - self._begun) / self._ended * max(self._left, 0)
-        self._progress.line(self._row(result, seconds_left))
+        progress = self._progress
+        rate = (time.monotonic() - self._begun) / max(progress.done - self._before, 1)
+        progress.line(self._row(result, rate * max(progress.total - progress.done, 0)))
+
+    def _count(self, result: TrialResult) -> int:
+        """Count the epochs that a trial takes of those planned: all, unless it is frozen and thawed."""
+        frozen = self.plan.tuner == "freeze_thaw" and result.purpose == SEARCH
+        return result.epochs if frozen else self.epochs
 
     def _row(self, result: TrialResult, seconds_left: float) -> str:
         what = f"seed {result.seed}" if result.purpose == CONFIRMATION else result.status

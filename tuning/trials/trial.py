@@ -44,7 +44,8 @@ CONFIRMATION_SEED = "tuner/confirmation_seed"
 """Under this name a trial of the confirmation has its seed among KerasTuner's values."""
 
 PARENT, FIRST_EPOCH, LAST_EPOCH = "tuner/trial_id", "tuner/initial_epoch", "tuner/epochs"
-"""Under these names Hyperband has the trial to go on with, and from and to which epoch; freeze-thaw the last."""
+"""Under these names Hyperband has the trial to go on with, and from and to which epoch. What is frozen
+has the last."""
 
 Report = Callable[[str, Sequence[float]], None]
 """Takes a trial's name and its accuracies on validation, epoch by epoch."""
