@@ -27,8 +27,8 @@ from tuning.plan import SearchPlan
 from tuning.request import parse_tuning_request
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import apply, settle
-from tuning.trials.results import COMPLETED, TrialResult, load_results
-from tuning.trials.trial import CONFIRMATION_SEED
+from tuning.trials.results import COMPLETED, STOPPED, TrialResult, load_results
+from tuning.trials.trial import CONFIRMATION_SEED, LAST_EPOCH
 
 TRIALS = ("--tuner", "bayesian", "--max-trials", "4")
 """The start, two spread points, and one by the Gaussian process."""
@@ -158,24 +158,41 @@ class Search:
     def run(self) -> SearchOracle:
         """Search to the end."""
         oracle = self.oracle()
-        while (trial := oracle.create_trial("tuner0")).status == TrialStatus.RUNNING:
-            if trial.trial_id not in self.found:
-                self.trained.append(trial.trial_id)
+        while (trial := oracle.create_trial("tuner0")).status != TrialStatus.STOPPED:
+            if trial.status == TrialStatus.IDLE:
+                continue
+            found = self.found.get(trial.trial_id)
+            if found is None or self.epochs_of(trial) > found.epochs:
+                self.trained.append(f"{trial.trial_id} to epoch {self.epochs_of(trial)}")
                 self.found[trial.trial_id] = self.train(trial)
             oracle.update_trial(trial.trial_id, {"score": self.found[trial.trial_id].score})
             trial.status = TrialStatus.COMPLETED
             oracle.end_trial(trial)
-        assert trial.status == TrialStatus.STOPPED
         return oracle
 
+    def epochs_of(self, trial: OracleTrial) -> int:
+        return trial.hyperparameters.values.get(LAST_EPOCH, self.plan.config.total_epochs)
+
     def train(self, trial: OracleTrial) -> TrialResult:
-        """Make up a result, the better the nearer the learning rate is to 0.3."""
+        """Make up a curve that rises to the more the nearer the learning rate is to 0.3."""
         values = settle(self.plan.space, trial.hyperparameters.values)
         rate = apply(values, self.plan.config).fit.peak_learning_rate
         seed = trial.hyperparameters.values.get(CONFIRMATION_SEED)
         purpose = "search" if seed is None else "confirmation"
+        epochs, whole = self.epochs_of(trial), self.plan.config.total_epochs
+        curve = tuple((1 - abs(rate - 0.3)) * epoch / whole for epoch in range(1, epochs + 1))
         return TrialResult(
-            trial.trial_id, purpose, COMPLETED, values, seed or 0, 1 - abs(rate - 0.3), 0.5, 100
+            trial.trial_id,
+            purpose,
+            COMPLETED if epochs == whole else STOPPED,
+            values,
+            seed or 0,
+            curve[-1],
+            0.5,
+            100,
+            best_epoch=epochs,
+            epochs=epochs,
+            accuracies=curve,
         )
 
 
@@ -194,6 +211,9 @@ def test_a_kill_between_any_two_files_loses_and_doubles_nothing(tuner, tmp_path,
     untouched = Search(tuner, tmp_path / "untouched")
     untouched.run()
     assert len(untouched.found) >= 5
+    if tuner == "freeze_thaw":
+        names = [entry.partition(" ")[0] for entry in untouched.trained]
+        assert len(names) > len(set(names)), "a trial must be thawed"
 
     for kill_after in range(1, len(files) + 1):
         files.clear()

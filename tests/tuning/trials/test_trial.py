@@ -293,3 +293,21 @@ def test_stopping_a_trial_on_purpose_never_gives_it_up(train) -> None:
         with pytest.raises(Interrupted):
             train("0000", open_run=fit_raises(Interrupted()))
     assert train("0000").status == COMPLETED
+
+
+def test_a_frozen_and_thawed_trial_is_the_one_that_was_never_frozen(directory, train):
+    tuner = ("--tuner", "freeze_thaw")
+    frozen = train("0000", *tuner, **{LAST_EPOCH: 1})
+    assert (frozen.status, frozen.epochs) == (STOPPED, 1)
+    first = timeless_history(directory.run("0000").history)
+    # Asked for what it has found out already, as after a kill, it trains nothing.
+    assert train("0000", *tuner, open_run=raising(AssertionError), **{LAST_EPOCH: 1}) == frozen
+    assert len([*directory.run("0000").checkpoints.glob("step_*.npz")]) == 1
+    thawed = train("0000", *tuner, **{LAST_EPOCH: EPOCHS})
+    whole = train("0001", "--tuner", "random")
+    assert (thawed.status, thawed.epochs) == (COMPLETED, EPOCHS)
+    assert thawed.accuracies == whole.accuracies
+    assert thawed.cross_entropy == whole.cross_entropy
+    histories = [timeless_history(directory.run(name).history) for name in ("0000", "0001")]
+    assert histories[0] == histories[1]
+    assert histories[0][:1] == first
