@@ -78,6 +78,7 @@ RECIPES = {
     "digits": Recipe(SETTINGS | {"validation_share": 0.5}),
     "cifar10": Recipe(
         SETTINGS | {"image_size": 16, "batch_size": 64, "crop_padding": 2, "cutout": 4},
+        seeds=(0,),
         train=1000,
         validation=1000,
     ),
