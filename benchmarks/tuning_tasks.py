@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.tuning_contenders import Curve, Task, search_plan, share_within
-from pipeline.config.config import Config
+from pipeline.config.config import Config, flat_values
 from pipeline.config.presets import preset
 from pipeline.console.progress import Progress
 from pipeline.errors import UserError
@@ -238,13 +238,14 @@ class CurveTable:
     """
 
     def __init__(self, path: Path, config: Config) -> None:
-        self.path, self._settings = path, json.loads(json.dumps(dataclasses.asdict(config)))
+        self.path, self._settings = path, dataclasses.asdict(config)
         self._curves: dict[str, list[list[float]]] = {}
         self.images = 0
         if path.exists():
             known = read_json(path, ("settings", "curves", "images"), of="a table")
             self._curves, self.images = known["curves"], known["images"]
-            if known["settings"] != self._settings:
+            # A setting that came later is at its default.
+            if Config().with_values(flat_values(known["settings"], path)) != config:
                 raise UserError(f"--table must be of the same settings or new; received {path}")
 
     def __contains__(self, training: tuple[Values, int]) -> bool:

@@ -204,6 +204,16 @@ def test_spaces_hold_the_start_and_are_finite():
     assert sizes == {"digits": 72, "cifar10": 72}
 
 
+@pytest.mark.parametrize("name", tuning_tasks.RECIPES)
+def test_the_tables_that_come_along_are_whole(name, monkeypatch):
+    monkeypatch.setattr(tuning_tasks, "fill", None)
+    task = tuning_tasks.trained_task(name, tuning.TABLES)
+    for seed in range(2):
+        curve = task.curve(nearest_values(task.space, task.config), seed)
+        assert len(curve.accuracies) == task.epochs == 9
+        assert 0.3 < task.best(seed) < 1
+
+
 def test_a_table_holds_what_training_gives_though_traced_once(tmp_path):
     config, _ = tuning_tasks.searched("digits")
     config = config.with_values({"model": "mlp", "width": 4, "epochs": 1, "batch_size": 256})
