@@ -209,7 +209,7 @@ def test_a_kill_between_any_two_files_loses_and_doubles_nothing(tuner, tmp_path,
 
     monkeypatch.setattr(Path, "replace", after_each_file(note))
     untouched = Search(tuner, tmp_path / "untouched")
-    untouched.run()
+    order = untouched.run().end_order
     assert len(untouched.found) >= 5
     if tuner == "freeze_thaw":
         names = [entry.partition(" ")[0] for entry in untouched.trained]
@@ -221,6 +221,6 @@ def test_a_kill_between_any_two_files_loses_and_doubles_nothing(tuner, tmp_path,
         with pytest.raises(_Killed):
             search.run()
         where = f"killed after {files[-1].relative_to(tmp_path)}, file {kill_after}"
-        search.run()
+        assert search.run().end_order == order, where
         assert search.found == untouched.found, where
         assert sorted(search.trained) == sorted(untouched.trained), where

@@ -183,8 +183,10 @@ class SearchOracle(keras_tuner.Oracle):
             files = {name: path.parent / f"trial_{name}" / "trial.json" for name in state["start_order"]}
             state["trials"] = {name: read_json(file, of="a search") for name, file in files.items()}
         try:
-            running = [*state["ongoing_trials"].values(), *state["retry_queue"]]
-            self.set_state({**state, "ongoing_trials": {}, "retry_queue": sorted(running, reverse=True)})
+            running = sorted({*state["ongoing_trials"].values(), *state["retry_queue"]}, reverse=True)
+            # What KerasTuner saves while a trial ends has it among both.
+            ended = [name for name in state["end_order"] if name not in running]
+            self.set_state({**state, "ongoing_trials": {}, "retry_queue": running, "end_order": ended})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # It is KerasTuner's own, which takes it as it comes.
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
