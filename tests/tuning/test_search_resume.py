@@ -137,8 +137,9 @@ class Search:
 
     def __init__(self, tuner: str, path: Path) -> None:
         space = "peak_learning_rate=0.01|0.1|1,weight_decay=0|1e-3" if tuner == "grid" else ""
+        trials = "3" if tuner == "freeze_thaw" else "4"
         self.plan: SearchPlan = parse_tuning_request(
-            [*SETTINGS, "--tuner", tuner, "--max-trials", "4", *(["--space", space] * bool(space))]
+            [*SETTINGS, "--tuner", tuner, "--max-trials", trials, *(["--space", space] * bool(space))]
         ).plan
         self.directory = SearchDirectory(path)
         self.found: dict[str, TrialResult] = {}
