@@ -82,7 +82,12 @@ def without_repeats(name: str) -> Architecture:
 COMBINED = {without_repeats(name) for name in ("resnet50", "resnet50d")}
 """Bottlenecks are also resnext50's, and pooling shortcuts resnet18d's."""
 
-KINDS = {kind: name for name in reversed(ARCHITECTURES) if (kind := without_repeats(name)) not in COMBINED}
+KINDS = {
+    kind: name
+    for name in reversed(ARCHITECTURES)
+    # Of ResNets with option A the one that is in `MICRO` as well.
+    if (kind := without_repeats(name)) not in COMBINED and name != "resnet14"
+}
 """One name for each network that differs from the others in more than its size."""
 
 FOR_LARGE_IMAGES = [name for kind, name in KINDS.items() if isinstance(kind, LargeImageArchitecture)]
