@@ -6,10 +6,7 @@ CIFAR-10's shape, batches of 128, the preset's augmentation: crop after padding 
 flip, cutout of 8. Each contender has all cores, in a process of its own.
 """
 
-import argparse
-import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,12 +16,13 @@ from benchmarks.measure import (
     CORES,
     Comparison,
     Measure,
-    count,
     fastest,
     has_torch,
+    measure_batches,
     measure_in_turns,
     ratios,
     report,
+    rounds_and_seconds,
 )
 from pipeline.console.quiet_start import load_tensorflow_quietly
 
@@ -43,20 +41,8 @@ def random_images() -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, CLASSES, IMAGES)
 
 
-def _measure_batches(batches: Iterator[Any], seconds: float) -> Measure:
-    """Warm up, and return what counts for `seconds`."""
-
-    def measure() -> float:
-        for _ in itertools.islice(batches, BUFFERED_BATCHES):
-            pass
-        taken, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            next(batches)
-            taken += 1
-        return taken * BATCH_SIZE / (time.perf_counter() - start)
-
-    next(batches)
-    return measure
+def _measure(batches: Iterator[Any], seconds: float) -> Measure:
+    return measure_batches(batches, seconds, batch_size=BATCH_SIZE, buffered=BUFFERED_BATCHES)
 
 
 def ours(seconds: float) -> Measure:
@@ -81,7 +67,7 @@ def ours(seconds: float) -> Measure:
         first_step=0,
         last_step=2**62,
     )
-    return _measure_batches(iter(batches), seconds)
+    return _measure(iter(batches), seconds)
 
 
 def keras(seconds: float, variant: str) -> Measure:
@@ -92,7 +78,7 @@ def keras(seconds: float, variant: str) -> Measure:
     batches = keras_batches(
         *random_images(), variant=variant, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT
     )
-    return _measure_batches(iter(batches), seconds)
+    return _measure(iter(batches), seconds)
 
 
 def torch(seconds: float, threads: int, workers: int) -> Measure:
@@ -104,16 +90,12 @@ def torch(seconds: float, threads: int, workers: int) -> Measure:
     torch.set_num_threads(threads)
     images, labels = (torch.from_numpy(array) for array in random_images())
     batches = AugmentedBatches(images, labels, batch_size=BATCH_SIZE, padding=CROP_PADDING, cutout=CUTOUT)
-    return _measure_batches(load_in_workers(batches, workers) if workers else iter(batches), seconds)
+    return _measure(load_in_workers(batches, workers) if workers else iter(batches), seconds)
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=count, default=9, help="how often each is measured (9)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (3)")
-    arguments = parser.parse_args()
-
+    arguments = rounds_and_seconds(__doc__)
     load_before = os.getloadavg()[0]
     contenders: dict[str, tuple[Callable[..., Measure], tuple[Any, ...]]] = {
         "ours": (ours, (arguments.seconds,)),

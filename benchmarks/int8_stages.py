@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
+from evaluation.metrics.intervals import Estimate, share
 from pipeline.console.run_command import DONE, run_command
 from pipeline.console.tables import plain_table
 from pipeline.errors import UserError
@@ -27,15 +27,6 @@ from pipeline.run_directory import METRICS, RunDirectory
 
 REPORT = {"files.int8.accuracy": float, "files.int8.test_images": int, "int8_tried": list}
 """What is read of an export's `report.json`."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share of images and its 95 % interval, low <= value <= high."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -83,9 +74,10 @@ def int8_stages(report: dict[str, Any]) -> Iterator[Stage]:
 
 
 def estimate(accuracy: float, images: int) -> Estimate:
-    """Give an accuracy on so many images Wilson's score interval (Wilson 1927)."""
-    interval = binomtest(round(accuracy * images), images).proportion_ci(0.95, method="wilson")
-    return Estimate(accuracy, interval.low, interval.high)
+    """Give an accuracy on so many images its 95 % interval."""
+    value = share(round(accuracy * images), images)
+    assert value is not None  # no split is empty
+    return value
 
 
 def read_stages(plain: RunDirectory, taught: RunDirectory) -> list[Stage]:

@@ -7,11 +7,8 @@ mirrored or not. Beside it, with the same pixels up to rounding, plain tf.data a
 Pillow. Each contender has all cores, in processes of its own.
 """
 
-import argparse
-import itertools
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import CORES, Comparison, Measure, count, has_torch, measure_in_turns, ratios, report
+from benchmarks.measure import (
+    CORES,
+    Comparison,
+    Measure,
+    has_torch,
+    measure_batches,
+    measure_in_turns,
+    ratios,
+    report,
+    rounds_and_seconds,
+)
 from pipeline.console.quiet_start import load_tensorflow_quietly
 
 IMAGES, HEIGHT, WIDTH, SIZE, BATCH_SIZE = 256, 375, 500, 224, 32
@@ -46,18 +53,8 @@ def draw_images(folder: Path) -> None:
         Image.fromarray(scene[top : top + HEIGHT, left : left + WIDTH]).save(path, quality=86)
 
 
-def _measure_batches(batches: Iterator[Any], seconds: float) -> Measure:
-    def measure() -> float:
-        for _ in itertools.islice(batches, BUFFERED_BATCHES):
-            pass
-        taken, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            next(batches)
-            taken += 1
-        return taken * BATCH_SIZE / (time.perf_counter() - start)
-
-    next(batches)
-    return measure
+def _measure(batches: Iterator[Any], seconds: float) -> Measure:
+    return measure_batches(batches, seconds, batch_size=BATCH_SIZE, buffered=BUFFERED_BATCHES)
 
 
 def ours(seconds: float, folder: Path, quick: bool) -> Measure:
@@ -79,7 +76,7 @@ def ours(seconds: float, folder: Path, quick: bool) -> Measure:
         first_step=0,
         last_step=2**31,
     )
-    return _measure_batches(iter(batches), seconds)
+    return _measure(iter(batches), seconds)
 
 
 def plain(seconds: float, folder: Path) -> Measure:
@@ -99,7 +96,7 @@ def plain(seconds: float, folder: Path) -> Measure:
     files = tf.data.Dataset.from_tensor_slices(sorted(map(str, folder.glob("*/*.jpg"))))
     files = files.shuffle(IMAGES).repeat()
     batches = files.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH_SIZE).prefetch(4)
-    return _measure_batches(iter(batches), seconds)
+    return _measure(iter(batches), seconds)
 
 
 def torch(seconds: float, folder: Path, workers: int) -> Measure:
@@ -110,18 +107,14 @@ def torch(seconds: float, folder: Path, workers: int) -> Measure:
 
     torch.set_num_threads(1)
     files = sorted(folder.glob("*/*.jpg"))
-    return _measure_batches(
+    return _measure(
         load_crops(files, size=SIZE, min_area=MIN_AREA, batch_size=BATCH_SIZE, workers=workers), seconds
     )
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=count, default=9, help="how often each is measured (9)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (3)")
-    arguments = parser.parse_args()
-
+    arguments = rounds_and_seconds(__doc__)
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -6,12 +6,13 @@ them are compared round by round, under the same load, before the median is take
 
 import argparse
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -94,6 +95,37 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0 and finite; received {text}")
     return value
+
+
+def rounds_and_seconds(description: str) -> argparse.Namespace:
+    """Read the command line of a benchmark of batches: `rounds`, and `seconds` of each measurement."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--rounds", type=count, default=9, help="how often each is measured (9)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (3)")
+    return parser.parse_args()
+
+
+def measure_batches(batches: Iterator[Any], seconds: float, *, batch_size: int, buffered: int) -> Measure:
+    """Warm up, and return what counts the images of batches for `seconds`.
+
+    Args:
+        batches: without an end.
+        seconds: length of a measurement.
+        batch_size: images of a batch.
+        buffered: batches that may be in stock when its turn comes; they are not counted.
+    """
+
+    def measure() -> float:
+        for _ in itertools.islice(batches, buffered):
+            pass
+        taken, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            next(batches)
+            taken += 1
+        return taken * batch_size / (time.perf_counter() - start)
+
+    next(batches)
+    return measure
 
 
 def has_torch() -> bool:

@@ -1,3 +1,3 @@
 """Measures a finished run: how good, how sure and how fragile its network is."""
 
-__all__ = ["explain", "labelled_images", "page"]
+__all__ = ["explain", "labelled_images", "metrics", "page"]
