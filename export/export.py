@@ -114,7 +114,7 @@ def export_run(request: Request) -> None:
         )
         report = build_report(request, run, found)
         write_bundle(folder, request, run, found, report)
-        if request.web and web:
+        if web:
             write_web(folder, web, request, run, images[:GOLDEN_IMAGES])
     if request.finetune:
         directory.finetuning.unlink(missing_ok=True)

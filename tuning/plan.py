@@ -39,6 +39,11 @@ class SearchPlan:
     stop_weak: bool
 
     @property
+    def freezes(self) -> bool:
+        """Whether trials are frozen and thawed."""
+        return self.tuner == "freeze_thaw"
+
+    @property
     def confirmation_seeds(self) -> range:
         """Seeds of the confirmation: other ones than the search's, which favoured its winners."""
         first = self.config.run.seed + 1

@@ -124,7 +124,7 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
         "confirm": f"the best {plan.finalists} and the start, {plan.seeds} times each, with other seeds",
         "space": f"{len(plan.space)} hyperparameters, listed by --list-space",
     }
-    if plan.tuner == "freeze_thaw":
+    if plan.freezes:
         epochs, steps = plan.config.total_epochs, ", ".join(map(str, rungs(plan.config.total_epochs)))
         rows["trials"] = (
             f"{plan.max_trials * epochs:,} epochs, as {plan.max_trials} whole ones have, freeze_thaw: "
@@ -204,7 +204,7 @@ def any_success(plan: SearchPlan, results: Sequence[TrialResult]) -> bool:
     searched = [result for result in results if result.purpose == SEARCH]
     if not searched:
         raise UserError("a configuration of the space must fit the data; none does")
-    if len(searched) < plan.max_trials and plan.tuner != "freeze_thaw":
+    if len(searched) < plan.max_trials and not plan.freezes:
         print(f"{len(searched)} of {plan.max_trials} trials: nothing else is allowed")
     if any(result.score is not None for result in searched):
         return True

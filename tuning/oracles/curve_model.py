@@ -1,6 +1,5 @@
 """What a learning curve will come to: a chain of Gaussian processes from rung to rung."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -153,4 +152,4 @@ def chance_of_improvement(
     best = model.best
     threshold = best + (1 - best) * 10 ** generator.uniform(-4, -1)
     mean, deviation = model.predict(features, scores, rung, horizon)
-    return (mean - threshold) / np.maximum(deviation, math.sqrt(1e-12))
+    return (mean - threshold) / np.maximum(deviation, 1e-6)

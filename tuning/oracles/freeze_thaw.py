@@ -17,16 +17,13 @@ from threadpoolctl import threadpool_limits
 
 from tuning.oracles.curve_model import CurveModel, chance_of_improvement, rungs
 from tuning.oracles.search_oracle import SearchOracle
-from tuning.oracles.surrogate import BEST, encode, list_candidates, spread
+from tuning.oracles.surrogate import BEST, encode, list_candidates
 from tuning.space.search_space import Values
 from tuning.trials.results import COMPLETED, FAILED, TrialResult
 from tuning.trials.trial import LAST_EPOCH
 
 RANDOM_STARTS = 3
 """Trials before the model proposes: the start, and points spread at random."""
-
-MAX_DRAWS = 1000
-"""Points that are looked at before a space counts as exhausted."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +111,6 @@ class FreezeThawOracle(SearchOracle):
             if isinstance(candidate, Curve) or (candidate not in tried and self.allowed(candidate)):
                 return candidate
         return None
-
-    def spread_point(self) -> Values | None:
-        """Return the next point of a sequence that is spread over the space, allowed and not tried."""
-        number, seed = len(self.searched()), self.plan.config.run.seed
-        return self.new(spread(self.plan.space, number + n, seed) for n in range(MAX_DRAWS))
 
     def _merit(
         self,

@@ -8,15 +8,12 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
 from tuning.oracles.freeze_thaw import FreezeThawOracle
-from tuning.oracles.search_oracle import SearchOracle
-from tuning.oracles.surrogate import propose, spread
+from tuning.oracles.search_oracle import MAX_DRAWS, SearchOracle
+from tuning.oracles.surrogate import propose
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, settle
 from tuning.trials.median_stopping import believed_gain
 from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult
-
-MAX_DRAWS = 1000
-"""Random configurations that are looked at before a space counts as exhausted."""
 
 
 def proposal(values: Values | None) -> dict[str, Any]:
@@ -118,11 +115,9 @@ class BayesianOracle(SearchOracle):
         return proposal(self.first() or self._spread() or self._by_process())
 
     def _spread(self) -> Values | None:
-        number = len(self.searched())
-        if number >= count_random_starts(self.plan):
+        if len(self.searched()) >= count_random_starts(self.plan):
             return None
-        seed = self.plan.config.run.seed
-        return self.new(spread(self.plan.space, number + n, seed) for n in range(MAX_DRAWS))
+        return self.spread_point()
 
     def _by_process(self) -> Values | None:
         running = [trial.trial_id for trial in self.unfinished()]

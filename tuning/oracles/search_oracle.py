@@ -17,11 +17,15 @@ from keras_tuner.src.engine import conditions
 from pipeline.config.config import Config
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, write_json
+from tuning.oracles.surrogate import spread
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Dimension, Space, Value, Values, nearest_values, settle
 from tuning.trials.confirmation import choose_finalists
 from tuning.trials.results import TrialResult
 from tuning.trials.trial import CONFIRMATION_SEED
+
+MAX_DRAWS = 1000
+"""Configurations that are looked at before a space counts as exhausted."""
 
 # It prints a value of each condition that goes over the network.
 conditions.print = lambda *values: None
@@ -109,6 +113,11 @@ class SearchOracle(keras_tuner.Oracle):
         """Return the first candidate that is allowed and was not tried."""
         tried = self.tried()
         return next((v for v in candidates if v and v not in tried and self.allowed(v)), None)
+
+    def spread_point(self) -> Values | None:
+        """Return the next point of a sequence that is spread over the space, allowed and not tried."""
+        number, seed = len(self.searched()), self.plan.config.run.seed
+        return self.new(spread(self.plan.space, number + n, seed) for n in range(MAX_DRAWS))
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial: of the search, then of the confirmation."""

@@ -52,7 +52,7 @@ class LiveTable:
 
     def _count(self, result: TrialResult) -> int:
         """Count the epochs that a trial takes of those planned: all, unless it is frozen and thawed."""
-        frozen = self.plan.tuner == "freeze_thaw" and result.purpose == SEARCH
+        frozen = self.plan.freezes and result.purpose == SEARCH
         return result.epochs if frozen else self.epochs
 
     def _row(self, result: TrialResult, seconds_left: float) -> str:

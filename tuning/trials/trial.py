@@ -95,7 +95,7 @@ def read_trial(name: str, values: Mapping[str, Any], plan: SearchPlan) -> Trial:
         parent=values.get(PARENT),
         first_epoch=values.get(FIRST_EPOCH, 0),
         last_epoch=values.get(LAST_EPOCH, plan.config.total_epochs),
-        stop_weak=plan.stop_weak and purpose == SEARCH and plan.tuner not in ("hyperband", "freeze_thaw"),
+        stop_weak=plan.stop_weak and purpose == SEARCH and plan.tuner != "hyperband" and not plan.freezes,
     )
 
 
@@ -138,7 +138,7 @@ def train_trial(
             result = _attempt(trial, run_directory, train)
         result.save(path)
     result = load_result(path)
-    if plan.tuner == "freeze_thaw" and result.status == STOPPED:
+    if plan.freezes and result.status == STOPPED:
         # To be thawed from the newest; many of them fill the disk.
         for state in saved_states(run_directory)[:-1]:
             state.unlink()
@@ -150,7 +150,7 @@ def train_trial(
 
 def _is_thawed(trial: Trial, result: TrialResult, plan: SearchPlan) -> bool:
     """Whether a trial that was frozen is to go on."""
-    return plan.tuner == "freeze_thaw" and result.status == STOPPED and result.epochs < trial.last_epoch
+    return plan.freezes and result.status == STOPPED and result.epochs < trial.last_epoch
 
 
 def _copy_run(parent: Path, child: Path) -> None:
