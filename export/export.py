@@ -3,8 +3,7 @@
 import os
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -12,26 +11,21 @@ import numpy as np
 import tensorflow as tf
 
 from export.bundle.directory import BundleDirectory
-from export.bundle.failure import write_failure
-from export.bundle.report import Findings, Int8, build_report, describe_tried, print_tables
+from export.bundle.report import Findings, build_report, print_tables
 from export.bundle.write import GOLDEN_IMAGES, write_bundle
 from export.convert.alignment import align_weights
 from export.convert.converter import Converter
 from export.convert.network import build_inference_network, with_temperature, write_single_image_graph
 from export.convert.saved_model import export_saved_model
 from export.errors import ExportFailed
-from export.finetune.training import train_for_int8
 from export.formats import FORMATS
-from export.limits import check_limits
+from export.int8 import CHOOSING_IMAGES, choose, compare_int8, prepare_strategies, verify_int8
+from export.lines import say
 from export.quantize.calibration_images import CalibrationImages, load_calibration
-from export.quantize.search import Tried, most_accurate, try_strategies
-from export.quantize.stability import compare_halves
-from export.quantize.strategies import Strategy, list_remedies, list_strategies
 from export.request import Request
 from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import Comparison
 from export.verify.logits import verify_float32, verify_saved_model
-from export.verify.micro import MicroResult, verify_on_micro
 from export.verify.operations import verify_built_in, verify_integer_only
 from export.verify.pixels import DevicePixels, verify_device_pixels
 from export.verify.served import verify_answers
@@ -44,16 +38,6 @@ from pipeline.tflite.latency import Latency, measure_file
 
 VERIFIED_IMAGES = 32
 """Real images on which exact formats are held to the Keras network."""
-
-MICRO_IMAGES = 100
-"""Real images on which LiteRT and TensorFlow Lite Micro are compared, at most."""
-
-CHOOSING_IMAGES = 10_000
-"""Images of validation, at most, on which strategies are compared; evenly spread."""
-
-LEAST_AGREEMENT = 0.98
-"""Share of validation on which a file answers like the simulation that was trained for it. Ties are not
-rounded alike, and a level here is more further on: ResNet18 of width 16 agrees on 99.6 %."""
 
 QUICK_SECONDS, THOROUGH_SECONDS = 0.2, 3.0
 """Time to measure latency for, without and with `--benchmark`."""
@@ -125,11 +109,6 @@ def export_run(request: Request) -> None:
         print(f"  python {shlex.quote(str(request.out / 'run.py'))} IMAGE_OR_FOLDER ...")
         if request.web:
             print(f"  python -m http.server --directory {shlex.quote(str(request.out / 'web'))}")
-
-
-def say(what: str, text: str) -> None:
-    """Print one line of progress."""
-    print(f"{what:>11}  {text}", flush=True)
 
 
 def verify_accuracy(run: FinishedRun, received: float) -> None:
@@ -276,154 +255,6 @@ def compare(
                 f"it costs {comparison.drop:.2f}"
             )
     return comparisons
-
-
-def prepare_strategies(
-    float32: TFLiteFile,
-    calibration: CalibrationImages,
-    run: FinishedRun,
-    validation: KerasAnswers,
-    request: Request,
-    state: Path,
-) -> Iterator[Strategy]:
-    """Say what is to be tried; how far `--finetune` is is kept in the file `state`."""
-    train = None
-    if request.finetune:
-        train = partial(
-            train_for_int8, float32, run=run, epochs=request.finetune, validation=validation, state=state
-        )
-    plain = Strategy(calibration, request.input_type, slim=request.slim)
-    if not request.repair:
-        return list_strategies(float32, plain, train)
-    return list_remedies(float32, plain, partial(load_calibration, run), train)
-
-
-def choose(
-    float32: TFLiteFile,
-    strategies: Iterable[Strategy],
-    validation: KerasAnswers,
-    request: Request,
-    failed: Path,
-) -> tuple[list[Tried], Tried]:
-    """Quantise by one strategy after the other, and choose among them on validation.
-
-    With `--repair` the first that is good enough is chosen, and none is tried after it; else the
-    most accurate, of equals the first.
-
-    Returns:
-        All that were tried, and the one that was chosen.
-
-    Raises:
-        ExportFailed: `--repair` finds none; what is known of them lies in the folder `failed`.
-    """
-    tried = []
-    for each in try_strategies(strategies, float32, validation):
-        tried.append(each)
-        say("int8", f"{each.comparison.accuracy:.2%} on validation by {each.strategy.name}")
-        if request.repair and each.comparison.passes(request.max_drop):
-            return tried, each
-    best = most_accurate(tried)
-    if request.repair:
-        best_drop = best.comparison.drop
-        raise ExportFailed(
-            explain_loss(float32, tried, best, best_drop, "validation", request.max_drop, failed)
-        )
-    if len(tried) > 1:
-        say("int8", f"chosen: {best.strategy.name}")
-    return tried, best
-
-
-def compare_int8(
-    float32: TFLiteFile,
-    tried: Sequence[Tried],
-    chosen: Tried,
-    keras_answers: KerasAnswers,
-    max_drop: float,
-    failed: Path,
-) -> Comparison:
-    """Compare the file that was chosen with the Keras network on test: this once, and no other.
-
-    Raises:
-        ExportFailed: it loses more accuracy than `max_drop` percentage points.
-    """
-    comparison = keras_answers.compare_files({"int8": chosen.file})["int8"]
-    say("int8", f"{comparison.accuracy:.2%} on test")
-    if not comparison.passes(max_drop):
-        raise ExportFailed(explain_loss(float32, tried, chosen, comparison.drop, "test", max_drop, failed))
-    return comparison
-
-
-def explain_loss(
-    float32: TFLiteFile,
-    tried: Sequence[Tried],
-    best: Tried,
-    drop: float,
-    split: str,
-    max_drop: float,
-    failed: Path,
-) -> str:
-    """Rank the layers by their error in the best strategy, and leave that beside the bundle."""
-    errors = best.strategy.rank_layers(float32)
-    write_failure(failed, [describe_tried(each, max_drop) for each in tried], errors)
-    return (
-        f"int8 may cost at most {max_drop:g} points of {split} accuracy; it costs {drop:.2f}, most error "
-        f"comes from layer {errors[0].layer!r}, see {failed / 'report.md'}"
-    )
-
-
-def verify_int8(
-    float32: TFLiteFile,
-    tried: Sequence[Tried],
-    chosen: Tried,
-    validation: KerasAnswers,
-    images: np.ndarray,
-    request: Request,
-) -> Int8:
-    """See how stable the int8 file's calibration or training is, and run it in TensorFlow Lite Micro.
-
-    Args:
-        float32: what it was made from.
-        tried: the strategies.
-        chosen: its own.
-        validation: what the Keras network answers for that split.
-        images: of the calibration, uint8 [images, height, width, 3].
-        request: limits of its size and memory.
-
-    Raises:
-        ExportFailed: it answers otherwise than the simulation it was trained in, or in TensorFlow
-            Lite Micro otherwise than in LiteRT.
-        UserError: it is larger, or needs more memory, than it may.
-    """
-    halves = simulation = None
-    if trained := chosen.strategy.trained:
-        simulated = KerasAnswers(validation.split, trained.scores)
-        simulation = simulated.compare_files({"int8": chosen.file})["int8"].agreement
-        verify_simulation(simulation)
-    else:
-        halves = compare_halves(float32, chosen.strategy, validation.split)
-        say("int8", f"two halves of the calibration agree on {halves.agreement:.2%} of validation")
-    micro = verify_on_micro(chosen.file, images[:MICRO_IMAGES])
-    if isinstance(micro, MicroResult):
-        arena = f"arena {micro.arena_bytes / 1024:.1f} KiB"
-        say("micro", f"equals LiteRT bit for bit on {micro.images} images; {arena}")
-    else:
-        say("micro", f"not run: {micro}")
-    check_limits(chosen.file.size, micro, max_bytes=request.max_bytes, max_arena_kib=request.max_arena_kib)
-    return Int8(tried, chosen, halves, simulation, micro)
-
-
-def verify_simulation(agreement: float) -> None:
-    """Check that the int8 file does what was trained.
-
-    Raises:
-        ExportFailed: it agrees with the simulation on too few images.
-    """
-    say("int8", f"agrees with the simulation that was trained on {agreement:.2%} of validation")
-    if agreement < LEAST_AGREEMENT:
-        raise ExportFailed(
-            f"int8 must answer as in training on {LEAST_AGREEMENT:.0%} of validation; it does on "
-            f"{agreement:.2%}"
-        )
 
 
 def measure(

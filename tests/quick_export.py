@@ -30,6 +30,6 @@ def draw_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leave_out_micro(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out TensorFlow Lite Micro, as where it is not installed."""
-    from export import export as exporter
+    from export import int8
 
-    monkeypatch.setattr(exporter, "verify_on_micro", lambda *_, **__: LEFT_OUT)
+    monkeypatch.setattr(int8, "verify_on_micro", lambda *_, **__: LEFT_OUT)

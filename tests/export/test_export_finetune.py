@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from export.errors import ExportFailed
-from export.export import verify_simulation
 from export.finetune.training import Training
+from export.int8 import verify_simulation
 
 
 @pytest.mark.usefixtures("untimed", "without_micro", "preconverted")
