@@ -286,7 +286,8 @@ def optuna_search(pruner: str, task: Task, seed: int, trials: int) -> Iterator[S
             if not dimension.matters(values):
                 continue
             if dimension.choices:
-                values[dimension.name] = trial.suggest_categorical(dimension.name, dimension.choices)
+                index = trial.suggest_categorical(dimension.name, range(len(dimension.choices)))
+                values[dimension.name] = dimension.choices[index]
             else:
                 values[dimension.name] = trial.suggest_float(
                     dimension.name, dimension.low, dimension.high, log=dimension.log
