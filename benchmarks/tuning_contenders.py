@@ -21,6 +21,7 @@ from tuning.oracles.freeze_thaw import FreezeThawOracle
 from tuning.oracles.oracles import BayesianOracle
 from tuning.oracles.search_oracle import OBJECTIVE, SearchOracle, declare
 from tuning.plan import SearchPlan
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.search_space import Space, Value, Values, settle
 from tuning.trials.median_stopping import is_weak
@@ -166,6 +167,8 @@ def search_plan(config: Config, space: Space, seed: int, trials: int, tuner: str
         finalists=3,
         seeds=3,
         stop_weak=True,
+        budget=Budget(),
+        stop_when_flat=False,
     )
 
 

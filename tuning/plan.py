@@ -7,10 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config.config import Config
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.search_space import Space
 
 TUNERS = ("bayesian", "random", "grid", "hyperband", "freeze_thaw")
+
+TRIALS = 20
+"""Of a search that is not told how many, and what a budget is expected to be good for."""
+
+MAX_TRIALS = 100_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class SearchPlan:
         finalists: configurations that are trained again in the end.
         seeds: that each of them is trained with.
         stop_weak: whether weak trials end early.
+        budget: what search and confirmation may take together.
+        stop_when_flat: whether the search ends where the next trial is expected to gain too little.
     """
 
     tuner: str
@@ -37,6 +45,8 @@ class SearchPlan:
     finalists: int
     seeds: int
     stop_weak: bool
+    budget: Budget
+    stop_when_flat: bool
 
     @property
     def freezes(self) -> bool:
@@ -50,7 +60,12 @@ class SearchPlan:
         return range(first, first + self.seeds)
 
     def identity(self) -> dict[str, Any]:
-        """Everything that must stay the same where a search goes on; more trials may be asked."""
+        """Everything that must stay the same where a search goes on; more of it may be asked."""
         fields = asdict(self)
-        del fields["max_trials"]
+        for name in ("max_trials", "budget", "stop_when_flat"):
+            del fields[name]
         return fields
+
+    def extent(self) -> dict[str, Any]:
+        """How far the search goes, which may be raised."""
+        return {"max_trials": self.max_trials, "stop_when_flat": self.stop_when_flat, **asdict(self.budget)}

@@ -10,7 +10,8 @@ from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, take
 from pipeline.console.training_request import ChosenSettings, add_chosen_settings, read_chosen_settings
 from pipeline.errors import UserError, received
-from tuning.plan import TUNERS, SearchPlan
+from tuning.plan import MAX_TRIALS, TRIALS, TUNERS, SearchPlan
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.narrowing import fix, keep_only, narrow
 from tuning.space.search_space import STRENGTHS, Space, search_space, setting
@@ -23,14 +24,21 @@ FIXED_BY = {
 }
 """Settings that fix hyperparameters of other names."""
 
+LEAST_TRAININGS = 4
+"""Two trials, and the better one and the start once more."""
+
 
 @dataclass(frozen=True)
 class Options(Section):
     """What a search is told beside the settings that it starts from."""
 
     tuner: str = option("bayesian", "how configurations are proposed", choices=TUNERS)
-    max_trials: int = option(
-        20, "trials of the search, before the confirmation", minimum=1, maximum=100_000, metavar="N"
+    max_trials: int | None = option(
+        None,
+        f"trials of the search, before the confirmation (default: {TRIALS}; with a budget, as many as fit)",
+        minimum=1,
+        maximum=MAX_TRIALS,
+        metavar="N",
     )
     out: Path | None = option(None, "where (default: runs/tuning-PRESET-TUNER)", metavar="DIR")
     space: str | None = option(
@@ -44,6 +52,9 @@ class Options(Section):
         "3x3", "train the best K again with S seeds each; their mean decides", metavar="KxS"
     )
     stop_weak: bool = option(True, "end a trial that is below the median of the others")
+    stop_when_flat: bool = option(
+        False, "end the search where too little is expected of another trial", switch=True
+    )
     workers: int = option(1, "trials side by side on this machine", minimum=1, maximum=256, metavar="N")
 
     def __post_init__(self) -> None:
@@ -79,7 +90,7 @@ def parse_tuning_request(arguments: Sequence[str]) -> Request:
         UserError: anything that cannot be understood or contradicts itself.
     """
     values = _build_parser().parse(list(arguments))
-    limits = Limits(**take(values, Limits))
+    limits, budget = Limits(**take(values, Limits)), Budget(**take(values, Budget))
     chosen = read_chosen_settings(values)
     asked = Options(**take(values, Options))
     space, config = _space(chosen, asked)
@@ -89,10 +100,12 @@ def parse_tuning_request(arguments: Sequence[str]) -> Request:
         config=config,
         space=space,
         limits=limits,
-        max_trials=asked.max_trials,
+        max_trials=asked.max_trials or (MAX_TRIALS if budget.is_set else TRIALS),
         finalists=finalists,
         seeds=seeds,
         stop_weak=asked.stop_weak,
+        budget=budget,
+        stop_when_flat=asked.stop_when_flat,
     )
     if not asked.list_space:
         check_plan(plan)
@@ -122,7 +135,8 @@ def check_plan(plan: SearchPlan) -> None:
     """Hold the plan's parts to one another.
 
     Raises:
-        UserError: nothing is left to search, a grid is infinite, or the seeds run out.
+        UserError: nothing is left to search, a grid is infinite, the seeds run out, the budget is too
+            small, or the tuner expects no gain.
     """
     if all(len(dimension.choices) == 1 for dimension in plan.space):
         raise UserError("a search needs a hyperparameter to vary; received none, all are fixed")
@@ -131,6 +145,16 @@ def check_plan(plan: SearchPlan) -> None:
         raise UserError(
             f"--confirm needs seeds above --seed and up to {largest}; received --seed "
             f"{plan.config.run.seed} and --confirm {plan.finalists}x{plan.seeds}"
+        )
+    if plan.stop_when_flat and plan.tuner != "bayesian":
+        raise UserError(
+            f"--stop-when-flat needs --tuner bayesian, which expects a gain; received {plan.tuner}"
+        )
+    total, least = plan.budget.max_epochs_total, LEAST_TRAININGS * plan.config.total_epochs
+    if total is not None and total < least:
+        raise UserError(
+            f"--max-epochs-total must be enough for two trials and their confirmation, {least} epochs; "
+            f"received {total}"
         )
     if plan.tuner != "grid":
         return
@@ -151,6 +175,7 @@ def _build_parser() -> Parser:
         epilog="Any setting that is given is fixed; --space and --only narrow the rest.",
     )
     add_settings(parser, Options)
+    add_settings(parser.add_argument_group("what search and confirmation may take together"), Budget)
     add_settings(parser.add_argument_group("limits that a device sets"), Limits)
     add_chosen_settings(parser)
     return parser

@@ -18,7 +18,8 @@ from tuning.cost import Costs
 from tuning.hypermodel import ClassifierHyperModel
 from tuning.oracles.curve_model import rungs
 from tuning.oracles.oracles import ORACLES, combinations, count_random_starts
-from tuning.plan import SearchPlan
+from tuning.oracles.search_oracle import SearchOracle
+from tuning.plan import MAX_TRIALS, SearchPlan
 from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
@@ -26,6 +27,7 @@ from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import Values, apply, nearest_values
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
 from tuning.trials.results import SEARCH, TrialResult, load_result, load_results
+from tuning.trials.spending import describe_taken
 from tuning.trials.trial import Report
 from tuning.tuner import SearchTuner
 
@@ -54,16 +56,28 @@ def run_search(request: Request, role: str) -> int:
         print_plan(plan, ground, load_results(directory.trials))
         if role == "chief":
             directory.logs.mkdir(exist_ok=True)
-        results = run_trials(plan, directory, ground, costs)
-        if not any_success(plan, results):
+        oracle, results = run_trials(plan, directory, ground, costs)
+        if oracle.is_too_short():
+            raise UserError(
+                "a budget must be enough for two trials and their confirmation; the first took "
+                f"{describe_taken(plan.budget, results, oracle.seconds())}; with more the search goes on"
+            )
+        if not any_success(plan, results, ended_early=bool(oracle.why_ended)):
             return FAILED
+        if oracle.why_ended:
+            print("the search ended early:", oracle.why_ended)
+        # Of the confirmation, what the budget had room for.
+        plan = oracle.final or plan
         confirmed = confirm(plan, results)
         if confirmed:
             # Before all that is only there to be looked at.
             write_text(directory.best_config, best_config(plan, confirmed[0].values).to_json())
         write_report(plan, directory, costs, results, confirmed)
         print(describe_saving(plan, results))
-        return print_verdict(confirmed, directory)
+        code = print_verdict(confirmed, directory)
+        if plan.budget.is_set:
+            print("taken:", describe_taken(plan.budget, results, oracle.seconds()))
+        return code
 
 
 def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool = True) -> Ground:
@@ -130,6 +144,10 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
             f"{plan.max_trials * epochs:,} epochs, as {plan.max_trials} whole ones have, freeze_thaw: "
             f"frozen and thawed after {steps}"
         )
+    if plan.budget.is_set:
+        rows["budget"] = f"{plan.budget}, the confirmation included"
+        if plan.max_trials == MAX_TRIALS:
+            rows["trials"] = f"as many as fit, {plan.tuner}"
     if plan.tuner == "bayesian":
         starts = count_random_starts(plan)
         rows["trials"] += f": the start, {starts - 1} spread at random, then by the process"
@@ -144,15 +162,23 @@ def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -
 
 def run_trials(
     plan: SearchPlan, directory: SearchDirectory, ground: Ground, costs: Costs
-) -> list[TrialResult]:
-    """Run the trials of search and confirmation, here or through workers; return all results."""
-    with contextlib.closing(LiveTable(plan, load_results(directory.trials))) as table:
+) -> tuple[SearchOracle, list[TrialResult]]:
+    """Run the trials of search and confirmation, here or through workers.
 
-        def ended(trial: str) -> None:
-            table.ended(load_result(directory.result(trial)))
+    Returns:
+        What proposed them, and all results.
+    """
 
-        build_tuner(plan, directory, ground, costs, table.epoch, ended).search()
-    return load_results(directory.trials)
+    def ended(trial: str) -> None:
+        table.ended(load_result(directory.result(trial)))
+
+    def seconds() -> float:
+        return tuner.oracle.seconds()
+
+    with contextlib.closing(LiveTable(plan, load_results(directory.trials), seconds)) as table:
+        tuner = build_tuner(plan, directory, ground, costs, table.epoch, ended)
+        tuner.search()
+    return tuner.oracle, load_results(directory.trials)
 
 
 def build_tuner(
@@ -195,8 +221,13 @@ def is_allowed(values: Values, plan: SearchPlan, ground: Ground, costs: Costs) -
         return False
 
 
-def any_success(plan: SearchPlan, results: Sequence[TrialResult]) -> bool:
+def any_success(plan: SearchPlan, results: Sequence[TrialResult], *, ended_early: bool) -> bool:
     """Whether a trial of the search succeeded; say where not, and where trials are missing.
+
+    Args:
+        plan: of the search.
+        results: of all trials.
+        ended_early: whether trials are missing because the search was to end.
 
     Raises:
         UserError: no configuration was allowed.
@@ -204,7 +235,7 @@ def any_success(plan: SearchPlan, results: Sequence[TrialResult]) -> bool:
     searched = [result for result in results if result.purpose == SEARCH]
     if not searched:
         raise UserError("a configuration of the space must fit the data; none does")
-    if len(searched) < plan.max_trials and not plan.freezes:
+    if len(searched) < plan.max_trials and not plan.freezes and not ended_early:
         print(f"{len(searched)} of {plan.max_trials} trials: nothing else is allowed")
     if any(result.score is not None for result in searched):
         return True

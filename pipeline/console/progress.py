@@ -64,7 +64,7 @@ class Progress:
             self._last_line = now
             first, started = self._timed_from
             rate = (self.done - first) / max(now - started, 1e-9)
-            left = duration((self.total - self.done) / max(rate, 1e-9))
+            left = duration(max(self.total - self.done, 0) / max(rate, 1e-9))
             share = f"{self.done:,} of {self.total:,} {self.unit}"
             print(
                 f"{self.label}: {share}, {left} left{', ' + note if note else ''}",

@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline.config.presets import preset
 from tuning.plan import SearchPlan
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension
 from tuning.trials.results import COMPLETED, SEARCH, TrialResult
@@ -27,6 +28,8 @@ def make_plan(**changes: Any) -> SearchPlan:
         "finalists": 2,
         "seeds": 3,
         "stop_weak": True,
+        "budget": Budget(),
+        "stop_when_flat": False,
     }
     return SearchPlan(**{**plan, **changes})
 

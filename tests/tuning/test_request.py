@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from tests.commands import ROOT
 from tuning.__main__ import main
 from tuning.request import parse_tuning_request
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.narrowing import HYPERPARAMETERS
 from tuning.space.search_space import describe_space, search_space
@@ -32,6 +33,7 @@ def test_what_a_search_is_where_nothing_is_asked():
     assert (plan.config, plan.space, plan.limits) == (config, search_space(config), Limits())
     assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("bayesian", 20, 3, 3)
     assert (plan.stop_weak, request.workers, request.list_space) == (True, 1, False)
+    assert (plan.budget.is_set, plan.stop_when_flat) == (False, False)
     assert request.out == Path("runs/tuning-cifar10-bayesian")
 
 
@@ -48,6 +50,20 @@ def test_each_flag_reaches_the_plan():
     assert plan.limits == Limits(100_000, 5_000_000, 65_536, 1.5)
     assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("random", 7, 2, 5)
     assert (plan.stop_weak, request.workers, request.out) == (False, 3, Path("here"))
+
+
+def test_with_a_budget_there_are_as_many_trials_as_fit():
+    plan = plan_of("digits --minutes 2.5 --max-epochs-total 600 --stop-when-flat")
+    assert (plan.budget, plan.stop_when_flat) == (Budget(2.5, 600), True)
+    # More than any budget is good for.
+    assert plan.max_trials * plan.config.total_epochs > 600
+    assert plan_of("digits --minutes 2.5 --max-trials 7").max_trials == 7
+
+
+def test_how_far_a_search_goes_may_be_raised():
+    plan, more = plan_of("digits --minutes 2"), plan_of("digits --minutes 5 --max-trials 9 --stop-when-flat")
+    assert plan.identity() == more.identity()
+    assert plan.extent() != more.extent()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +118,15 @@ BAD_INPUTS = [
     ("--max-trials 0", "--max-trials must be at least 1 and at most 100000; received 0"),
     ("--max-trials 2.5", "--max-trials must be a whole number; received '2.5'"),
     ("--max-trial 5", "unknown flag '--max-trial'; did you mean '--max-trials'? see --help"),
+    ("--minutes 0", "--minutes must be above 0 and at most 525600; received 0"),
+    (
+        "digits --epochs 10 --max-epochs-total 39",
+        "--max-epochs-total must be enough for two trials and their confirmation, 40 epochs; received 39",
+    ),
+    (
+        "--tuner random --stop-when-flat",
+        "--stop-when-flat needs --tuner bayesian, which expects a gain; received random",
+    ),
     ("--workers 0", "--workers must be at least 1 and at most 256; received 0"),
     ("--out=", "--out must be a path; received ''"),
     ("--config=", "--config must be a path; received ''"),

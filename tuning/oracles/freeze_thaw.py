@@ -60,6 +60,8 @@ class FreezeThawOracle(SearchOracle):
         """Thaw a trial, or begin with another configuration; stop where the epochs are spent."""
         ladder, curves = rungs(self.plan.config.total_epochs), self._curves()
         left = self.plan.max_trials * ladder[-1] - sum(curve.epochs for curve in curves)
+        if curves:
+            left = int(min(left, self.epochs_left()))
         ahead = max((curve.epochs for curve in curves), default=0)
         # What brings one to the end is kept back until one is there, or on its way.
         spare = left - (ladder[-1] - ahead if curves else 0)

@@ -1,6 +1,7 @@
 """How a search proposes: KerasTuner's oracles, each keeping the promises of `SearchOracle`."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,13 @@ from keras_tuner.engine.trial import TrialStatus
 from tuning.oracles.freeze_thaw import FreezeThawOracle
 from tuning.oracles.search_oracle import MAX_DRAWS, SearchOracle
 from tuning.oracles.surrogate import propose
-from tuning.plan import SearchPlan
+from tuning.plan import TRIALS, SearchPlan
 from tuning.space.search_space import Values, settle
 from tuning.trials.median_stopping import believed_gain
-from tuning.trials.results import COMPLETED, SEARCH, STOPPED, TrialResult
+from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult
+
+FLAT_SHARE = 0.1
+"""Of the standard error of the best accuracy: below it, an expected gain pays for no trial."""
 
 
 def proposal(values: Values | None) -> dict[str, Any]:
@@ -129,7 +133,37 @@ class BayesianOracle(SearchOracle):
             else:
                 known.append((self.values_of(trial), scores[trial.trial_id]))
         seed = self.plan.config.run.seed
-        return propose(self.plan.space, known, waiting, seed, self.allowed)
+        proposed = propose(self.plan.space, known, waiting, seed, self.allowed)
+        if proposed is None:
+            return None
+        self.why_ended = flatness(proposed.gain, self.results()) if self.plan.stop_when_flat else ""
+        return None if self.why_ended else proposed.values
+
+
+def flatness(gain: float, results: Sequence[TrialResult]) -> str:
+    """Return why a search ends where so little more is expected; empty where it does not.
+
+    It does below `FLAT_SHARE` of the standard error sqrt(p (1 - p) / n) of the best accuracy p on the
+    n images of validation: a gain that nobody could tell from chance (after Makarova et al. 2022,
+    arXiv:2104.08166, who stop at the error of the validation itself).
+
+    Args:
+        gain: that the best proposal promises, as a share of the images.
+        results: of the trials so far.
+    """
+    measured = [result.measured for result in results if result.purpose == SEARCH and result.status != FAILED]
+    if not measured:
+        return ""
+    accuracy, _, images = max(measured)
+    # One image more of each kind, lest an accuracy of 1 have no error.
+    share = (accuracy * images + 1) / (images + 2)
+    error = math.sqrt(share * (1 - share) / images)
+    if gain >= FLAT_SHARE * error:
+        return ""
+    return (
+        f"another trial is expected to gain {100 * gain:.3f} points, where chance alone moves the best "
+        f"accuracy by {100 * error:.2f}"
+    )
 
 
 def believed_scores(results: Sequence[TrialResult]) -> dict[str, float | None]:
@@ -148,7 +182,8 @@ def count_random_starts(plan: SearchPlan) -> int:
 
     One more than there are hyperparameters, but at most a quarter of the trials, and 3 to 10.
     """
-    return min(max(min(len(plan.space) + 1, plan.max_trials // 4), 3), 10)
+    trials = min(plan.max_trials, TRIALS) if plan.budget.is_set else plan.max_trials
+    return min(max(min(len(plan.space) + 1, trials // 4), 3), 10)
 
 
 ORACLES: dict[str, type[SearchOracle]] = {

@@ -5,7 +5,7 @@ allowed never becomes a trial; none is tried twice; a seed, 0 too, makes the sea
 kill at any moment loses nothing; in the end the best are trained again.
 """
 
-import itertools
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, write_json
 from tuning.oracles.surrogate import spread
 from tuning.plan import SearchPlan
+from tuning.space.budget import seconds_of_process
 from tuning.space.search_space import Dimension, Space, Value, Values, nearest_values, settle
 from tuning.trials.confirmation import choose_finalists
 from tuning.trials.results import TrialResult
-from tuning.trials.trial import CONFIRMATION_SEED
+from tuning.trials.spending import Meter, fit_confirmation, fits_round, read_meters, search_epochs_left
+from tuning.trials.trial import CONFIRMATION_SEED, read_trial
 
 MAX_DRAWS = 1000
 """Configurations that are looked at before a space counts as exhausted."""
@@ -85,6 +87,9 @@ class SearchOracle(keras_tuner.Oracle):
             **settings,
         )
         self.plan, self.allowed, self.results, self.ended = plan, allowed, results, ended
+        self.final: SearchPlan | None = None
+        self.why_ended = ""
+        self._seconds_before = 0.0
         # As its argument KerasTuner takes 0 for none, and draws a seed.
         self.set_state(self.get_state() | dict.fromkeys(("seed", "seed_state"), plan.config.run.seed))
         # Counted here, because the confirmation's trials come on top.
@@ -121,7 +126,7 @@ class SearchOracle(keras_tuner.Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial: of the search, then of the confirmation."""
-        if self.has_trials_left():
+        if self.final is None and self.has_trials_left():
             proposal = self.propose_trial(trial_id)
             if proposal["status"] != TrialStatus.STOPPED:
                 return proposal
@@ -131,7 +136,38 @@ class SearchOracle(keras_tuner.Oracle):
 
     def has_trials_left(self) -> bool:
         """Whether the search may have another trial."""
-        return len(self.searched()) < self.plan.max_trials
+        if len(self.searched()) >= self.plan.max_trials:
+            return False
+        # Without a first one there is nothing to confirm.
+        return not self.trials or not self.is_spent()
+
+    def is_spent(self) -> bool:
+        """Whether the budget has no room for another whole trial of the search."""
+        return self.epochs_left() < self.plan.config.total_epochs
+
+    def is_too_short(self) -> bool:
+        """Whether the budget ends the search with its first trial, so that there is nothing to compare."""
+        return len(self.searched()) == 1 and self.is_spent()
+
+    def epochs_left(self) -> float:
+        """Return the epochs that the budget leaves to the search; infinity without one."""
+        return search_epochs_left(self.plan, self.results(), self.meters())
+
+    def meters(self) -> list[Meter]:
+        """Return what is left of each budget that is set."""
+        if not self.plan.budget.is_set:
+            return []
+        results = self.results()
+        done = {result.trial: result.epochs for result in results}
+        running = 0
+        for unfinished in self.unfinished():
+            trial = read_trial(unfinished.trial_id, unfinished.hyperparameters.values, self.plan)
+            running += trial.epochs - done.get(trial.name, 0)
+        return read_meters(self.plan, results, running, self.seconds())
+
+    def seconds(self) -> float:
+        """Return the time that the processes of the search have taken."""
+        return self._seconds_before + seconds_of_process()
 
     def propose_trial(self, trial_id: str) -> dict[str, Any]:
         """Propose a trial of the search in KerasTuner's form."""
@@ -141,12 +177,25 @@ class SearchOracle(keras_tuner.Oracle):
         """Yield what the confirmation has still to train, once the search itself is over."""
         if any(CONFIRMATION_SEED not in t.hyperparameters.values for t in self.unfinished()):
             return
+        if self.is_too_short():
+            return
+        if self.final is None:
+            self.final = self._end_search()
         begun = [trial.hyperparameters.values for trial in self.trials.values()]
-        finalists = choose_finalists(self.plan, self.results())
-        for seed, values in itertools.product(self.plan.confirmation_seeds, finalists):
-            wanted = {**values, CONFIRMATION_SEED: seed}
-            if wanted not in begun:
-                yield wanted
+        finalists = choose_finalists(self.final, self.results())
+        for index, seed in enumerate(self.final.confirmation_seeds):
+            wanted = [{**values, CONFIRMATION_SEED: seed} for values in finalists]
+            missing = [values for values in wanted if values not in begun]
+            if index and missing == wanted and not fits_round(self.final, self.results(), self.meters()):
+                self.final = dataclasses.replace(self.final, seeds=index)
+                return
+            yield from missing
+
+    def _end_search(self) -> SearchPlan:
+        """Return the plan with the confirmation that fits into what is left."""
+        if not self.why_ended and self.is_spent() and len(self.searched()) < self.plan.max_trials:
+            self.why_ended = "what is left of the budget goes to the confirmation"
+        return fit_confirmation(self.plan, self.results(), self.meters())
 
     def unfinished(self) -> list[Trial]:
         """Return the trials that run or wait to go on."""
@@ -166,7 +215,14 @@ class SearchOracle(keras_tuner.Oracle):
         KerasTuner keeps them in files of their own, which a kill may leave half written.
         """
         trials = {name: trial.get_state() for name, trial in self.trials.items()}
-        return {**super().get_state(), "trials": trials}
+        return {
+            **super().get_state(),
+            "trials": trials,
+            "seconds": self.seconds(),
+            "extent": self.plan.extent(),
+            "why_ended": self.why_ended,
+            "confirm": [self.final.finalists, self.final.seeds] if self.final else None,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what `get_state` returned."""
@@ -196,6 +252,12 @@ class SearchOracle(keras_tuner.Oracle):
             # What KerasTuner saves while a trial ends has it among both.
             ended = [name for name in state["end_order"] if name not in running]
             self.set_state({**state, "ongoing_trials": {}, "retry_queue": running, "end_order": ended})
+            self._seconds_before = state.get("seconds", 0.0)
+            # Asked for more, a search that had ended goes on.
+            if state.get("confirm") and state["extent"] == self.plan.extent():
+                finalists, seeds = state["confirm"]
+                self.final = dataclasses.replace(self.plan, finalists=finalists, seeds=seeds)
+                self.why_ended = state["why_ended"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # It is KerasTuner's own, which takes it as it comes.
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, qmc
@@ -62,13 +63,26 @@ def spread(space: Space, number: int, seed: int) -> Values:
     return values_at(space, sequence.random(1)[0])
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What to try next.
+
+    Attributes:
+        values: the configuration.
+        gain: by how much it is expected to improve the best score; infinity where nothing was tried.
+    """
+
+    values: Values
+    gain: float
+
+
 def propose(
     space: Space,
     tried: Sequence[tuple[Values, float | None]],
     running: Sequence[Values],
     seed: int,
     allowed: Callable[[Values], bool],
-) -> Values | None:
+) -> Proposal | None:
     """Return the configuration to try next: greatest expected improvement of all candidates.
 
     The same arguments give the same answer, so that a search can be killed and go on.
@@ -85,11 +99,13 @@ def propose(
         What is neither in `tried` nor in `running`; None if nothing else is allowed.
     """
     generator = np.random.default_rng((seed, len(tried)))
-    targets = standardised([score for _, score in tried])
+    scores = [score for _, score in tried]
+    targets = standardised(scores)
     best = [tried[index][0] for index in np.argsort(-targets, kind="stable")[:BEST]]
     known = {_key(values) for values in (*(values for values, _ in tried), *running)}
     candidates = {_key(values): values for values in list_candidates(space, best, generator)}
     fresh = [values for key, values in candidates.items() if key not in known]
+    merit, scale = np.ones(len(fresh)), math.inf
     if tried and fresh:
         earlier, waiting, new = (
             np.array([encode(space, values) for values in group])
@@ -99,9 +115,9 @@ def propose(
         with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
             # The kernel's bounds are there to be reached: a dozen trials tell little.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            merit = expected_improvement(earlier, waiting, new, targets)
-        fresh = [fresh[index] for index in np.argsort(-merit, kind="stable")]
-    return next((values for values in fresh if allowed(values)), None)
+            merit, scale = expected_improvement(earlier, waiting, new, targets), comparable(scores).std()
+    order = np.argsort(-merit, kind="stable")
+    return next((Proposal(fresh[n], float(merit[n] * scale)) for n in order if allowed(fresh[n])), None)
 
 
 def _key(values: Values) -> frozenset[tuple[str, Value]]:
@@ -109,22 +125,31 @@ def _key(values: Values) -> frozenset[tuple[str, Value]]:
 
 
 def standardised(scores: Sequence[float | None]) -> np.ndarray:
-    """Scale scores to mean 0 and deviation 1, after raising disasters.
-
-    What failed, or is not finite, counts as the worst score that is.
+    """Scale scores to mean 0 and deviation 1, after what `comparable` does.
 
     Returns:
         [trials], float64; zeros where all are equal.
     """
     if not scores:
         return np.empty(0)
-    finite = [score for score in scores if score is not None and math.isfinite(score)]
-    worst = min(finite, default=0.0)
-    filled = np.array([score if score in finite else worst for score in scores])
-    raised = raise_disasters(filled)
+    raised = comparable(scores)
     if np.ptp(raised) == 0:
         return np.zeros(len(raised))
     return (raised - raised.mean()) / raised.std()
+
+
+def comparable(scores: Sequence[float | None]) -> np.ndarray:
+    """Put the worst score that is finite in place of those that are not, and raise disasters.
+
+    Args:
+        scores: at least one.
+
+    Returns:
+        [trials], float64.
+    """
+    finite = [score for score in scores if score is not None and math.isfinite(score)]
+    worst = min(finite, default=0.0)
+    return raise_disasters([score if score in finite else worst for score in scores])
 
 
 def raise_disasters(scores: Sequence[float] | np.ndarray) -> np.ndarray:

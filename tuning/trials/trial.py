@@ -80,6 +80,11 @@ class Trial:
     last_epoch: int
     stop_weak: bool
 
+    @property
+    def epochs(self) -> int:
+        """What it trains itself, where it trains to its end."""
+        return self.last_epoch - self.first_epoch
+
 
 def read_trial(name: str, values: Mapping[str, Any], plan: SearchPlan) -> Trial:
     """Read a trial from its hyperparameters and the entries that a tuner adds to them."""

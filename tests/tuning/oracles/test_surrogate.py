@@ -140,15 +140,26 @@ def test_a_running_trial_is_worth_less_to_repeat():
 def test_the_optimum_of_a_smooth_function_is_found_and_approached():
     tried = [({"x": x}, -((x - 0.62) ** 2)) for x in (0.05, 0.35, 0.95)]
     for _ in range(12):
-        values = propose(LINE, tried, [], 0, yes)
+        values = propose(LINE, tried, [], 0, yes).values
         tried.append((values, -((values["x"] - 0.62) ** 2)))
     # Twelve evenly spread trials would be 0.08 apart.
     assert min(abs(values["x"] - 0.62) for values, _ in tried) < 0.01
 
 
+def test_the_gain_is_that_of_the_scores_own_scale():
+    tried = [({"x": x}, -((x - 0.62) ** 2)) for x in (0.05, 0.35, 0.95)]
+    first = propose(LINE, tried, [], 0, yes)
+    larger = propose(LINE, [(values, 10 * score + 7) for values, score in tried], [], 0, yes)
+    assert larger.values == first.values
+    assert larger.gain == pytest.approx(10 * first.gain)
+    # Of three trials the best is 0.073 below the optimum.
+    assert 0 < first.gain < 0.073
+    assert propose(LINE, [], [], 0, yes).gain == math.inf
+
+
 def test_failures_are_avoided():
     tried = [({"x": x}, x if x < 0.5 else None) for x in np.linspace(0.02, 0.98, 25)]
-    assert propose(LINE, tried, [], 0, yes)["x"] < 0.52
+    assert propose(LINE, tried, [], 0, yes).values["x"] < 0.52
 
 
 def test_nothing_is_tried_twice_until_a_finite_space_is_exhausted():
@@ -156,7 +167,7 @@ def test_nothing_is_tried_twice_until_a_finite_space_is_exhausted():
     running = [{"kind": "b", "size": 2}]
     tried = []
     for number in range(3):
-        values = propose(FINITE, tried, running, 7, yes)
+        values = propose(FINITE, tried, running, 7, yes).values
         assert values in every
         assert values not in [*running, *(values for values, _ in tried)]
         tried.append((values, None if number == 1 else 0.5))
@@ -178,10 +189,10 @@ def test_only_what_is_allowed_and_the_best_is_asked_first():
         asked.append(values)
         return len(asked) == 3
 
-    values = propose(SPACE, tried, [], 0, third)
+    values = propose(SPACE, tried, [], 0, third).values
     assert len(asked) == 3
     assert values == asked[2]
-    assert asked[0] == propose(SPACE, tried, [], 0, yes)
+    assert asked[0] == propose(SPACE, tried, [], 0, yes).values
     assert propose(FINITE, [], [], 0, lambda values: False) is None
 
 
@@ -192,7 +203,7 @@ def test_a_proposal_depends_on_its_arguments_alone():
     np.random.seed(99)
     assert propose(space, tried, [], 5, yes) == first
     assert propose(space, tried, [], 6, yes) != first
-    assert propose(space, tried, [first], 5, yes) != first
+    assert propose(space, tried, [first.values], 5, yes) != first
 
 
 def test_proposals_lie_in_the_space_and_hold_what_matters():

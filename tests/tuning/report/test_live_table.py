@@ -7,12 +7,18 @@ import pytest
 from tests.tuning.samples import START, make_plan, make_result
 from tuning.report import live_table
 from tuning.report.live_table import HEADER, LiveTable
+from tuning.space.budget import Budget
 from tuning.trials.results import CONFIRMATION, FAILED, STOPPED
 
 PLAN = make_plan()
 """5 trials of 10 epochs, then at most 2 + 1 configurations with 3 seeds: 14 trials, 140 epochs."""
 
 OTHER = {"width": 32, "dropout": 0.0123456}
+
+
+def no_clock() -> float:
+    """What a search has taken is asked for its budget of minutes alone."""
+    raise AssertionError
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def lines(capsys) -> list[str]:
 
 
 def test_a_line_for_each_trial(clock, capsys):
-    table = LiveTable(PLAN, [])
+    table = LiveTable(PLAN, [], no_clock)
     assert lines(capsys) == [" ".join(HEADER.split())]
     failed = make_result(4, None, status=FAILED, reason="loss is no longer finite", epochs=0)
     results = [
@@ -52,7 +58,7 @@ def test_a_line_for_each_trial(clock, capsys):
 
 
 def test_columns_stand_below_their_heads(clock, capsys):
-    table = LiveTable(PLAN, [])
+    table = LiveTable(PLAN, [], no_clock)
     clock.now += 60
     table.ended(make_result(0, 0.5, status=STOPPED))
     header, row = capsys.readouterr().out.splitlines()
@@ -68,7 +74,7 @@ def test_what_was_known_before_counts(clock, capsys):
         make_result(2, None, status=FAILED),
         make_result(3, 0.8, status=STOPPED),
     ]
-    table = LiveTable(PLAN, known)
+    table = LiveTable(PLAN, known, no_clock)
     assert (table._progress.total, table._progress.done) == (140, 40)
     clock.now += 120
     table.ended(make_result(4, 0.1))
@@ -77,7 +83,7 @@ def test_what_was_known_before_counts(clock, capsys):
 
 
 def test_more_trials_than_were_counted_on_leave_no_time(clock, capsys):
-    table = LiveTable(make_plan(max_trials=1, finalists=1, seeds=1), [])
+    table = LiveTable(make_plan(max_trials=1, finalists=1, seeds=1), [], no_clock)
     for number in range(4):
         clock.now += 60
         table.ended(make_result(number))
@@ -86,7 +92,7 @@ def test_more_trials_than_were_counted_on_leave_no_time(clock, capsys):
 
 
 def test_a_trial_counts_as_whole_however_it_ends(clock):
-    table = LiveTable(PLAN, [])
+    table = LiveTable(PLAN, [], no_clock)
     for epoch in range(1, 4):
         table.epoch("0000", [0.1] * epoch)
         table.epoch("0001", [0.1] * epoch)  # of another worker
@@ -111,14 +117,37 @@ def test_a_trial_counts_as_whole_however_it_ends(clock):
     ],
 )
 def test_describe(values, expected, clock):
-    assert LiveTable(PLAN, []).describe(make_result(0, values=values)) == expected
+    assert LiveTable(PLAN, [], no_clock).describe(make_result(0, values=values)) == expected
 
 
 def test_the_epoch_is_noted_beside_the_time_left(clock, monkeypatch, capsys):
     monkeypatch.setattr("time.monotonic", lambda: clock.now)
-    table = LiveTable(PLAN, [])
+    table = LiveTable(PLAN, [], no_clock)
     table.epoch("0007", [0.25])
     clock.now += 20
     table.epoch("0007", [0.25, 0.5])
     # The one epoch that was timed took 20 s, and 138 are left.
     assert lines(capsys)[1] == "tuning: 2 of 140 epochs, 46 min left, trial 0007 epoch 2/10 50.00%"
+
+
+def test_of_a_budget_of_minutes_the_time_left_is_what_is_left_of_it(clock, monkeypatch, capsys):
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    # Two minutes were taken by a former process.
+    plan = make_plan(budget=Budget(minutes=10), max_trials=100)
+    table = LiveTable(plan, [], lambda: clock.now - 1000 + 120)
+    clock.now += 60
+    table.ended(make_result(0))
+    clock.now += 60
+    table.epoch("0001", [0.5])
+    # 4 of 10 minutes; a bar of seconds goes on by one a second.
+    assert lines(capsys)[1:] == [
+        "0000 completed 50.00% 50.00% 10 60 s 7 min the start",
+        "tuning: 240 of 600 s, 6 min left, trial 0001 epoch 1/10 50.00%",
+    ]
+
+
+def test_of_a_budget_of_epochs_only_those_that_were_trained_count(clock):
+    plan = make_plan(budget=Budget(max_epochs_total=60), max_trials=100)
+    table = LiveTable(plan, [make_result(0)], no_clock)
+    table.ended(make_result(1, status=STOPPED, epochs=3))
+    assert (table._progress.total, table._progress.done) == (60, 13)
