@@ -10,12 +10,14 @@ import keras
 import numpy as np
 
 from export.quantize.preview import preview_int8
+from export.verify.micro import measure_arena
 from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json, verify_fields, write_json
 from pipeline.models.cost import count_parameters, multiply_adds
+from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.latency import measure_file
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, resolve
@@ -32,6 +34,7 @@ UNITS = {
     "max_mac": "multiply-adds",
     "max_bytes_int8": "bytes in int8",
     "max_latency_ms": "ms an image",
+    "max_arena_kib": "KiB of arena",
 }
 """Each of the `Limits` -> what it counts."""
 
@@ -46,12 +49,14 @@ class Cost:
         int8_bytes: size of the int8 .tflite file.
         latency_ms: median time of one image through that file on one thread of this machine, to
             the microsecond.
+        arena_kib: what TensorFlow Lite Micro needs for that file; None where that was not asked.
     """
 
     parameters: int
     multiply_adds: int
     int8_bytes: int
     latency_ms: float
+    arena_kib: float | None = None
 
 
 COST = {"parameters": int, "multiply_adds": int, "int8_bytes": int, "latency_ms": float}
@@ -66,10 +71,11 @@ class Costs:
     Args:
         path: the JSON file; what it lacks is measured, and all of it where it is damaged.
         ground: the images, which give the input size and the classes.
+        with_arena: whether TensorFlow Lite Micro's arena is measured as well.
     """
 
-    def __init__(self, path: Path, ground: Ground) -> None:
-        self._path, self._ground = path, ground
+    def __init__(self, path: Path, ground: Ground, *, with_arena: bool = False) -> None:
+        self._path, self._ground, self._with_arena = path, ground, with_arena
         self._costs = _load(path)
         self._counts: dict[str, tuple[int, int]] = {}
 
@@ -81,7 +87,8 @@ class Costs:
         """
         architecture = resolve(config, self._ground).config
         name = _name(architecture)
-        if name not in self._costs:
+        known = self._costs.get(name)
+        if known is None or (self._with_arena and known.arena_kib is None):
             self._costs[name] = self._measure(architecture)
             write_json(self._path, {name: dataclasses.asdict(cost) for name, cost in self._costs.items()})
         return self._costs[name]
@@ -96,10 +103,13 @@ class Costs:
         """
         parameters, adds = self._count(resolve(config, self._ground).config)
         broken = _first_broken({"max_parameters": parameters, "max_mac": adds}, limits)
-        if broken or (limits.max_bytes_int8 is None and limits.max_latency_ms is None):
+        if broken or not limits.need_file:
             return broken
         cost = self.of(config)
         measured = {"max_bytes_int8": cost.int8_bytes, "max_latency_ms": cost.latency_ms}
+        if limits.max_arena_kib is not None:
+            assert cost.arena_kib is not None
+            measured["max_arena_kib"] = cost.arena_kib
         return _first_broken(measured, limits)
 
     def _build(self, architecture: Config) -> keras.Model:
@@ -118,12 +128,20 @@ class Costs:
     def _measure(self, architecture: Config) -> Cost:
         file = preview_int8(self._build(architecture), self._images)
         latency = measure_file(file, self._images, threads=1)
-        return Cost(*self._count(architecture), file.size, round(latency.p50_ms, 3))
+        arena = _arena_kib(file) if self._with_arena else None
+        return Cost(*self._count(architecture), file.size, round(latency.p50_ms, 3), arena)
 
     @cached_property
     def _images(self) -> np.ndarray:
         train = self._ground.data.examples("train")
         return load_images(dataclasses.replace(train, rows=train.rows[:IMAGES]))
+
+
+def _arena_kib(file: TFLiteFile) -> float:
+    arena = measure_arena(file)
+    if isinstance(arena, str):
+        raise UserError(f"--max-arena-kib needs a file that TensorFlow Lite Micro runs; received {arena}")
+    return arena / 1024
 
 
 def _load(path: Path) -> dict[str, Cost]:

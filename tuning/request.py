@@ -13,8 +13,8 @@ from pipeline.errors import UserError, received
 from tuning.plan import MAX_TRIALS, TRIALS, TUNERS, SearchPlan
 from tuning.space.budget import Budget
 from tuning.space.limits import Limits
-from tuning.space.narrowing import fix, keep_only, narrow
-from tuning.space.search_space import STRENGTHS, Space, search_space, setting
+from tuning.space.narrowing import NETWORK, fix, keep_only, narrow
+from tuning.space.search_space import STRENGTHS, Space, network_space, search_space, setting
 
 FIXED_BY = {
     "peak_learning_rate": ("peak_learning_rate", "adaptive_learning_rate"),
@@ -116,11 +116,13 @@ def parse_tuning_request(arguments: Sequence[str]) -> Request:
 def _space(chosen: ChosenSettings, asked: Options) -> tuple[Space, Config]:
     """Return what is left to search, and the settings with all that is fixed."""
     config = chosen.build_config()
-    space = search_space(config)
+    space = (*network_space(config), *search_space(config))
     # A setting that the user gives is no longer a question.
     given = [name for setting in chosen.values for name in FIXED_BY.get(setting, (setting,))]
     space = fix(space, config, {d.name for d in space if d.name in given})
-    if asked.space is not None:
+    if asked.space is None:
+        space = tuple(dimension for dimension in space if dimension.name not in NETWORK)
+    else:
         space, config = narrow(space, config, asked.space)
     if asked.only is not None:
         for item in (asked.space or "").split(","):

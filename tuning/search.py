@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import shlex
 import sys
@@ -24,7 +25,7 @@ from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
-from tuning.space.search_space import Values, apply, nearest_values
+from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
 from tuning.trials.results import SEARCH, TrialResult, load_result, load_results
 from tuning.trials.spending import describe_taken
@@ -47,11 +48,11 @@ def run_search(request: Request, role: str) -> int:
         if directory.search.exists():
             directory.check_identity(plan.identity())
         ground = prepare_search(plan, directory, begin=False)
-        build_tuner(plan, directory, ground, Costs(directory.costs, ground)).search()
+        build_tuner(plan, directory, ground, open_costs(plan, directory, ground)).search()
         return DONE
     with directory.open(plan.identity()):
         ground = prepare_search(plan, directory)
-        costs = Costs(directory.costs, ground)
+        costs = open_costs(plan, directory, ground)
         plan = within_limits(plan, costs)
         print_plan(plan, ground, load_results(directory.trials))
         if role == "chief":
@@ -72,7 +73,10 @@ def run_search(request: Request, role: str) -> int:
         if confirmed:
             # Before all that is only there to be looked at.
             write_text(directory.best_config, best_config(plan, confirmed[0].values).to_json())
-        write_report(plan, directory, costs, results, confirmed)
+        front = write_report(plan, directory, costs, results, confirmed)
+        if front:
+            print(f"what none beats at its size or latency, as files in {directory.front}:")
+            print(*front, sep="\n")
         print(describe_saving(plan, results))
         code = print_verdict(confirmed, directory)
         if plan.budget.is_set:
@@ -100,29 +104,59 @@ def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool 
 
 
 def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
-    """Leave the widths that break a limit out of the space.
+    """Leave the models and widths out of the space with which every network breaks a limit.
 
     Raises:
-        UserError: all do; the first limit that the smallest breaks is named.
+        UserError: all do; the first limit that the first of the smallest breaks is named.
     """
     if not plan.limits.is_set:
         return plan
     values = nearest_values(plan.space, plan.config)
-    searched = next((d for d in plan.space if d.name == "width"), None)
-    widths = searched.choices if searched else (plan.config.model.width,)
-    broken = {}
-    for width in widths:
-        # Of its model alone: whether the rest fits the data is another question.
-        model = apply(values | {"width": width}, plan.config).model
-        broken[width] = costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
-    kept = tuple(width for width in widths if not broken[width])
+    names, networks = list_networks(plan)
+    broken: dict[tuple[Value, ...], str | None] = {}
+    for network in networks:
+        try:
+            # Of its model alone: whether the rest fits the data is another question.
+            model = apply(values | dict(zip(names, network, strict=True)), plan.config).model
+            broken[network] = costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
+        except UserError as error:
+            broken[network] = str(error)
+    kept = [network for network in networks if not broken[network]]
     if not kept:
         raise UserError(
-            f"a network of the space must keep the limits; the smallest, width {widths[0]}, "
-            f"has {broken[widths[0]]}"
+            f"a network of the space must keep the limits; the smallest, "
+            f"{', '.join(f'{name} {value}' for name, value in zip(names, networks[0], strict=True))}, "
+            f"has {broken[networks[0]]}"
         )
-    space = (dataclasses.replace(d, choices=kept) if d is searched else d for d in plan.space)
-    return dataclasses.replace(plan, space=tuple(space))
+    return dataclasses.replace(plan, space=tuple(_only(kept, names, d) for d in plan.space))
+
+
+def list_networks(plan: SearchPlan) -> tuple[list[str], list[tuple[Value, ...]]]:
+    """List the networks of the space by width and, where it is searched, by model.
+
+    Returns:
+        What they differ in, and each of them, the narrowest first.
+    """
+    own: dict[str, Value] = {"width": plan.config.model.width, "model": plan.config.model.model}
+    searched: dict[str, Dimension] = {dimension.name: dimension for dimension in plan.space}
+    names = [name for name in own if name == "width" or name in searched]
+    choices: list[tuple[Value, ...]] = [
+        searched[name].choices if name in searched else (own[name],) for name in names
+    ]
+    return names, list(itertools.product(*choices))
+
+
+def _only(kept: Sequence[tuple[Value, ...]], names: Sequence[str], dimension: Dimension) -> Dimension:
+    """Leave to a dimension of the network the choices that are kept."""
+    if dimension.name not in names:
+        return dimension
+    left = {network[names.index(dimension.name)] for network in kept}
+    return dataclasses.replace(dimension, choices=tuple(c for c in dimension.choices if c in left))
+
+
+def open_costs(plan: SearchPlan, directory: SearchDirectory, ground: Ground) -> Costs:
+    """Open what is known of the costs of architectures."""
+    return Costs(directory.costs, ground, with_arena=plan.limits.max_arena_kib is not None)
 
 
 def print_plan(plan: SearchPlan, ground: Ground, known: Sequence[TrialResult]) -> None:

@@ -64,6 +64,11 @@ class SearchDirectory:
         return self.path / "best_config.json"
 
     @property
+    def front(self) -> Path:
+        """The configuration of each trial on the Pareto front."""
+        return self.path / "pareto"
+
+    @property
     def plots(self) -> Path:
         """Charts."""
         return self.path / "plots"

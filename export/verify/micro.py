@@ -69,22 +69,47 @@ def verify_on_micro(file: TFLiteFile, images: np.ndarray) -> MicroResult | str:
     Raises:
         ExportFailed: the scores of an image differ in a bit, or the file ends the process.
     """
-    # Files are not checked as they are loaded: a bad one ends the process that it is loaded in.
-    # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
-    end_at_once = signal.signal, (signal.SIGINT, signal.SIG_DFL)
-    with ProcessPoolExecutor(1, get_context("spawn"), *end_at_once) as child:
-        try:
+    try:
+        with _child() as child:
             arena = child.submit(_measure_arena, file.content).result()
             if isinstance(arena, str):
                 return arena
             # In the least one, which is what is to suffice.
             _verify_equal(*_run_both(child, file.content, arena[0], images))
-        except ImportError as error:
-            return f"the package tflite_micro cannot be loaded: {error}"
-        except BrokenProcessPool:
-            raise ExportFailed("TensorFlow Lite Micro must survive the file; it ended its process") from None
+    except ImportError as error:
+        return _missing(error)
     least, activations = arena
     return MicroResult(len(images), to_reserve(least), activations)
+
+
+def measure_arena(file: TFLiteFile) -> int | str:
+    """Return the `arena_bytes` of a file's `MicroResult`, or in a few words why it is not run.
+
+    Raises:
+        ExportFailed: the file ends the process.
+    """
+    try:
+        with _child() as child:
+            arena = child.submit(_measure_arena, file.content).result()
+    except ImportError as error:
+        return _missing(error)
+    return arena if isinstance(arena, str) else to_reserve(arena[0])
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[ProcessPoolExecutor]:
+    """Open the other process: files are not checked as they are loaded, and a bad one ends it."""
+    # Ctrl-C reaches every process of a terminal; only the one that waits is to explain.
+    end_at_once = signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(1, get_context("spawn"), *end_at_once) as child:
+        try:
+            yield child
+        except BrokenProcessPool:
+            raise ExportFailed("TensorFlow Lite Micro must survive the file; it ended its process") from None
+
+
+def _missing(error: ImportError) -> str:
+    return f"the package tflite_micro cannot be loaded: {error}"
 
 
 def to_reserve(least: int) -> int:

@@ -49,7 +49,7 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
 
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """For searches in process."""
-    monkeypatch.setattr("tuning.search.write_report", lambda *arguments: None)
+    monkeypatch.setattr("tuning.search.write_report", lambda *arguments: [])
 
 
 def signal_at(number: signal.Signals, ending: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ def main() -> int:
         load_tensorflow_quietly()
         from tuning import search
 
-        search.write_report = lambda *arguments: None
+        search.write_report = lambda *arguments: []
         number, _, ending = os.environ.get(SIGNAL_AT, "").partition(" ")
         if ending:
             Path.replace = after_each_file(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.config import Config
+from pipeline.errors import UserError
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, prepare_ground
@@ -86,6 +87,8 @@ def test_a_real_network_is_counted_converted_and_timed(ground, path):
     # A byte a weight at least; beside them 84 tensors, each with its name of at most 200 bytes, a
     # header of fewer than 200, and for each of at most 32 channels a scale and a zero point.
     assert parameters < found.int8_bytes < parameters + 84 * (200 + 200 + 32 * (4 + 8))
+    # Nobody asked for the arena, whose measurement takes a process.
+    assert found.arena_kib is None
     # Faster than a multiply-add a nanosecond on any machine, slower than a thousand.
     assert adds / 1000 < found.latency_ms * 1e6 < 1000 * adds
 
@@ -160,6 +163,25 @@ PARAMETERS, ADDS = counts_by_table(width=4)
 )
 def test_a_broken_limit_is_told_with_both_figures(limits, expected, ground, path, measured):
     assert Costs(path, ground).exceeded(CONFIG, limits) == expected
+
+
+def test_the_arena_is_measured_where_it_has_a_limit(ground, path, measured, monkeypatch):
+    Costs(path, ground).of(CONFIG)
+    monkeypatch.setattr(cost, "measure_arena", lambda file: 20 * 1024)
+    # What was known without it is measured again.
+    costs = Costs(path, ground, with_arena=True)
+    assert costs.of(CONFIG).arena_kib == 20
+    assert costs.exceeded(CONFIG, Limits(max_arena_kib=20)) is None
+    assert costs.exceeded(CONFIG, Limits(max_arena_kib=19.5)) == (
+        "20.0 KiB of arena, more than --max-arena-kib 19.5"
+    )
+    assert len(measured) == 2
+
+
+def test_a_file_that_does_not_run_there_is_refused_with_the_reason(ground, path, measured, monkeypatch):
+    monkeypatch.setattr(cost, "measure_arena", lambda file: "no kernel for FILL")
+    with pytest.raises(UserError, match=r"^--max-arena-kib needs a file .* received no kernel for FILL$"):
+        Costs(path, ground, with_arena=True).of(CONFIG)
 
 
 def test_a_limit_that_is_met_exactly_is_kept(ground, path, measured):

@@ -41,13 +41,14 @@ def test_each_flag_reaches_the_plan():
     arguments = (
         "digits --tuner random --max-trials 7 --out here --confirm 2x5 --no-stop-weak --workers 3 "
         "--max-parameters 100000 --max-mac 5000000 --max-bytes-int8 65536 --max-latency-ms 1.5 "
+        "--max-arena-kib 64 "
         "--epochs 4 --seed 9 --only width,dropout --space dropout=0.1|0.2"
     )
     request = parse_tuning_request(arguments.split())
     plan = request.plan
     assert plan.config == preset("digits").with_values({"epochs": 4, "seed": 9})
     assert [(d.name, d.choices) for d in plan.space] == [("width", (8, 12, 16, 24)), ("dropout", (0.1, 0.2))]
-    assert plan.limits == Limits(100_000, 5_000_000, 65_536, 1.5)
+    assert plan.limits == Limits(100_000, 5_000_000, 65_536, 1.5, 64)
     assert (plan.tuner, plan.max_trials, plan.finalists, plan.seeds) == ("random", 7, 2, 5)
     assert (plan.stop_weak, request.workers, request.out) == (False, 3, Path("here"))
 
@@ -58,6 +59,22 @@ def test_with_a_budget_there_are_as_many_trials_as_fit():
     # More than any budget is good for.
     assert plan.max_trials * plan.config.total_epochs > 600
     assert plan_of("digits --minutes 2.5 --max-trials 7").max_trials == 7
+
+
+def test_the_network_is_searched_where_it_is_asked():
+    asked = "digits --space model=resnet8|mlp|resnet20,width=4|8,shortcut=none|projection --only"
+    plan = plan_of(f"{asked} model,width,shortcut,dropout")
+    assert [(d.name, d.choices, d.when) for d in plan.space[:3]] == [
+        ("model", ("mlp", "resnet20", "resnet8"), None),
+        # Perceptrons have none.
+        ("shortcut", ("none", "projection"), ("model", ("resnet20", "resnet8"))),
+        ("width", (4, 8), None),
+    ]
+    assert searched(f"{asked} width,dropout,model,shortcut") == {"model", "shortcut", "width", "dropout"}
+    # One of it is no question.
+    plan = plan_of("digits --space model=resnet8,stem=deep")
+    assert (plan.config.model.model, plan.config.model.stem) == ("resnet8", "deep")
+    assert {dimension.name for dimension in plan.space} == set(HYPERPARAMETERS)
 
 
 def test_how_far_a_search_goes_may_be_raised():
@@ -118,6 +135,17 @@ BAD_INPUTS = [
     ("--max-trials 0", "--max-trials must be at least 1 and at most 100000; received 0"),
     ("--max-trials 2.5", "--max-trials must be a whole number; received '2.5'"),
     ("--max-trial 5", "unknown flag '--max-trial'; did you mean '--max-trials'? see --help"),
+    (
+        "--model resnet8 --space model=resnet8|mlp",
+        "--space must name what is open; received model, which is fixed",
+    ),
+    (
+        "--weights imagenet --space model=resnet18|resnet34",
+        "--space must name what is open; received model, which is fixed",
+    ),
+    ("--space model=resnet8|resnet9", "unknown --model 'resnet9'; did you mean 'resnet8'? known: "),
+    ("--only model", "--only model needs --space model=A|B|..., which opens it; received none"),
+    ("--space model=mlp|convnet,stem=auto|deep", "--space stem needs a ResNet; received model=convnet|mlp"),
     ("--minutes 0", "--minutes must be above 0 and at most 525600; received 0"),
     (
         "digits --epochs 10 --max-epochs-total 39",

@@ -56,6 +56,21 @@ def test_what_is_just_allowed_stays(costs):
     assert choices_within(costs, resnet18_parameters(16)) == (8, 16)
 
 
+def test_models_and_widths_stay_with_which_a_network_keeps_the_limits(costs):
+    networks = (
+        Dimension("model", "the network", choices=("resnet18", "resnet34")),
+        Dimension("width", "channels of the first stage", choices=(8, 16, 32)),
+    )
+    # Width 16 of ResNet-18, but no width of ResNet-34 but 8, whose blocks are twice as many.
+    plan = make_plan(space=networks, limits=Limits(max_parameters=resnet18_parameters(16)))
+    assert [dimension.choices for dimension in within_limits(plan, costs).space] == [
+        ("resnet18", "resnet34"),
+        (8, 16),
+    ]
+    plan = make_plan(space=networks, limits=Limits(max_parameters=resnet18_parameters(8)))
+    assert [dimension.choices for dimension in within_limits(plan, costs).space] == [("resnet18",), (8,)]
+
+
 def test_limits_that_nothing_keeps_are_refused(costs):
     rule = f"the smallest, width 8, has {resnet18_parameters(8):,} parameters, more than"
     with pytest.raises(UserError, match=rule):

@@ -1,7 +1,6 @@
 """How a search proposes: KerasTuner's oracles, each keeping the promises of `SearchOracle`."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from tuning.oracles.surrogate import propose
 from tuning.plan import TRIALS, SearchPlan
 from tuning.space.search_space import Values, settle
 from tuning.trials.median_stopping import believed_gain
-from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult
+from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResult, standard_error
 
 FLAT_SHARE = 0.1
 """Of the standard error of the best accuracy: below it, an expected gain pays for no trial."""
@@ -143,9 +142,9 @@ class BayesianOracle(SearchOracle):
 def flatness(gain: float, results: Sequence[TrialResult]) -> str:
     """Return why a search ends where so little more is expected; empty where it does not.
 
-    It does below `FLAT_SHARE` of the standard error sqrt(p (1 - p) / n) of the best accuracy p on the
-    n images of validation: a gain that nobody could tell from chance (after Makarova et al. 2022,
-    arXiv:2104.08166, who stop at the error of the validation itself).
+    It does below `FLAT_SHARE` of the best accuracy's `standard_error` on the images of validation: a
+    gain that nobody could tell from chance (after Makarova et al. 2022, arXiv:2104.08166, who stop at
+    the error of the validation itself).
 
     Args:
         gain: that the best proposal promises, as a share of the images.
@@ -155,9 +154,7 @@ def flatness(gain: float, results: Sequence[TrialResult]) -> str:
     if not measured:
         return ""
     accuracy, _, images = max(measured)
-    # One image more of each kind, lest an accuracy of 1 have no error.
-    share = (accuracy * images + 1) / (images + 2)
-    error = math.sqrt(share * (1 - share) / images)
+    error = standard_error(accuracy, images)
     if gain >= FLAT_SHARE * error:
         return ""
     return (

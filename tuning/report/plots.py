@@ -79,6 +79,39 @@ def _draw_scores(axes: Axes, trials: Sequence[TrialResult]) -> None:
     axes.grid(alpha=0.3)
 
 
+def plot_curves(results: Sequence[TrialResult]) -> Figure:
+    """Draw the learning curve of each search trial, and where it was cut."""
+    trials = [r for r in results if r.purpose == SEARCH and r.accuracies]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title("Learning curves of the search", fontsize=11)
+    completed = [result for result in trials if result.status == COMPLETED]
+    best = max(completed, key=lambda result: max(result.accuracies), default=None)
+    for result in trials:
+        epochs, points = range(1, len(result.accuracies) + 1), 100 * np.array(result.accuracies)
+        whole = result.status == COMPLETED
+        color = "tab:orange" if result is best else "tab:blue" if whole else "tab:gray"
+        width, alpha = (2, 1) if result is best else (1, 0.5)
+        axes.plot(epochs, points, color=color, alpha=alpha, linewidth=width)
+        # A curve of one epoch is a point.
+        axes.plot(epochs[-1], points[-1], "o" if whole else "v", color=color, markersize=4)
+    for color, marker, label in (
+        ("tab:blue", "o", "completed"),
+        ("tab:gray", "v", "cut or frozen"),
+        ("tab:orange", "o", "best"),
+    ):
+        axes.plot([], [], color=color, marker=marker, markersize=4, label=label)
+    if not trials:
+        axes.set(xlim=(0, 1), ylim=(0, 100))
+        write_across(figure, "no trial has ended an epoch")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ACCURACY)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
 def plot_importance(shares: Mapping[str, float]) -> Figure:
     """Draw the share of each hyperparameter, greatest on top.
 

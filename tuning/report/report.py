@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pipeline.files.whole import write_figure
 from tuning.cost import Cost, Costs
 from tuning.plan import SearchPlan
+from tuning.report.front import describe_front, list_front, write_front
 from tuning.report.hparams import write_hparams
 from tuning.report.hyperparameter_plots import plot_hyperparameters, plot_parallel
 from tuning.report.importance import importance
 from tuning.report.pareto import plot_pareto
-from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
+from tuning.report.plots import plot_confirmation, plot_curves, plot_importance, plot_progress
 from tuning.report.trials_table import write_trials
 from tuning.search_directory import SearchDirectory
 from tuning.space.search_space import apply
@@ -23,8 +24,11 @@ def write_report(
     costs: Costs,
     results: Sequence[TrialResult],
     confirmed: Sequence[Confirmed],
-) -> None:
-    """Write trials.csv, the plots and TensorBoard's HParams.
+) -> list[str]:
+    """Write trials.csv, the Pareto front, the plots and TensorBoard's HParams.
+
+    Returns:
+        Lines about the front; none where all of it is one network.
 
     Raises:
         UserError: a file cannot be written.
@@ -37,6 +41,7 @@ def write_report(
     write_hparams(results, directory.tensorboard, plan.space)
     figures = {
         "progress": plot_progress(searched),
+        "learning_curves": plot_curves(searched),
         "hyperparameters": plot_hyperparameters(plan.space, searched),
         "parallel_coordinates": plot_parallel(plan.space, searched),
         "importance": plot_importance(importance(plan.space, searched)),
@@ -48,6 +53,11 @@ def write_report(
     }
     for name, figure in figures.items():
         write_figure(directory.plots / f"{name}.png", figure)
+    front = list_front(searched, by_trial)
+    write_front(plan, directory, front)
+    if len({(by_trial[trial.trial].int8_bytes, by_trial[trial.trial].latency_ms) for trial in front}) < 2:
+        return []
+    return describe_front(plan, front, by_trial, front[0].measured[2])
 
 
 def describe_saving(plan: SearchPlan, results: Sequence[TrialResult]) -> str:

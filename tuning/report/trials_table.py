@@ -23,7 +23,7 @@ RESULT_COLUMNS = (
     "epochs",
     "seconds",
 )
-COST_COLUMNS = ("parameters", "multiply_adds", "int8_bytes", "latency_ms")
+COST_COLUMNS = ("parameters", "multiply_adds", "int8_bytes", "latency_ms", "arena_kib")
 
 
 def write_trials(path: Path, results: Sequence[TrialResult], costs: Mapping[str, Cost], space: Space) -> None:

@@ -22,8 +22,16 @@ class Limits(Section):
     max_latency_ms: float | None = option(
         None, "median time of the int8 file on one thread of this machine", above=0, maximum=1e6, metavar="N"
     )
+    max_arena_kib: float | None = option(
+        None, "arena of the int8 file in TensorFlow Lite Micro", above=0, maximum=1e6, metavar="N"
+    )
 
     @property
     def is_set(self) -> bool:
         """Whether there is any limit."""
         return any(limit is not None for limit in dataclasses.astuple(self))
+
+    @property
+    def need_file(self) -> bool:
+        """Whether a limit is held by the int8 file, not by what can be counted."""
+        return (self.max_bytes_int8, self.max_latency_ms, self.max_arena_kib) != (None, None, None)

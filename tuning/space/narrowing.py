@@ -6,13 +6,28 @@ Standard library only: the command line must answer without importing TensorFlow
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from pipeline.config.architectures import ResidualArchitecture, find_architecture
 from pipeline.config.config import SECTION_OF, Config
 from pipeline.config.presets import preset
 from pipeline.errors import UserError, received, unknown
-from tuning.space.search_space import Dimension, Space, Value, apply, own_values, search_space, setting
+from tuning.space.search_space import (
+    Dimension,
+    Space,
+    Value,
+    apply,
+    network_space,
+    own_values,
+    search_space,
+    setting,
+)
+
+NETWORK = tuple(dimension.name for dimension in network_space(preset("cifar10")))
+"""What is searched only where `--space` names it."""
 
 HYPERPARAMETERS = tuple(dimension.name for dimension in search_space(preset("cifar10")))
-"""All that there are; the settings that a search starts from may leave some without effect."""
+"""All others; the settings that a search starts from may leave some without effect."""
+
+ALL = (*NETWORK, *HYPERPARAMETERS)
 
 MAX_STRENGTH = 1000
 """Largest factor on the augmentation's strengths."""
@@ -26,7 +41,8 @@ def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
     Values may lie outside of what is searched by default, as far as the setting allows.
 
     Returns:
-        What is left to search, and `config` with what was fixed.
+        What is left to search, and `config` with what was fixed; of the network's dimensions only
+        those that `text` names.
 
     Raises:
         UserError: an unknown name, a value that the setting does not allow, or an empty or
@@ -38,8 +54,8 @@ def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
         name, equals, values = (part.strip() for part in item.partition("="))
         if not name or not equals or not values:
             raise UserError(f"{FORM}; received {item.strip()!r}")
-        if name not in HYPERPARAMETERS:
-            raise unknown("hyperparameter", name, HYPERPARAMETERS)
+        if name not in ALL:
+            raise unknown("hyperparameter", name, ALL)
         if name not in by_name:
             raise UserError(f"--space must name what is open; received {name}, which is fixed")
         if name in asked:
@@ -47,9 +63,31 @@ def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
         asked[name] = values
     for name, values in asked.items():
         by_name[name] = _narrow_one(by_name[name], values, config)
+    by_name = {name: by_name[name] for name in by_name if name in asked or name not in NETWORK}
+    if "model" in by_name:
+        by_name |= _beside_models(by_name)
     for name in asked:
         _check_condition(by_name[name], by_name)
     return _settle(tuple(by_name.values()), config)
+
+
+def _beside_models(by_name: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """Return the dimensions that only ResNets have, which do not matter beside other models.
+
+    Raises:
+        UserError: there is no ResNet.
+    """
+    models = by_name["model"].choices
+    residual = tuple(model for model in models if _is_residual(str(model)))
+    own = {name: by_name[name] for name in ("stem", "shortcut") if name in by_name}
+    for name in own:
+        if not residual:
+            raise UserError(f"--space {name} needs a ResNet; received model={'|'.join(map(str, models))}")
+    return {name: dataclasses.replace(own[name], when=("model", residual)) for name in own}
+
+
+def _is_residual(model: str) -> bool:
+    return isinstance(find_architecture(model), ResidualArchitecture)
 
 
 def _settle(space: Space, config: Config) -> tuple[Space, Config]:
@@ -95,9 +133,12 @@ def keep_only(space: Space, config: Config, names: Collection[str]) -> Space:
         UserError: a name that there is not.
     """
     for name in names:
-        if name not in HYPERPARAMETERS:
-            raise unknown("hyperparameter", name, HYPERPARAMETERS)
+        if name not in ALL:
+            raise unknown("hyperparameter", name, ALL)
     open_ones = {dimension.name for dimension in space}
+    for name in names:
+        if name in NETWORK and name not in open_ones:
+            raise UserError(f"--only {name} needs --space {name}=A|B|..., which opens it; received none")
     left = fix(space, config, open_ones - set(names))
     for name in open_ones & set(names) - {dimension.name for dimension in left}:
         raise UserError(

@@ -167,6 +167,19 @@ def search_space(config: Config) -> Space:
     return tuple(dimension for dimension in space if dimension.name not in senseless)
 
 
+def network_space(config: Config) -> Space:
+    """Return what `--space` may open of the network beside its width, each with its own value alone."""
+    if config.transfer.weights:
+        # They fit one network.
+        return ()
+    own = config.model
+    return (
+        Dimension("model", "the network", choices=(own.model,)),
+        Dimension("stem", "the first layers", choices=(own.stem,)),
+        Dimension("shortcut", "where shapes differ", choices=(own.shortcut,)),
+    )
+
+
 def _with(choices: tuple[str, ...], own: str) -> tuple[str, ...]:
     return choices if own in choices else (own, *choices)
 

@@ -45,6 +45,21 @@ def score_of(accuracy: float, cross_entropy: float, images: int) -> float:
     return accuracy - cross_entropy / (1 + cross_entropy) / (2 * images)
 
 
+def standard_error(accuracy: float, images: int) -> float:
+    """Return the standard error of an accuracy:
+
+        sqrt(p (1 - p) / n),  p = (a n + 1) / (n + 2)
+
+    with one image more of each kind, lest an accuracy of 1 have none.
+
+    Args:
+        accuracy: a, share of the images.
+        images: n, at least 1.
+    """
+    share = (accuracy * images + 1) / (images + 2)
+    return math.sqrt(share * (1 - share) / images)
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """One trial: hyperparameters trained once, and measured on validation alone.

@@ -6,7 +6,7 @@ from matplotlib.collections import PathCollection
 from PIL import Image
 
 from pipeline.files.whole import write_figure
-from tuning.report.plots import plot_confirmation, plot_importance, plot_progress
+from tuning.report.plots import plot_confirmation, plot_curves, plot_importance, plot_progress
 from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
 
 
@@ -138,3 +138,17 @@ def test_anything_can_be_drawn(tmp_path, draw):
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert len(set(image.convert("L").get_flattened_data())) > 20  # not a blank page
+
+
+def test_each_learning_curve_is_drawn_to_where_it_was_cut():
+    whole = TrialResult("0000", SEARCH, COMPLETED, {}, 0, 0.5, 1.0, 100, 3, 3, accuracies=(0.25, 0.5, 0.375))
+    best = TrialResult("0001", SEARCH, COMPLETED, {}, 0, 0.75, 1.0, 100, 3, 3, accuracies=(0.125, 0.5, 0.75))
+    cut = TrialResult("0002", SEARCH, STOPPED, {}, 0, 0.1, 1.0, 100, 1, 1, accuracies=(0.125,))
+    failed = TrialResult("0003", SEARCH, FAILED, {}, 0)
+    axes = plot_curves([whole, best, cut, failed]).axes[0]
+    curves = [each for each in axes.lines if len(each.get_xdata())]
+    drawn = {tuple(each.get_ydata()): each.get_color() for each in curves if each.get_marker() == "None"}
+    assert drawn == {(25, 50, 37.5): "tab:blue", (12.5, 50, 75): "tab:orange", (12.5,): "tab:gray"}
+    ends = [(each.get_xdata()[0], each.get_ydata()[0], each.get_marker()) for each in curves]
+    assert [end for end in ends if end[2] != "None"] == [(3, 37.5, "o"), (3, 75, "o"), (1, 12.5, "v")]
+    assert plot_curves([failed]).texts[-1].get_text() == "no trial has ended an epoch"

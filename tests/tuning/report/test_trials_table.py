@@ -35,7 +35,7 @@ RESULTS = [
 ]
 COSTS = {
     "0000": SimpleNamespace(parameters=1234, multiply_adds=56789, int8_bytes=2048, latency_ms=0.125),
-    "0002": SimpleNamespace(parameters=1, multiply_adds=2, int8_bytes=3, latency_ms=4.0),
+    "0002": SimpleNamespace(parameters=1, multiply_adds=2, int8_bytes=3, latency_ms=4.0, arena_kib=2.5),
 }
 
 
@@ -67,6 +67,7 @@ def test_one_row_a_trial_in_their_order(tmp_path):
             "multiply_adds",
             "int8_bytes",
             "latency_ms",
+            "arena_kib",
             "seed",
             "optimizer",
             "peak_learning_rate",
@@ -86,12 +87,31 @@ def test_one_row_a_trial_in_their_order(tmp_path):
             "56789",
             "2048",
             "0.125",
+            "",
             "5",
             "sgd",
             "0.1",
             "",
         ],
-        ["0002", "search", "failed", "", "", "", "0", "0.0", "1", "2", "3", "4.0", "7", "adamw", "", REASON],
+        [
+            "0002",
+            "search",
+            "failed",
+            "",
+            "",
+            "",
+            "0",
+            "0.0",
+            "1",
+            "2",
+            "3",
+            "4.0",
+            "2.5",
+            "7",
+            "adamw",
+            "",
+            REASON,
+        ],
         [
             "0010",
             "confirmation",
@@ -101,6 +121,7 @@ def test_one_row_a_trial_in_their_order(tmp_path):
             "2",
             "3",
             "20.0",
+            "",
             "",
             "",
             "",
