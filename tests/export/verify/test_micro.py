@@ -13,7 +13,7 @@ from export.convert.converter import quantize_to_int8
 from export.errors import ExportFailed
 from export.quantize.ranges import Calibrator
 from export.verify import micro
-from export.verify.micro import MicroResult, to_reserve, verify_on_micro
+from export.verify.micro import MicroResult, measure_arena, to_reserve, verify_on_micro
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
 
@@ -83,6 +83,7 @@ def test_every_image_gives_the_bits_that_litert_gives(files, name):
 def test_the_arena_is_the_least_and_an_eighth(files, name):
     result = verify_on_micro(files[name], IMAGES[:2])
     assert result.arena_bytes % 16 == 0
+    assert measure_arena(files[name]) == result.arena_bytes
     assert allocates(files[name], result.arena_bytes)
     # An eighth is added to the least; those before it that give the same sum are too small.
     least = max(size for size in range(0, result.arena_bytes, 16) if size * 9 / 8 <= result.arena_bytes)
