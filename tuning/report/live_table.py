@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pipeline.console.progress import Progress, duration
 from tuning.plan import SearchPlan
 from tuning.space.search_space import nearest_values
-from tuning.trials.results import CONFIRMATION, FAILED, SEARCH, TrialResult
+from tuning.trials.results import CONFIRMATION, FAILED, SEARCH, STOPPED, TrialResult
 
-HEADER = f"trial  {'what':<14}{'accuracy':>9}{'best':>9}{'epochs':>8}{'time':>8}{'left':>9}  hyperparameters"
+HEADER = f"trial  {'what':<18}{'accuracy':>9}{'best':>9}{'epochs':>8}{'time':>8}{'left':>9}  hyperparameters"
 
 
 class LiveTable:
@@ -50,10 +50,11 @@ class LiveTable:
         """Leave a line for a trial."""
         new = self._count(result) - self._counted.get(result.trial, 0)
         self._advance(max(new - self._shown.pop(result.trial, 0), 0))
+        thawed = result.trial in self._counted
         self._counted[result.trial] = self._count(result)
         if _counts(result):
             self.best = max(self.best, result.measured[0])
-        self._progress.line(self._row(result, self._seconds_left()))
+        self._progress.line(self._row(result, self._seconds_left(), thawed=thawed))
 
     def _advance(self, epochs: int, note: str = "") -> None:
         if self._total_seconds is not None:
@@ -73,15 +74,22 @@ class LiveTable:
         frozen = self.plan.freezes and result.purpose == SEARCH
         return result.epochs if frozen or self.plan.budget.is_set else self.epochs
 
-    def _row(self, result: TrialResult, seconds_left: float) -> str:
-        what = f"seed {result.seed}" if result.purpose == CONFIRMATION else result.status
+    def _row(self, result: TrialResult, seconds_left: float, *, thawed: bool) -> str:
+        what = self._what(result, thawed=thawed)
         if result.status == FAILED:
-            return f" {result.trial}  {what:<14}  {result.reason}"
+            return f" {result.trial}  {what:<18}  {result.reason}"
         return (
-            f" {result.trial}  {what:<14}{result.accuracy:>9.2%}{self.best:>9.2%}"
+            f" {result.trial}  {what:<18}{result.accuracy:>9.2%}{self.best:>9.2%}"
             f"{result.epochs:>8}{duration(result.seconds):>8}{duration(seconds_left):>9}"
             f"  {self.describe(result)}"
         )
+
+    def _what(self, result: TrialResult, *, thawed: bool) -> str:
+        """Say what became of a trial."""
+        if result.purpose == CONFIRMATION:
+            return f"seed {result.seed}"
+        status = "frozen" if self.plan.freezes and result.status == STOPPED else result.status
+        return f"thawed, {status}" if thawed else status
 
     def describe(self, result: TrialResult) -> str:
         """List in what a trial's hyperparameters differ from what the search began with."""

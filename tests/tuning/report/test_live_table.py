@@ -151,3 +151,14 @@ def test_of_a_budget_of_epochs_only_those_that_were_trained_count(clock):
     table = LiveTable(plan, [make_result(0)], no_clock)
     table.ended(make_result(1, status=STOPPED, epochs=3))
     assert (table._progress.total, table._progress.done) == (60, 13)
+
+
+def test_what_is_frozen_and_thawed_is_called_so(clock, capsys):
+    table = LiveTable(
+        make_plan(tuner="freeze_thaw"), [make_result(0, 0.25, status=STOPPED, epochs=1)], no_clock
+    )
+    table.ended(make_result(1, 0.5, status=STOPPED, epochs=1))
+    table.ended(make_result(0, 0.5, status=STOPPED, epochs=3))
+    table.ended(make_result(0, 0.75))
+    what = [line.split("%")[0].rpartition(" ")[0] for line in lines(capsys)[1:]]
+    assert what == ["0001 frozen", "0000 thawed, frozen", "0000 thawed, completed"]
