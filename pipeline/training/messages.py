@@ -187,7 +187,7 @@ def _smaller(config: Config) -> str:
     if config.model.architecture.width <= 16 or config.transfer.weights:
         return ""
     if config.data.data == "cifar10":
-        return "; smaller: the preset cifar10_small (width 16, 10 epochs)"
+        return "; smaller: the presets cifar10_10min and cifar10_1h (width 16)"
     share = (config.model.architecture.width / 16) ** 2
     return f"; smaller: --width 16 needs about 1/{share:.0f} of the multiply-adds"
 

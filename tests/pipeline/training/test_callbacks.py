@@ -207,7 +207,7 @@ def test_each_epoch_leaves_a_line(clock, capsys):
         ("imagenet", {"width": 16}, 36_000, 8, ""),
         ("imagenet", {"width": 16}, 90 * 3241, 0, ""),  # nine tenths of an hour are 3,240 s
         ("imagenet", {"width": 16}, 90 * 3240, 1, ""),
-        ("cifar10", {}, 7_200, 13, "; smaller: the preset cifar10_small (width 16, 10 epochs)"),
+        ("cifar10", {}, 7_200, 13, "; smaller: the presets cifar10_10min and cifar10_1h (width 16)"),
         ("cifar10_small", {}, 7_200, 4, ""),
     ],
 )
