@@ -1,3 +1,3 @@
 """What is searched, and within which limits."""
 
-__all__ = ["limits", "narrowing", "search_space"]
+__all__ = ["budget", "limits", "narrowing", "search_space"]
