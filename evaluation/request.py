@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from export.formats import FORMATS
+from export.formats import TFLITE
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
 from pipeline.ready_models import find_place, refuse_ready
 from pipeline.run_directory import RunDirectory
-
-TFLITE_FORMATS = tuple(name for name in FORMATS if name != "saved_model")
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,9 @@ class Request(Section):
     )
     formats: tuple[str, ...] | None = option(
         None,
-        f"exported files to measure beside Keras, of {', '.join(TFLITE_FORMATS)} "
+        f"exported files to measure beside Keras, of {', '.join(TFLITE)} "
         "(default: int8, else the smallest there is)",
-        choices=TFLITE_FORMATS,
+        choices=TFLITE,
         metavar="A,B,...",
     )
     flip: bool = option(False, "also average each image's answer with that for its mirror image", switch=True)

@@ -18,14 +18,15 @@ from export.convert.converter import Converter
 from export.convert.network import build_inference_network, with_temperature, write_single_image_graph
 from export.convert.saved_model import export_saved_model
 from export.errors import ExportFailed
-from export.formats import FORMATS
+from export.formats import FORMATS, TFLITE
 from export.int8 import CHOOSING_IMAGES, choose, compare_int8, prepare_strategies, verify_int8
 from export.lines import say
+from export.onnx.file import OnnxFile
 from export.quantize.calibration_images import CalibrationImages, load_calibration
 from export.request import Request
 from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from export.verify.comparison import Comparison
-from export.verify.logits import verify_float32, verify_saved_model
+from export.verify.logits import verify_float32, verify_onnx, verify_saved_model
 from export.verify.operations import verify_built_in, verify_integer_only
 from export.verify.pixels import DevicePixels, verify_device_pixels
 from export.verify.served import verify_answers
@@ -67,12 +68,14 @@ def export_run(request: Request) -> None:
             place, reading = folder / FORMATS["saved_model"].file, run.data.source.reading
             export_saved_model(network, place, run.class_names, request.output, reading)
         float_files = convert(network, request.formats, calibration.images)
+        onnx_files = convert_to_onnx(network, request.formats, calibration.images)
         images = calibration.images[:VERIFIED_IMAGES]
         device_pixels = verify_pixels(run, directory.failed)
-        differences = verify_scores(network, folder, float_files, images, directory.failed)
+        differences = verify_scores(network, folder, float_files, onnx_files, images, directory.failed)
         if "saved_model" in request.formats:
             verify_names(network, folder, images, run.class_names, request.output, directory.failed)
-        files = {name: float_files[name] for name in request.formats if name in float_files}
+        made: dict[str, TFLiteFile | OnnxFile] = {**float_files, **onnx_files}
+        files = {name: made[name] for name in request.formats if name in made}
         comparisons = compare(files, keras_answers, request.max_drop)
 
         int8 = web = None
@@ -151,7 +154,7 @@ def convert(network: keras.Model, formats: Sequence[str], images: np.ndarray) ->
     Raises:
         ExportFailed: TFLite has no built-in operation for a layer.
     """
-    if not set(formats) - {"saved_model"}:
+    if not set(formats) & set(TFLITE):
         return {}
     with tempfile.TemporaryDirectory() as scratch:
         write_single_image_graph(network, Path(scratch))
@@ -173,6 +176,31 @@ def convert(network: keras.Model, formats: Sequence[str], images: np.ndarray) ->
     return files
 
 
+def convert_to_onnx(network: keras.Model, formats: Sequence[str], images: np.ndarray) -> dict[str, OnnxFile]:
+    """Convert to the ONNX formats; to float32 even unasked, as int8 is made from it.
+
+    Args:
+        network: pixels to scores.
+        formats: what is asked for.
+        images: of the calibration, uint8 [images, height, width, 3].
+
+    Raises:
+        ExportFailed: ONNX has no operator for a layer, or it cannot be quantised.
+    """
+    if not {"onnx", "onnx_int8"} & set(formats):
+        return {}
+    # Their packages are not among the requirements.
+    from export.onnx.convert import convert
+    from export.onnx.quantize import quantize
+
+    files = {"onnx": convert(network)}
+    if "onnx_int8" in formats:
+        files["onnx_int8"] = quantize(files["onnx"], images)
+    for name, file in files.items():
+        say(name, f"operators of opset {file.opset} only; {file.size / 1024:,.1f} KiB")
+    return files
+
+
 def verify_pixels(run: FinishedRun, failed: Path) -> DevicePixels | None:
     """Hold what run.py sees of original files to what training saw.
 
@@ -188,14 +216,20 @@ def verify_pixels(run: FinishedRun, failed: Path) -> DevicePixels | None:
 
 
 def verify_scores(
-    network: keras.Model, folder: Path, files: Mapping[str, TFLiteFile], images: np.ndarray, failed: Path
+    network: keras.Model,
+    folder: Path,
+    tflite: Mapping[str, TFLiteFile],
+    onnx: Mapping[str, OnnxFile],
+    images: np.ndarray,
+    failed: Path,
 ) -> dict[str, float]:
     """Hold the exact formats to the Keras network.
 
     Args:
         network: pixels to scores.
         folder: holds the SavedModel, where there is one.
-        files: hold the float32 file, where there is one.
+        tflite: holds the float32 file, where there is one.
+        onnx: as `tflite`.
         images: uint8 [images, height, width, 3].
         failed: folder for the worst image where a format fails.
 
@@ -211,9 +245,11 @@ def verify_scores(
     if saved_model.exists():
         worst = failed / "worst_saved_model.npz"
         differences["saved_model"] = verify_saved_model(saved_model, images, expected, worst)
-    if "float32" in files:
+    if "float32" in tflite:
         worst = failed / "worst_float32.npz"
-        differences["float32"] = verify_float32(files["float32"], images, expected, worst)
+        differences["float32"] = verify_float32(tflite["float32"], images, expected, worst)
+    if "onnx" in onnx:
+        differences["onnx"] = verify_onnx(onnx["onnx"], images, expected, failed / "worst_onnx.npz")
     for name, difference in differences.items():
         say(name, f"within {difference:.1e} of Keras on {len(images)} images")
     return differences
@@ -239,7 +275,7 @@ def verify_names(
 
 
 def compare(
-    files: Mapping[str, TFLiteFile], keras_answers: KerasAnswers, max_drop: float
+    files: Mapping[str, TFLiteFile | OnnxFile], keras_answers: KerasAnswers, max_drop: float
 ) -> dict[str, Comparison]:
     """Compare files with the Keras network on the whole test split.
 
@@ -258,7 +294,7 @@ def compare(
 
 
 def measure(
-    files: Mapping[str, TFLiteFile], images: np.ndarray, *, thorough: bool
+    files: Mapping[str, TFLiteFile | OnnxFile], images: np.ndarray, *, thorough: bool
 ) -> dict[str, list[Latency]]:
     """Measure the speed of every file: quickly on one thread, or at length on one and on all."""
     threads, seconds = [1], QUICK_SECONDS

@@ -1,10 +1,12 @@
 """From the command line of `python -m export` to a request."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from export.formats import DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES, OUTPUTS
+from export.formats import ALL, DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES, OUTPUTS
 from export.litert_js import find_runtime
 from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
@@ -30,7 +32,10 @@ class Request(Section):
     run: RunDirectory
     out: Path = option(MISSING, "where the bundle goes (default: RUN_DIR/export)", metavar="DIR")
     formats: tuple[str, ...] = option(
-        DEFAULT_FORMATS, f"of {', '.join(FORMATS)}, or all", choices=(*FORMATS, "all"), metavar="A,B,..."
+        DEFAULT_FORMATS,
+        f"of {', '.join(FORMATS)}, or all, which are those that need no other package",
+        choices=(*FORMATS, "all"),
+        metavar="A,B,...",
     )
     output: str = option("logits", "what the network returns", choices=OUTPUTS)
     temperature: float = option(
@@ -84,7 +89,9 @@ class Request(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if "all" in self.formats:
-            object.__setattr__(self, "formats", tuple(FORMATS))
+            others = (name for name in self.formats if name not in (*ALL, "all"))
+            object.__setattr__(self, "formats", (*ALL, *others))
+        _check_installed(self.formats)
         if self.name is not None and not NAME.fullmatch(self.name):
             raise UserError(
                 "--name must be words of lower-case letters and digits, joined by _, the first beginning "
@@ -104,6 +111,16 @@ class Request(Section):
     def c_name(self) -> str:
         """Name of the C array of the int8 file: an identifier."""
         return f"{self.name or _as_name(self.run.path)}_int8"
+
+
+def _check_installed(formats: Iterable[str]) -> None:
+    for name in formats:
+        needed = FORMATS[name].needs
+        if missing := [package for package in needed if not find_spec(package)]:
+            raise UserError(
+                f"--formats {name} needs {' and '.join(needed)}; {' and '.join(missing)} cannot be imported "
+                f"(pip install {' '.join(needed)})"
+            )
 
 
 def _as_name(run: Path) -> str:

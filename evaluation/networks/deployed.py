@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.formats import FORMATS, OUTPUTS
+from export.formats import FORMATS, OUTPUTS, TFLITE
 from pipeline.errors import UserError
 from pipeline.files.json_file import read_json
 from pipeline.files.regular import open_regular
@@ -50,7 +50,7 @@ def load_deployed(run: FinishedRun, formats: tuple[str, ...] | None) -> list[Dep
     report = read_json(path, NEEDED, "a bundle") if path.exists() else None
     if report and not _is_whole(report):
         raise UserError(f"a bundle must have a whole report.json; {path} is none that an export wrote")
-    files = report["files"] if report else {}
+    files = [name for name in report["files"] if name in TFLITE] if report else []
     if report and report["splits"] != run.splits:
         raise UserError(f"a bundle must be of the run that it lies in; {folder} is of another")
     for name in formats or ():

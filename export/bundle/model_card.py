@@ -51,16 +51,26 @@ def _files(report: Mapping[str, Any]) -> list[str]:
         markdown_table(SPEED_HEADER, speed_rows(report)),
         "One image at a time, each file in a process of its own. Cold start is from the file to "
         "the first scores; memory is by how much the process grew; delegated are the operations "
-        "that XNNPACK took.",
+        "of a TFLite file that XNNPACK took.",
     ]
 
 
 def _use(report: Mapping[str, Any]) -> list[str]:
+    onnx = {file["file"]: file["opset"] for file in report["files"].values() if "opset" in file}
+    tflite = len(onnx) < len(report["files"])
+    runtimes = ["ai-edge-litert"] * tflite + ["onnxruntime"] * bool(onnx)
     text = (
-        "`pip install ai-edge-litert numpy pillow`, then `python run.py IMAGE_OR_FOLDER ...`. "
+        f"`pip install {' '.join(runtimes)} numpy pillow`, then `python run.py IMAGE_OR_FOLDER ...`. "
         "What another device has to do is in `preprocessing.json`: resize the whole image, no "
-        "more. `golden/` has inputs and the exact outputs, to check a port."
+        "more."
     )
+    if tflite:
+        text += " `golden/` has inputs and the exact outputs, to check a port."
+    for name, opset in onnx.items():
+        text += (
+            f" `{name}`, of opset {opset}, takes `pixels`, float32 [batch, height, width, 3], any number at "
+            "a time, and returns `scores`, float32 [batch, classes]."
+        )
     if report["c_source"] is True:
         text += (
             f" For a microcontroller: `micro/`, which has the network as `{report['c_name']}.cc`, and a "

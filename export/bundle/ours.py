@@ -24,7 +24,7 @@ COMMAND = "python -m export"
 
 KNOWN = re.compile(
     r"(\.aside-)?((report|preprocessing)\.json|labels\.txt|model_card\.md|files\.png|run\.py"
-    r"|model_(float32|float16|dynamic|int8|int16)\.tflite|[a-z0-9_]+_int8\.(h|cc))"
+    r"|model_(float32|float16|dynamic|int8|int16)\.(tflite|onnx)|[a-z0-9_]+_int8\.(h|cc))"
     r"|golden/(\.aside-)?(README\.md|golden\.json|(in|out)put_\d\.bin|input_\d\.png|large\.(png|bin|json))"
     r"|micro/(\.aside-)?([a-z0-9_]+_int8(_\w+)?\.(h|cc)|main\.cc|preprocess\.[ch]|CMakeLists\.txt|library\.properties"
     r"|idf_component\.yml)|micro/examples/golden/(\.aside-)?golden\.ino"
@@ -44,6 +44,8 @@ EVIDENCE = (
     "worst_saved_model.png",
     "worst_float32.npz",
     "worst_float32.png",
+    "worst_onnx.npz",
+    "worst_onnx.png",
     "worst_file.png",
 )
 """What a failed export may leave."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from export.onnx.file import OnnxFile
 from pipeline.config.reading import Reading
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.graph import Tensor
@@ -30,12 +31,14 @@ STEPS = (
 """In words, in order; for each file the numbers beside them."""
 
 
-def describe_preprocessing(files: Mapping[str, TFLiteFile], output: str, reading: Reading) -> dict[str, Any]:
+def describe_preprocessing(
+    files: Mapping[str, TFLiteFile | OnnxFile], output: str, reading: Reading
+) -> dict[str, Any]:
     """Build the content of the bundle's `preprocessing.json`.
 
     Args:
-        files: name of each TFLite file of the bundle -> the file, with one image of shape
-            [1, height, width, 3] as input.
+        files: name of each file of the bundle -> the file, with images of shape [height, width, 3] as
+            input, one at a time or, of an .onnx file, any number.
         output: `logits` or `probabilities`, which the scores are.
         reading: how training read images.
 
@@ -52,8 +55,8 @@ def describe_preprocessing(files: Mapping[str, TFLiteFile], output: str, reading
         "models": {
             name: {
                 "crc32": file.crc32,
-                "input": _image(file.graph.input),
-                "output": {"scores": output, **_numbers(file.graph.output)},
+                "input": _image(file.input),
+                "output": {"scores": output, **_numbers(file.output)},
             }
             for name, file in files.items()
         },

@@ -7,12 +7,13 @@ from typing import Any
 
 from export.bundle.ours import MADE_BY
 from export.formats import FORMATS
+from export.onnx.file import OnnxFile
 from export.quantize.calibration_images import CalibrationImages
 from export.quantize.search import Tried
 from export.quantize.stability import Halves
 from export.request import Request
 from export.verify.comparison import Comparison
-from export.verify.logits import FLOAT32_TOLERANCE, SAVED_MODEL_TOLERANCE
+from export.verify.logits import FLOAT32_TOLERANCE, ONNX_TOLERANCE, SAVED_MODEL_TOLERANCE
 from export.verify.micro import MicroResult
 from export.verify.pixels import DevicePixels
 from pipeline.console.tables import plain_table
@@ -48,18 +49,18 @@ class Findings:
 
     Attributes:
         calibration: the calibration split's images.
-        files: TFLite format -> the file.
+        files: format -> the file.
         differences: exact format -> largest difference of a score from the Keras network's.
         comparisons: format -> how it compares with the Keras network on test.
         device_pixels: how run.py saw original files, where there are any.
         int8: of the int8 file, where one was made.
-        latencies: TFLite format -> its speed, on one thread and on all where both were measured.
+        latencies: format -> its speed, on one thread and on all where both were measured.
         on_test: network or format -> how often it answered for the test split.
         web: the int8 file for browsers, where it is asked for.
     """
 
     calibration: CalibrationImages
-    files: Mapping[str, TFLiteFile]
+    files: Mapping[str, TFLiteFile | OnnxFile]
     differences: Mapping[str, float]
     comparisons: Mapping[str, Comparison]
     device_pixels: DevicePixels | None
@@ -93,7 +94,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "int8_tried": _describe_all_tried(found.int8, request.max_drop),
         "tensorflow_lite_micro": _describe_micro(found.int8),
         "web": {"bytes": found.web.size, "crc32": found.web.crc32} if found.web else None,
-        "environment": describe_environment("ai-edge-litert", "tflite-micro"),
+        "environment": describe_environment("ai-edge-litert", "tflite-micro", "onnxruntime", "tf2onnx"),
     }
 
 
@@ -123,21 +124,28 @@ def _describe_saved_model(request: Request, run: FinishedRun, found: Findings) -
 
 
 def _describe_file(name: str, run: FinishedRun, found: Findings) -> dict[str, Any]:
+    file = found.files[name]
     return {
         "file": FORMATS[name].file,
-        "bytes": found.files[name].size,
-        "crc32": found.files[name].crc32,
+        "bytes": file.size,
+        "crc32": file.crc32,
         "largest_difference": found.differences.get(name),
-        "tolerance": FLOAT32_TOLERANCE if name == "float32" else None,
+        "tolerance": {"float32": FLOAT32_TOLERANCE, "onnx": ONNX_TOLERANCE}.get(name),
         **describe_comparison(found.comparisons[name], run.class_names),
         "latency": [asdict(latency) for latency in found.latencies[name]],
+        **(_describe_tflite(file) if isinstance(file, TFLiteFile) else {"opset": file.opset}),
+    }
+
+
+def _describe_tflite(file: TFLiteFile) -> dict[str, Any]:
+    return {
         "delegate": "XNNPACK",
         "operations": [
             {"operation": op.name, "layer": op.layer, "multiply_adds": op.multiply_adds}
-            for op in found.files[name].graph.operations
+            for op in file.graph.operations
         ],
         # By index; empty where the file itself has them.
-        "tensor_names": found.files[name].tensor_names,
+        "tensor_names": file.tensor_names,
     }
 
 
@@ -241,7 +249,7 @@ def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for file in report["files"].values():
         for latency in file["latency"]:
-            memory = latency["peak_memory_bytes"]
+            memory, operations = latency["peak_memory_bytes"], latency["operations"]
             times = (latency[f"{name}_ms"] for name in ("cold_start", "p50", "p90", "p95", "p99"))
             rows.append(
                 (
@@ -250,7 +258,7 @@ def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
                     *(f"{time:.3f}" for time in times),
                     f"{latency['images_per_second']:,.0f}",
                     "" if memory is None else f"{memory / 2**20:.1f}",
-                    f"{latency['delegated']} of {latency['operations']}",
+                    "" if operations is None else f"{latency['delegated']} of {operations}",
                 )
             )
     return rows

@@ -20,6 +20,7 @@ from export.verify.micro import MicroResult
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_text, write_whole
 from pipeline.finished_run import FinishedRun
+from pipeline.tflite.file import TFLiteFile
 
 GOLDEN_IMAGES = 4
 
@@ -50,10 +51,7 @@ def write_bundle(
         write_json(folder / "preprocessing.json", described)
         shutil.copyfile(RUN_ON_DEVICE, folder / "run.py")
         plot_files(report, folder / "files.png")
-        # Those who port a network to a board port the int8 file, where there is one.
-        ported = FORMATS["int8" if "int8" in found.files else next(iter(found.files))].file
-        write_golden(ported, files[ported], found.calibration.images[:GOLDEN_IMAGES], folder / "golden")
-        verify_golden(ported, files[ported], folder / "golden")
+        _write_golden(folder / "golden", found)
         write_golden_resize(size, reading, folder / "golden")
         verify_golden_resize(size, reading, folder / "golden")
     if found.int8:
@@ -63,16 +61,26 @@ def write_bundle(
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 
 
+def _write_golden(folder: Path, found: Findings) -> None:
+    """Write vectors of the int8 file, which is what is ported to boards, else of the first .tflite file."""
+    tflite = {name: file for name, file in found.files.items() if isinstance(file, TFLiteFile)}
+    for name in [*(name for name in tflite if name == "int8"), *tflite][:1]:
+        ported = FORMATS[name].file
+        write_golden(ported, tflite[name], found.calibration.images[:GOLDEN_IMAGES], folder)
+        verify_golden(ported, tflite[name], folder)
+
+
 def _write_micro_folder(
     folder: Path, request: Request, run: FinishedRun, found: Findings, micro: MicroResult | str
 ) -> bool | str:
     """Write the int8 file for a microcontroller; return True, or why it cannot run there."""
     if find_spec("tflite_micro") and not isinstance(micro, MicroResult):
         return micro
-    images = found.calibration.images[:GOLDEN_IMAGES]
+    assert found.int8  # else there is nothing to write
+    file, images = found.int8.chosen.file, found.calibration.images[:GOLDEN_IMAGES]
     name, reading = request.c_name, run.data.source.reading
     try:
-        write_micro_folder(found.files["int8"], micro, images, run.class_names, folder, name, reading)
+        write_micro_folder(file, micro, images, run.class_names, folder, name, reading)
     except ExportFailed as error:
         return str(error)
     return True

@@ -52,14 +52,24 @@ def write_single_image_graph(network: keras.Model, path: Path) -> None:
 
     Of uint8 pixels the converter would leave a conversion to floating point in an int8 file.
     """
-    network = with_convolutions_for_norms(with_convolutions_for_dense(network))
+    write_graph(with_convolutions_for_norms(with_convolutions_for_dense(network)), path, batch=1)
+
+
+def write_graph(network: keras.Model, path: Path, batch: int | None) -> None:
+    """Write a SavedModel of one signature, `serve`, from float32 `pixels` to `scores`.
+
+    Args:
+        network: pixels to scores.
+        path: where to.
+        batch: images that it takes; None for any number.
+    """
 
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": network(pixels, training=False)}
 
     archive = keras.export.ExportArchive()
     archive.track(network)
-    signature = [tf.TensorSpec([1, *network.input_shape[1:]], tf.float32, name="pixels")]
+    signature = [tf.TensorSpec([batch, *network.input_shape[1:]], tf.float32, name="pixels")]
     archive.add_endpoint("serve", serve, input_signature=signature)
     with writable("the folder for temporary files", path):
         archive.write_out(str(path), verbose=False)

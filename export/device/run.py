@@ -1,7 +1,8 @@
 """Classify images with a network of this folder: python run.py IMAGE_OR_FOLDER ...
 
-Needs the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else. To port it,
-follow the five steps, which preprocessing.json has in words:
+Needs the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else; for an .onnx file
+onnxruntime in place of ai-edge-litert. To port it, follow the five steps, which preprocessing.json has
+in words:
 
     decode -> resize -> encode -> run the network -> probabilities
 """
@@ -16,13 +17,12 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 try:
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
     from PIL import Image, UnidentifiedImageError
 except ImportError as missing:
     print(f"error: {missing}; pip install ai-edge-litert numpy pillow", file=sys.stderr)
@@ -176,8 +176,41 @@ def probabilities(values: np.ndarray, gives: dict[str, Any]) -> np.ndarray:
     return powers / powers.sum()
 
 
+Run = Callable[[np.ndarray], np.ndarray]
+"""From what the input takes, [1, height, width, 3], to what the output gives, [1, classes]."""
+
+
+def open_tflite(content: bytes, threads: int) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+    """Load a TFLite file: what runs it, and `shape`, `dtype` and `quantization` of its input and output."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    (takes,) = interpreter.get_input_details()
+    (gives,) = interpreter.get_output_details()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(takes["index"], batch)
+        interpreter.invoke()
+        return interpreter.get_tensor(gives["index"])
+
+    return run, takes, gives
+
+
+def open_onnx(content: bytes, threads: int) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+    """Load an ONNX file, which takes and gives float32, as `open_tflite` does."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    ends = (*session.get_inputs(), *session.get_outputs())
+    takes, gives = ({"shape": [1, *e.shape[1:]], "dtype": "float32", "quantization": (0, 0)} for e in ends)
+    return lambda batch: session.run(None, {ends[0].name: batch})[0], takes, gives
+
+
 class Network:
-    """A TFLite file and what preprocessing.json says of images, and of its input and output."""
+    """A TFLite or ONNX file and what preprocessing.json says of images, and of its input and output."""
 
     def __init__(self, path: Path, description: dict[str, Any], image: dict[str, Any], threads: int) -> None:
         _check_regular(path)
@@ -187,14 +220,15 @@ class Network:
                 f"the model must be as it was exported, with the CRC-32 {description['crc32']!r} of "
                 f"preprocessing.json; {path} has {found}"
             )
+        load = open_onnx if path.suffix == ".onnx" else open_tflite
         try:
             with _hold_back_notices():
-                self._interpreter = Interpreter(model_content=content, num_threads=threads)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError):
-            raise UsageError(f"the model must be a readable TFLite file; received {path}") from None
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+                self._run, self._input, self._output = load(content, threads)
+        except ImportError as missing:
+            packages = "onnxruntime" if load is open_onnx else "ai-edge-litert"
+            raise UsageError(f"{missing}; pip install {packages} numpy pillow") from None
+        except Exception:
+            raise UsageError(f"the model must be a readable TFLite or ONNX file; received {path}") from None
         self.image = image
         if not (self._fits(description) and _is_known(image)):
             raise UsageError(f"preprocessing.json must describe the model; it does not fit {path}")
@@ -216,10 +250,7 @@ class Network:
         """Return the probability of each class, float32 [classes]; the image is RGB."""
         pixels = fit(image, self._takes["height"], self._takes["width"], self.image)
         batch = encode(pixels, self._takes)[np.newaxis]
-        self._interpreter.set_tensor(self._input["index"], batch)
-        self._interpreter.invoke()
-        values = self._interpreter.get_tensor(self._output["index"])[0]
-        return probabilities(values, self._gives)
+        return probabilities(self._run(batch)[0], self._gives)
 
 
 def _is_known(image: dict[str, Any]) -> bool:

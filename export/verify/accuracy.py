@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from export.onnx.file import OnnxFile
 from export.verify.comparison import Comparison, paired_comparison
 from pipeline.console.progress import Progress
 from pipeline.data.batches import Examples, build_evaluation_batches
@@ -83,7 +84,7 @@ class KerasAnswers:
         """Share of right answers, in [0, 1]."""
         return self._compare(self.scores).accuracy
 
-    def compare_files(self, files: Mapping[str, TFLiteFile]) -> dict[str, Comparison]:
+    def compare_files(self, files: Mapping[str, TFLiteFile | OnnxFile]) -> dict[str, Comparison]:
         """Let every file answer for every image, and compare it with the Keras network."""
         if not files:
             return {}

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.errors import ExportFailed
+from export.onnx.file import PIXELS, SCORES, OnnxFile
 from export.verify.evidence import write_enlarged
 from pipeline.files.whole import write_whole
 from pipeline.tflite.file import TFLiteFile
@@ -14,6 +15,10 @@ SAVED_MODEL_TOLERANCE = 1e-5
 """The same kernels: only fusing them and another batch size may round otherwise."""
 
 FLOAT32_TOLERANCE = 1e-4
+"""Other kernels, with batch normalisation folded into the weights."""
+
+
+ONNX_TOLERANCE = 1e-5
 """Other kernels, with batch normalisation folded into the weights."""
 
 
@@ -124,3 +129,30 @@ def verify_float32(file: TFLiteFile, images: np.ndarray, expected: np.ndarray, w
         ExportFailed: other scores.
     """
     return verify_close("float32", images, expected, file.predict(images), FLOAT32_TOLERANCE, worst_input)
+
+
+def verify_onnx(file: OnnxFile, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:
+    """Check the float32 .onnx file image by image and on all at once; return the largest difference.
+
+    Args:
+        file: the network in float32.
+        images: uint8 [images, height, width, 3].
+        expected: float32 [images, classes], of the float network.
+        worst_input: as for `verify_close`.
+
+    Raises:
+        ExportFailed: it is not from `pixels` to `scores`, or gives other scores.
+    """
+    names = file.input.name, file.output.name
+    if names != (PIXELS, SCORES):
+        raise ExportFailed(f"onnx must be from {PIXELS} to {SCORES}; received {' to '.join(names)}")
+    none = file.predict(images[:0]).shape
+    if none != (0, expected.shape[-1]):
+        raise ExportFailed(f"onnx must give no scores for no images; received {none}")
+    return max(
+        verify_close(name, images, expected, scores, ONNX_TOLERANCE, worst_input)
+        for name, scores in {
+            "onnx, one image at a time,": np.concatenate([file.predict(image[None]) for image in images]),
+            f"onnx, {len(images)} images at once,": file.predict(images),
+        }.items()
+    )

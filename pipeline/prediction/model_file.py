@@ -110,7 +110,7 @@ def _of_bundle(folder: Path, name: str | None) -> ModelFile:
             f"them; received {folder / name} without (copy the whole folder)"
         )
     content = read_json(path, {"models": dict}, of="a bundle")
-    models = content["models"]
+    models = {name: of for name, of in content["models"].items() if name.endswith(".tflite")}
     for described in models.values():
         verify_fields(described, NEEDED, path, of="a bundle")
     chosen = name or _default(models)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.tflite.graph import Graph, read_graph
+from pipeline.tflite.graph import Graph, Tensor, read_graph
 from pipeline.tflite.interpreter import Interpreter
 
 
@@ -44,6 +44,21 @@ class TFLiteFile:
     def size(self) -> int:
         """How large it is, bytes."""
         return len(self.content)
+
+    @property
+    def input(self) -> Tensor:
+        """What one image is, [1, height, width, 3]."""
+        return self.graph.input
+
+    @property
+    def output(self) -> Tensor:
+        """What one image's scores are, [1, classes]."""
+        return self.graph.output
+
+    @property
+    def engine(self) -> type[Interpreter]:
+        """What runs it."""
+        return Interpreter
 
     @cached_property
     def _interpreter(self) -> Interpreter:

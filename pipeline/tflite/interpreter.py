@@ -75,6 +75,32 @@ class Interpreter:
         rows = [self.run(self.encode(image[None])) for image in images]
         return self.decode(np.concatenate(rows))
 
+    def count_delegated(self) -> tuple[int, int]:
+        """Count the operations that a delegate took over, and all there are in the file.
+
+        LiteRT leaves the operations in its list and appends one `DELEGATE` for each part that a
+        delegate took, with the tensors which that part reads from outside and those it gives to the
+        outside. What it took is therefore all that lies between: whatever writes its outputs, and so
+        on backwards as far as its inputs. A DELEGATE does not tell whose it is; LiteRT's one default
+        is XNNPACK.
+        """
+        nodes = self._interpreter._get_ops_details()
+        operations = [node for node in nodes if node["op_name"] != "DELEGATE"]
+        delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
+        writer = {tensor: node for node in operations for tensor in node["outputs"]}
+        taken: set[int] = set()
+        for delegate in delegates:
+            known = set(delegate["inputs"])
+            ahead = list(delegate["outputs"])
+            while ahead:
+                tensor = ahead.pop()
+                if tensor in known or tensor not in writer:
+                    continue
+                known.add(tensor)
+                taken.add(writer[tensor]["index"])
+                ahead.extend(writer[tensor]["inputs"])
+        return len(taken), len(operations)
+
     def tensor(self, index: int) -> np.ndarray:
         """Return a tensor of the last run, as stored; needs `keep_tensors` unless an output."""
         return self._interpreter.get_tensor(index)

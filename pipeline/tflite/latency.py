@@ -1,4 +1,4 @@
-"""How fast a .tflite file runs on this machine, and how much memory it takes.
+"""How fast a network's file runs on this machine, and how much memory it takes.
 
 Every measurement has a fresh process, which must start fast and hold nothing else: this module
 imports LiteRT and NumPy, never TensorFlow. A spawned process imports the top of the caller's main
@@ -16,12 +16,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
 
-from pipeline.console.quiet_start import hold_back_notices
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
 
@@ -39,12 +37,37 @@ STATUS = Path("/proc/self/status")
 """Where Linux tells a process about itself."""
 
 
+class Engine(Protocol):
+    """What runs a file, loaded with it: `Interpreter`, or another that measures alike."""
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Turn pixels in [0, 255] into what the file's input takes."""
+
+    def run(self, encoded: np.ndarray) -> np.ndarray:
+        """Run one image."""
+
+    def count_delegated(self) -> tuple[int | None, int | None]:
+        """Count the operations that a delegate took over, and all; None where it does not tell."""
+
+
+class Runnable(Protocol):
+    """A file and what runs it."""
+
+    @property
+    def content(self) -> bytes:
+        """The bytes."""
+
+    @property
+    def engine(self) -> Callable[..., Engine]:
+        """From the bytes, and `threads`, to what runs them."""
+
+
 @dataclass(frozen=True)
 class Latency:
     """How one file runs, one image at a time.
 
     Attributes:
-        threads: that LiteRT was given.
+        threads: that it was given.
         cold_start_ms: from the file to the first scores in a fresh process: read, load, allocate
             and run once. The imports before it and a cold disk are not in it.
         p50_ms: median time of a run once warm, from the encoded image to the scores.
@@ -53,8 +76,9 @@ class Latency:
         peak_memory_bytes: by how much the process grew at most from before the file was read to
             the last run; None where the system does not tell (other than Linux).
         runs: that the figures are of.
-        delegated: operations that the default delegate, XNNPACK, took over.
-        operations: all there are in the file.
+        delegated: operations that LiteRT's default delegate, XNNPACK, took over; None of a file of
+            another kind.
+        operations: all there are in the file; None as before.
     """
 
     threads: int
@@ -66,12 +90,12 @@ class Latency:
     images_per_second: float
     peak_memory_bytes: int | None
     runs: int
-    delegated: int
-    operations: int
+    delegated: int | None
+    operations: int | None
 
 
-def measure_file(file: TFLiteFile, images: np.ndarray, threads: int, seconds: float = 1.0) -> Latency:
-    """Measure a .tflite file in a fresh process.
+def measure_file(file: Runnable, images: np.ndarray, threads: int, seconds: float = 1.0) -> Latency:
+    """Measure a file in a fresh process.
 
     Args:
         file: what to measure.
@@ -86,9 +110,9 @@ def measure_file(file: TFLiteFile, images: np.ndarray, threads: int, seconds: fl
         ProcessPoolExecutor(1, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as process,
     ):
         # Through a pipe the file would come as copies that raise the peak before it is loaded.
-        path = Path(folder, "model.tflite")
+        path = Path(folder, "model")
         path.write_bytes(file.content)
-        return process.submit(measure_here, path, images, threads, seconds).result()
+        return process.submit(measure_here, path, images, threads, seconds, file.engine).result()
 
 
 def time_in_turns(
@@ -126,19 +150,21 @@ def _time_each(files: Sequence[tuple[Path, np.ndarray]], threads: int, seconds: 
     return medians
 
 
-def measure_here(path: Path, images: np.ndarray, threads: int, seconds: float) -> Latency:
+def measure_here(
+    path: Path, images: np.ndarray, threads: int, seconds: float, load: Callable[..., Engine] = Interpreter
+) -> Latency:
     """Measure in this process what `measure_file` measures in a fresh one."""
     _forget_peak_memory()
     memory_before = _peak_memory()
     start = time.perf_counter()
     content = path.read_bytes()
-    model = Interpreter(content, threads=threads)
+    model = load(content, threads=threads)
     model.run(model.encode(images[:1]))
     cold_start = time.perf_counter() - start
     times = time_runs(model.run, (model.encode(image[None]) for image in cycle(images)), seconds)
     memory = _peak_memory()
     p50, p90, p95, p99 = 1000 * np.percentile(times, (50, 90, 95, 99))
-    delegated, operations = count_delegated(content)
+    delegated, operations = model.count_delegated()
     return Latency(
         threads=threads,
         cold_start_ms=1000 * cold_start,
@@ -167,36 +193,6 @@ def time_runs(run: Callable[[Any], Any], inputs: Iterator[Any], seconds: float) 
         times.append(time.perf_counter() - start)
         elapsed += times[-1]
     return times
-
-
-def count_delegated(content: bytes) -> tuple[int, int]:
-    """Count the operations that a delegate took over, and all there are in a .tflite file.
-
-    LiteRT leaves the operations in its list and appends one `DELEGATE` for each part that a
-    delegate took, with the tensors which that part reads from outside and those it gives to the
-    outside. What it took is therefore all that lies between: whatever writes its outputs, and so
-    on backwards as far as its inputs. A DELEGATE does not tell whose it is; LiteRT's one default
-    is XNNPACK.
-    """
-    with hold_back_notices():
-        interpreter = litert.Interpreter(model_content=content)
-        interpreter.allocate_tensors()
-    nodes = interpreter._get_ops_details()
-    operations = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    writer = {tensor: node for node in operations for tensor in node["outputs"]}
-    taken: set[int] = set()
-    for delegate in delegates:
-        known = set(delegate["inputs"])
-        ahead = list(delegate["outputs"])
-        while ahead:
-            tensor = ahead.pop()
-            if tensor in known or tensor not in writer:
-                continue
-            known.add(tensor)
-            taken.add(writer[tensor]["index"])
-            ahead.extend(writer[tensor]["inputs"])
-    return len(taken), len(operations)
 
 
 def _forget_peak_memory() -> None:

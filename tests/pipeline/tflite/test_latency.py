@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
+from pipeline.tflite import interpreter as engine
 from pipeline.tflite import latency as benchmark
 from pipeline.tflite.file import TFLiteFile
-from pipeline.tflite.latency import count_delegated, measure_file, measure_here, time_in_turns, time_runs
+from pipeline.tflite.latency import measure_file, measure_here, time_in_turns, time_runs
 from tests.commands import ROOT
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -123,16 +123,13 @@ def test_delegated_operations_are_those_whose_results_litert_does_not_hold(inter
     inside = [holds_no_data(interpreter, step.output.index) for step in graph.operations]
     # Conv | flip | conv, add | cumsum | mean, head: three parts, and each gives one result.
     operations = len(graph.operations)
-    assert count_delegated(interrupted.content) == (sum(inside) + 3, operations)
+    assert engine.Interpreter(interrupted.content).count_delegated() == (sum(inside) + 3, operations)
     assert sum(inside) + 3 == operations - 2
 
 
-def test_without_a_delegate_none_is_delegated(interrupted, monkeypatch):
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    monkeypatch.setattr(
-        benchmark.litert, "Interpreter", partial(Interpreter, experimental_op_resolver_type=plain)
-    )
-    assert count_delegated(interrupted.content) == (0, len(interrupted.graph.operations))
+def test_without_a_delegate_none_is_delegated(interrupted):
+    loaded = engine.Interpreter(interrupted.content, keep_tensors=True)
+    assert loaded.count_delegated() == (0, len(interrupted.graph.operations))
 
 
 def test_a_file_is_measured_in_a_fresh_process(heavy):
