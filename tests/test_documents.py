@@ -33,10 +33,10 @@ MODULE_FILE = re.compile(r"(?<![\w./-])(\w+\.py)\b")
 
 MODULE = re.compile(r"python -m ([a-z0-9_.]*[a-z0-9_])")
 
-OF_OTHERS = {"pip", "pytest", "http.server", "tf2onnx.convert"}
+OF_OTHERS = {"pip", "pytest", "http.server"}
 """Modules of others that a document has its reader run."""
 
-TO_BE_WRITTEN = {"check.py", "classify.py"}
+TO_BE_WRITTEN = {"classify.py"}
 """Programs that a document has in full."""
 
 
