@@ -6,7 +6,6 @@ A process that measures imports this module: no TensorFlow here.
 import numpy as np
 import onnxruntime
 
-from export.onnx.file import PIXELS, SCORES
 from pipeline.console.quiet_start import hold_back_notices
 
 
@@ -23,6 +22,7 @@ class Session:
         options.intra_op_num_threads = threads
         with hold_back_notices():
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        (self._input,) = self._session.get_inputs()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Turn pixels in [0, 255] into what the file's input takes."""
@@ -30,7 +30,7 @@ class Session:
 
     def run(self, encoded: np.ndarray) -> np.ndarray:
         """Run [images, height, width, 3] as `encode` returns it; scores, float32 [images, classes]."""
-        (scores,) = self._session.run([SCORES], {PIXELS: encoded})
+        (scores,) = self._session.run(None, {self._input.name: encoded})
         return scores
 
     def count_delegated(self) -> tuple[None, None]:
