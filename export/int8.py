@@ -10,7 +10,7 @@ from export.bundle.failure import write_failure
 from export.bundle.report import Int8, describe_tried
 from export.errors import ExportFailed
 from export.finetune.training import train_for_int8
-from export.limits import check_limits
+from export.limits import check_limits, check_npu_limit
 from export.lines import say
 from export.quantize.calibration_images import CalibrationImages, load_calibration
 from export.quantize.search import Tried, most_accurate, try_strategies
@@ -20,6 +20,7 @@ from export.request import Request
 from export.verify.accuracy import KerasAnswers
 from export.verify.comparison import Comparison
 from export.verify.micro import MicroResult, verify_on_micro
+from export.verify.npu import NpuResult, compile_for_npu
 from pipeline.finished_run import FinishedRun
 from pipeline.tflite.file import TFLiteFile
 
@@ -165,7 +166,24 @@ def verify_int8(
     else:
         say("micro", f"not run: {micro}")
     check_limits(chosen.file.size, micro, max_bytes=request.max_bytes, max_arena_kib=request.max_arena_kib)
-    return Int8(tried, chosen, halves, simulation, micro)
+    npu = compile_and_limit(chosen.file, request) if request.npu else None
+    return Int8(tried, chosen, halves, simulation, micro, npu)
+
+
+def compile_and_limit(file: TFLiteFile, request: Request) -> NpuResult:
+    """Compile the int8 file for the NPU that is asked for.
+
+    Raises:
+        ExportFailed: the compiler refuses it.
+        UserError: it is slower than it may be.
+    """
+    assert request.npu  # else there is nothing to compile for
+    npu = compile_for_npu(file, request.npu)
+    left = sum(npu.cpu_operations.values())
+    estimate = f"{npu.milliseconds:.3f} ms estimated, SRAM {npu.sram_bytes / 1024:.1f} KiB"
+    say("npu", f"{npu.npu}: {left} operations on the CPU, {estimate}")
+    check_npu_limit(npu, request.max_npu_ms)
+    return npu
 
 
 def verify_simulation(agreement: float) -> None:

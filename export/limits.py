@@ -1,6 +1,7 @@
-"""Limits that a device sets: the size of the int8 file and of its tensor arena."""
+"""Limits that a device sets: the size of the int8 file, of its tensor arena, and its time on an NPU."""
 
 from export.verify.micro import MicroResult
+from export.verify.npu import NpuResult
 from pipeline.errors import UserError
 
 
@@ -32,4 +33,17 @@ def check_limits(
             f"--max-arena-kib must be at least the {micro.arena_bytes / 1024} KiB that the int8 "
             f"file's header reserves; received {max_arena_kib:g} (train with a smaller --width or "
             "--image-size)"
+        )
+
+
+def check_npu_limit(npu: NpuResult, max_ms: float | None) -> None:
+    """Hold the compiler's estimate to the limit that was given.
+
+    Raises:
+        UserError: the network takes longer.
+    """
+    if max_ms is not None and npu.milliseconds > max_ms:
+        raise UserError(
+            f"--max-npu-ms must be at least the {npu.milliseconds:g} ms that Vela estimates for {npu.npu}; "
+            f"received {max_ms:g} (train with a smaller --width or --image-size)"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from export.formats import ALL, DEFAULT_FORMATS, FORMATS, INPUT_TYPES, MAX_FILE_BYTES, OUTPUTS
 from export.litert_js import find_runtime
+from export.vela import NPUS, find_vela
 from pipeline.config.option import Section, flag, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
@@ -79,6 +80,19 @@ class Request(Section):
         maximum=MAX_FILE_BYTES // 1024,
         metavar="KIB",
     )
+    npu: str | None = option(
+        None,
+        f"compile the int8 file for this NPU of Arm too, of {', '.join(NPUS)}; needs ethos-u-vela",
+        choices=NPUS,
+        metavar="NPU",
+    )
+    max_npu_ms: float | None = option(
+        None,
+        "longest allowed time of an image on the NPU, as its compiler estimates it",
+        minimum=0.001,
+        maximum=10**6,
+        metavar="MS",
+    )
     name: str | None = option(
         None,
         "of the C array, micro/NAME_int8.h and .cc (default: the run directory's); networks of one firmware "
@@ -97,15 +111,19 @@ class Request(Section):
                 "--name must be words of lower-case letters and digits, joined by _, the first beginning "
                 f"with a letter; received {self.name!r}"
             )
-        names = ("max_bytes", "max_arena_kib", "repair", "finetune", "input_type", "name", "web")
+        names = ("max_bytes", "max_arena_kib", "repair", "finetune", "input_type", "name", "web", "npu")
         asked = {name: getattr(self, name) for name in names} | {"no_slim": not self.slim}
         for name, value in asked.items():
             if value not in (None, False, "int8") and "int8" not in self.formats:
                 raise UserError(
                     f"{flag(name)} is about the int8 file; received --formats {','.join(self.formats)}"
                 )
+        if self.max_npu_ms is not None and not self.npu:
+            raise UserError(f"--max-npu-ms needs --npu; received {self.max_npu_ms:g} without")
         if self.web:
             find_runtime(self.web)
+        if self.npu:
+            find_vela()
 
     @property
     def c_name(self) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from export.errors import ExportFailed
 from export.verify.micro import ARENA_ALIGNMENT, HEADROOM
+from export.verify.npu import COMPILED
 from pipeline.config.reading import READING, Reading
 from pipeline.files.whole import write_text
 from pipeline.tflite.file import TFLiteFile
@@ -28,6 +29,9 @@ _METHODS = """
     Transpose TransposeConv UnidirectionalSequenceLSTM Unpack VarHandle While ZerosLike
 """
 _METHOD_OF = {method.lower(): method for method in _METHODS.split()}
+
+# Custom operations, by the name in the file.
+_CUSTOM_METHOD_OF = {COMPILED: "EthosU"}
 
 _HEADER = """\
 // A network for TensorFlow Lite Micro: its size, what goes in and out, and the operations it needs.
@@ -137,8 +141,9 @@ def _methods(graph: Graph) -> list[str]:
     """Methods that register each operation of the graph once, in the order of first use."""
     methods = []
     for operation in graph.operations:
-        method = _METHOD_OF.get(operation.name.replace("_", "").lower())
-        if operation.custom or method is None:
+        known = _CUSTOM_METHOD_OF if operation.custom else _METHOD_OF
+        method = known.get(operation.name if operation.custom else operation.name.replace("_", "").lower())
+        if method is None:
             raise ExportFailed(
                 "TensorFlow Lite Micro must have every operation of the network; layer "
                 f"{operation.layer!r} needs {operation.name}"

@@ -76,6 +76,8 @@ def _use(report: Mapping[str, Any]) -> list[str]:
             f" For a microcontroller: `micro/`, which has the network as `{report['c_name']}.cc`, and a "
             "program that proves it there."
         )
+    if report["npu"]:
+        text += " `micro/npu/` has it compiled for the NPU."
     if pixels := report["device_pixels"]:
         text += (
             f" `run.py` was held to training on {pixels['files']} original files: its pixels differ by at "
@@ -112,6 +114,7 @@ def _quantisation(report: Mapping[str, Any]) -> list[str]:
         text,
         markdown_table(TRIED_HEADER, [tried_row(tried) for tried in report["int8_tried"]]),
         _micro(report),
+        *_npu(report["npu"]),
     ]
 
 
@@ -144,6 +147,17 @@ def _micro(report: Mapping[str, Any]) -> str:
         f"{micro['images']} images. Reserve an arena of {micro['arena_bytes']:,} bytes "
         f"({micro['arena_bytes'] / 1024:.1f} KiB)."
     )
+
+
+def _npu(npu: Mapping[str, Any] | None) -> list[str]:
+    if npu is None:
+        return []
+    left = ", ".join(f"{count} {name}" for name, count in npu["cpu_operations"].items())
+    return [
+        f"On the NPU {npu['npu']}, as Vela {npu['vela']} estimates ({npu['system']}, {npu['memory_mode']}, "
+        f"{npu['clock_hz'] / 1e6:g} MHz; no hardware was asked): {npu['milliseconds']:.3f} ms an image, "
+        f"{npu['sram_bytes'] / 1024:.1f} KiB of SRAM; operations left to the processor: {left or 'none'}."
+    ]
 
 
 def _per_class(report: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ KNOWN = re.compile(
     r"(\.aside-)?((report|preprocessing)\.json|labels\.txt|model_card\.md|files\.png|run\.py"
     r"|model_(float32|float16|dynamic|int8|int16)\.(tflite|onnx)|[a-z0-9_]+_int8\.(h|cc))"
     r"|golden/(\.aside-)?(README\.md|golden\.json|(in|out)put_\d\.bin|input_\d\.png|large\.(png|bin|json))"
+    r"|micro/npu/(\.aside-)?[a-z0-9_]+\.(h|cc)"
     r"|micro/(\.aside-)?([a-z0-9_]+_int8(_\w+)?\.(h|cc)|main\.cc|preprocess\.[ch]|CMakeLists\.txt|library\.properties"
     r"|idf_component\.yml)|micro/examples/golden/(\.aside-)?golden\.ino"
     r"|saved_model/(saved_model|fingerprint)\.pb(\.tmp\w+)?"

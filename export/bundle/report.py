@@ -15,6 +15,7 @@ from export.request import Request
 from export.verify.comparison import Comparison
 from export.verify.logits import FLOAT32_TOLERANCE, ONNX_TOLERANCE, SAVED_MODEL_TOLERANCE
 from export.verify.micro import MicroResult
+from export.verify.npu import NpuResult
 from export.verify.pixels import DevicePixels
 from pipeline.console.tables import plain_table
 from pipeline.environment import describe_environment
@@ -34,6 +35,7 @@ class Int8:
         simulation: share of validation on which it answers like the simulation that was trained;
             None where it was calibrated.
         micro: what TensorFlow Lite Micro made of the file, or why it made nothing.
+        npu: what the compiler for the NPU made of it, where it was asked for.
     """
 
     tried: Sequence[Tried]
@@ -41,6 +43,7 @@ class Int8:
     halves: Halves | None
     simulation: float | None
     micro: MicroResult | str
+    npu: NpuResult | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def build_report(request: Request, run: FinishedRun, found: Findings) -> dict[st
         "times_on_test": dict(found.on_test),
         "int8_tried": _describe_all_tried(found.int8, request.max_drop),
         "tensorflow_lite_micro": _describe_micro(found.int8),
+        "npu": _describe_npu(found.int8.npu) if found.int8 and found.int8.npu else None,
         "web": {"bytes": found.web.size, "crc32": found.web.crc32} if found.web else None,
         "environment": describe_environment("ai-edge-litert", "tflite-micro", "onnxruntime", "tf2onnx"),
     }
@@ -205,6 +209,11 @@ def _describe_micro(int8: Int8 | None) -> dict[str, Any] | None:
     if int8 is None:
         return None
     return {"skipped": int8.micro} if isinstance(int8.micro, str) else asdict(int8.micro)
+
+
+def _describe_npu(npu: NpuResult) -> dict[str, Any]:
+    described = {name: value for name, value in vars(npu).items() if name != "file"}
+    return {**described, "bytes": npu.file.size, "crc32": npu.file.crc32}
 
 
 FILES_HEADER = ("file", "KiB", "accuracy", "drop, points (95 %)", "agreement", "p50 ms", "arena KiB")

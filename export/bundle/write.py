@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from export.bundle.c_source import write_c_source
 from export.bundle.golden import verify_golden, write_golden
 from export.bundle.golden_resize import verify_golden_resize, write_golden_resize
 from export.bundle.micro_folder import write_micro_folder
@@ -57,6 +58,10 @@ def write_bundle(
     if found.int8:
         report["c_source"] = _write_micro_folder(folder / "micro", request, run, found, found.int8.micro)
         report["c_name"] = request.c_name
+        if npu := found.int8.npu:
+            (folder / "micro" / "npu").mkdir(parents=True)
+            name = f"{request.c_name}_{npu.npu.replace('-', '_')}"
+            write_c_source(npu.file, None, folder / "micro" / "npu", name, reading)
     write_json(folder / "report.json", report)
     write_text(folder / "model_card.md", write_card(report, run.class_names))
 

@@ -1,3 +1,3 @@
 """Whether a converted network does what the trained one does."""
 
-__all__ = ["accuracy", "comparison", "logits", "micro", "operations", "pixels", "served"]
+__all__ = ["accuracy", "comparison", "logits", "micro", "npu", "operations", "pixels", "served"]
