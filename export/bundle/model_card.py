@@ -66,10 +66,11 @@ def _use(report: Mapping[str, Any]) -> list[str]:
     )
     if tflite:
         text += " `golden/` has inputs and the exact outputs, to check a port."
-    for name, opset in onnx.items():
+    if onnx:
+        names = " and ".join(f"`{name}` (opset {opset})" for name, opset in onnx.items())
         text += (
-            f" `{name}`, of opset {opset}, takes `pixels`, float32 [batch, height, width, 3], any number at "
-            "a time, and returns `scores`, float32 [batch, classes]."
+            f" For ONNX Runtime: {names}; any number of images, `pixels`, float32 [batch, height, width, 3], "
+            "become `scores`, float32 [batch, classes]."
         )
     if report["c_source"] is True:
         text += (

@@ -44,7 +44,7 @@ def convert(network: keras.Model) -> OnnxFile:
             tensors_to_rename={pixels.name: PIXELS, scores.name: SCORES},
             opset=OPSET,
         )
-    _name_batch(model)
+    _tidy(model)
     try:
         # tf2onnx leaves what it cannot convert as it is.
         onnx.checker.check_model(model)
@@ -53,8 +53,8 @@ def convert(network: keras.Model) -> OnnxFile:
     return OnnxFile(model.SerializeToString(deterministic=True))
 
 
-def _name_batch(model: Any) -> None:
-    """Name the size that is left open, of which tf2onnx makes a number."""
+def _tidy(model: Any) -> None:
+    """Name the size that is left open, of which tf2onnx makes a number, and leave out its note."""
     model.graph.doc_string = ""
     for end in (*model.graph.input, *model.graph.output):
         end.type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -117,7 +117,7 @@ def test_the_report_and_the_card_tell_of_both_files(exported, bundle, held_out):
         for text in (exported[1].printed, card):
             (row,) = re.findall(rf"^(?:\| )?{file} .*%.*\(.*$", text, re.MULTILINE)
             assert f"{accuracy:.2%}" in row
-        assert f"`{file}`, of opset {figures['opset']}, takes `pixels`" in card
+        assert f"`{file}` (opset {figures['opset']})" in card
 
 
 def test_scores_that_are_off_are_refused(bundle, held_out, network, tmp_path):
