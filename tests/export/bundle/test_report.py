@@ -10,6 +10,7 @@ from export.bundle.model_card import write_card
 from export.bundle.report import Findings, build_report, file_rows
 from export.request import parse_export_request
 from export.verify.micro import MicroResult
+from export.verify.npu import NpuResult
 from pipeline.config.presets import preset
 from pipeline.files.json_file import to_json
 from tests.export.bundle.samples import FIRST, NAMES, SECOND, without_nan
@@ -106,6 +107,28 @@ def test_report_tells_of_tensorflow_lite_micro(run, found, micro, told):
     found = dataclasses.replace(found, int8=dataclasses.replace(found.int8, micro=micro))
     request = parse_export_request(["runs/digits-1"])
     assert build_report(request, run, found)["tensorflow_lite_micro"] == told
+
+
+def test_report_and_card_tell_of_an_npu(run, found, float32):
+    npu = NpuResult("ethos-u55-128", "5.2.0", "Embedded", "Shared", 5e8, {"SOFTMAX": 2}, 0.25, 3072, float32)
+    found = dataclasses.replace(found, int8=dataclasses.replace(found.int8, npu=npu))
+    request = parse_export_request(["runs/digits-1"])
+    report = without_nan(to_json({**build_report(request, run, found), "c_source": None}))
+    assert report["npu"] == {
+        "npu": "ethos-u55-128",
+        "vela": "5.2.0",
+        "system": "Embedded",
+        "memory_mode": "Shared",
+        "clock_hz": 5e8,
+        "cpu_operations": {"SOFTMAX": 2},
+        "milliseconds": 0.25,
+        "sram_bytes": 3072,
+        "bytes": float32.size,
+        "crc32": float32.crc32,
+    }
+    card = write_card(report, NAMES)
+    assert "500 MHz; no hardware was asked): 0.250 ms an image, 3.0 KiB of SRAM" in card
+    assert "left to the processor: 2 SOFTMAX." in card
 
 
 def test_report_of_a_saved_model_alone(run, found):
