@@ -1,20 +1,30 @@
 """Classify images with a network of this folder: python run.py IMAGE_OR_FOLDER ...
 
-Needs the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else; for an .onnx file
-onnxruntime in place of ai-edge-litert. To port it, follow the five steps, which preprocessing.json has
-in words:
+Needs a 64-bit system, the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else; for
+an .onnx file onnxruntime in place of ai-edge-litert, for --camera OpenCV or picamera2 too. In a program of yours:
+
+    from run import Classifier
+
+    classifier = Classifier()
+    for name, probability in classifier.classify("photo.jpg", top=3):
+        print(name, probability)
+
+To port it, follow the five steps, which preprocessing.json has in words:
 
     decode -> resize -> encode -> run the network -> probabilities
 """
 
 import argparse
 import contextlib
+import csv
+import importlib
 import json
 import os
 import re
 import signal
 import struct
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +35,8 @@ try:
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 except ImportError as missing:
+    if __name__ != "__main__":
+        raise
     print(f"error: {missing}; pip install ai-edge-litert numpy pillow", file=sys.stderr)
     sys.exit(2)
 
@@ -34,6 +46,10 @@ BEGINNINGS = re.compile(
 )
 KINDS = "a JPEG, PNG, GIF, BMP, WebP or TIFF image"
 TIFF_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B")
+FORMULA = re.compile(  # what a spreadsheet would run; a number stays one
+    r"(?![+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$)'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]",
+    re.IGNORECASE,
+)
 MAX_PIXELS = 178_956_970  # half a GiB of RGB: nothing larger is decoded, and training had the same limit
 Image.MAX_IMAGE_PIXELS = None
 TURNS = {  # EXIF orientation -> what undoes it
@@ -48,11 +64,15 @@ TURNS = {  # EXIF orientation -> what undoes it
 
 
 class UnfitImage(Exception):
-    """The image is whole, but not one that training would have taken; the message is one line."""
+    """The image cannot be read, or is not one that training would have taken; the message is one line."""
 
 
 class UsageError(Exception):
     """The command line or this folder is wrong; the message is one line."""
+
+
+class CameraEnded(Exception):
+    """A camera gives no more frames; the message is one line."""
 
 
 def decode(path: Path, upright: bool) -> Image.Image:
@@ -225,8 +245,9 @@ class Network:
             with _hold_back_notices():
                 self._run, self._input, self._output = load(content, threads)
         except ImportError as missing:
-            packages = "onnxruntime" if load is open_onnx else "ai-edge-litert"
-            raise UsageError(f"{missing}; pip install {packages} numpy pillow") from None
+            package = "onnxruntime" if load is open_onnx else "ai-edge-litert"
+            bits = "" if sys.maxsize > 2**32 else f"; {package} is for 64-bit systems, and this Python has 32"
+            raise UsageError(f"{missing}; pip install {package} numpy pillow{bits}") from None
         except Exception:
             raise UsageError(f"the model must be a readable TFLite or ONNX file; received {path}") from None
         self.image = image
@@ -280,6 +301,54 @@ def _hold_back_notices() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+class Classifier:
+    """A network of this folder with the names of its classes; to be asked by one thread at a time.
+
+    Attributes:
+        names: of the classes, in the order of the probabilities.
+    """
+
+    def __init__(self, model: str | None = None, threads: int = 1) -> None:
+        """Load a network.
+
+        Args:
+            model: file of this folder, or path to it; None: the int8 one if there is one.
+            threads: to compute with.
+
+        Raises:
+            UsageError: this folder is damaged, or has no such model.
+        """
+        self._network, self.names = load_network(model, threads)
+
+    def classify(self, image: str | Path | Image.Image | np.ndarray, top: int = 1) -> list[tuple[str, float]]:
+        """Name the most probable classes with their probabilities, the best first.
+
+        Args:
+            image: a file, an image of Pillow, or RGB pixels, uint8 [height, width, 3] of any size.
+            top: how many classes.
+
+        Raises:
+            UnfitImage: the file cannot be read.
+        """
+        chances = self.probabilities(image)
+        best = np.argsort(-chances, kind="stable")[:top]
+        return [(self.names[label], float(chances[label])) for label in best]
+
+    def probabilities(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+        """Return the probability of each class, float32 [classes]; `image` as in `classify`."""
+        if isinstance(image, str | Path):
+            image = self._read(Path(image))
+        elif isinstance(image, np.ndarray):
+            image = Image.fromarray(np.ascontiguousarray(image))
+        return self._network.classify(image.convert("RGB"))
+
+    def _read(self, path: Path) -> Image.Image:
+        try:
+            return decode(path, self._network.image["exif_orientation"])
+        except Exception as error:  # of damaged files Pillow raises nearly every kind
+            raise UnfitImage(explain(error)) from error
 
 
 def load_network(asked: str | None, threads: int) -> tuple[Network, list[str]]:
@@ -381,6 +450,68 @@ def _announce(images: list[Path], others: list[Path]) -> list[Path]:
     return images
 
 
+def watch(source: str, every: float) -> Iterator[tuple[str, np.ndarray]]:
+    """Look through a camera, at most once in `every` seconds.
+
+    Args:
+        source: empty: picamera2 where it is installed, else OpenCV's camera 0; the number of a camera
+            of OpenCV; or a video file, whose own seconds count.
+        every: seconds from one look to the next; 0: each frame.
+
+    Yields:
+        When, and RGB pixels, uint8 [height, width, 3].
+
+    Raises:
+        UsageError: there is no such camera, or nothing to read it with.
+        CameraEnded: a camera was unplugged.
+    """
+    if not source and (picamera2 := _module("picamera2")):
+        return _watch_picamera(picamera2, every)
+    if cv2 := _module("cv2"):
+        return _watch_opencv(cv2, source or "0", every)
+    raise UsageError("--camera needs OpenCV, pip install opencv-python-headless, or picamera2")
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _watch_picamera(picamera2: Any, every: float) -> Iterator[tuple[str, np.ndarray]]:
+    try:
+        camera = picamera2.Picamera2()
+    except (IndexError, RuntimeError) as error:
+        raise UsageError(f"--camera must find a camera; picamera2 says {error}") from None
+    # What picamera2 calls BGR888 lies in memory as R, G, B.
+    camera.configure(camera.create_video_configuration(main={"format": "BGR888"}))
+    camera.start()
+    while True:
+        yield time.strftime("%Y-%m-%dT%H:%M:%S"), camera.capture_array("main")
+        time.sleep(every)
+
+
+def _watch_opencv(cv2: Any, source: str, every: float) -> Iterator[tuple[str, np.ndarray]]:
+    is_file = not source.isdigit()
+    with _hold_back_notices():
+        camera = cv2.VideoCapture(source if is_file else int(source))
+    if not camera.isOpened():
+        raise UsageError(f"--camera must be the number of a camera, or a video file; received {source}")
+    due = 0.0
+    while camera.grab():  # frames between two looks too, lest the next be an old one
+        now = camera.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic()
+        if now < due:
+            continue
+        due = now + every
+        whole, frame = camera.retrieve()
+        if whole:
+            when = f"{now:.3f}" if is_file else time.strftime("%Y-%m-%dT%H:%M:%S")
+            yield when, frame[..., ::-1]  # OpenCV has blue first
+    if not is_file:
+        raise CameraEnded(f"camera {source} gives no more frames")
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose complaints take one line."""
 
@@ -396,13 +527,34 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog="Exit code 1: an image could not be read; 2: wrong arguments or a damaged folder.",
         allow_abbrev=False,
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--model", metavar="FILE", help="default: the int8 file if there is one")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="labels an image")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="to compute with")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table there, in place of printing")
+    parser.add_argument(
+        "--camera",
+        nargs="?",
+        const="",
+        metavar="SOURCE",
+        help="look through a camera (its number) or at a video file; prints time, label and probability",
+    )
+    parser.add_argument(
+        "--every", type=float, default=1.0, metavar="SECONDS", help="between looks of --camera (1)"
+    )
     options = parser.parse_args(arguments)
+    if bool(options.images) == (options.camera is not None):
+        raise UsageError("either IMAGE_OR_FOLDER or --camera must be given; see --help")
     if not 1 <= options.threads <= 256:
         raise UsageError(f"--threads must be from 1 to 256; received {options.threads}")
+    if not 0 <= options.every < float("inf"):
+        raise UsageError(f"--every must be at least 0 and finite; received {options.every}")
+    if options.csv and options.camera is not None:
+        raise UsageError(f"--csv must stand without --camera; received --csv {options.csv}")
+    if options.csv and os.path.lexists(options.csv):
+        raise UsageError(f"--csv must be a new file; received {options.csv}, which is there")
+    if options.csv and not os.access(options.csv.parent, os.W_OK):
+        raise UsageError(f"--csv must be in a folder that can be written to; received {options.csv}")
     return options
 
 
@@ -410,25 +562,92 @@ def main(arguments: list[str]) -> int:
     """Classify; return the exit code."""
     try:
         options = parse(arguments)
-        network, labels = load_network(options.model, options.threads)
-        if not 1 <= options.top <= network.classes:
-            raise UsageError(f"--top must be from 1 to {network.classes}; received {options.top}")
+        classifier = Classifier(options.model, options.threads)
+        if not 1 <= options.top <= len(classifier.names):
+            raise UsageError(f"--top must be from 1 to {len(classifier.names)}; received {options.top}")
+        if options.camera is not None:
+            return answer_camera(classifier, options)
+        return answer_to_csv(classifier, options) if options.csv else answer(classifier, options)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def answer(classifier: Classifier, options: argparse.Namespace) -> int:
+    """Print a line an image; return the exit code."""
     failed = 0
-    for path in (path for given in options.images for path in _announce(*find_images(given))):
-        try:
-            image = decode(path, network.image["exif_orientation"])
-        except Exception as error:  # of damaged files Pillow raises nearly every kind
-            print(f"error: {printable(path)}: {explain(error)}", file=sys.stderr)
-            failed = 1
-            continue
-        chances = network.classify(image)
-        best = np.argsort(-chances, kind="stable")[: options.top]
-        answers = (f"{in_a_line(labels[index])}\t{chances[index]:.4f}" for index in best)
-        print(in_a_line(str(path)), *answers, sep="\t")
+    for _, path, best in _answers(classifier, options):
+        failed |= not best
+        if best:
+            _print(str(path), best)
     return failed
+
+
+def answer_to_csv(classifier: Classifier, options: argparse.Namespace) -> int:
+    """Write a row an image, whole or not at all; the columns are those of `predict.py --csv`.
+
+    path, label (the folder below the one that was given, where it is called as a class), answer, class_1,
+    probability_1, ...; text that a spreadsheet would run has an apostrophe before it.
+    """
+    failed = 0
+    places = range(1, options.top + 1)
+    columns = [f"{what}_{place}" for place in places for what in ("class", "probability")]
+    rows = [["path", "label", "answer", *columns]]
+    for given, path, best in _answers(classifier, options):
+        failed |= not best
+        if best:
+            values = [cell for name, chance in best for cell in (name, f"{chance:.4f}")]
+            rows.append([str(path), _label(given, path, classifier.names), best[0][0], *values])
+    aside = options.csv.with_name(f".{options.csv.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            csv.writer(file).writerows([_as_text(cell) for cell in row] for row in rows)
+        aside.replace(options.csv)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UsageError(f"--csv must be writable; {options.csv}: {error.strerror}") from None
+    print(f"{len(rows) - 1:,} answers are in {options.csv}")
+    return failed
+
+
+def answer_camera(classifier: Classifier, options: argparse.Namespace) -> int:
+    """Print a line a look; return the exit code, 0 at a video's end and 1 where a camera was unplugged."""
+    try:
+        for when, pixels in watch(options.camera, options.every):
+            _print(when, classifier.classify(pixels, options.top))
+    except CameraEnded as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _answers(
+    classifier: Classifier, options: argparse.Namespace
+) -> Iterator[tuple[Path, Path, list[tuple[str, float]]]]:
+    """Yield what was given, each image of it, and its best classes; none where it cannot be read."""
+    for given in options.images:
+        for path in _announce(*find_images(given)):
+            try:
+                best = classifier.classify(path, options.top)
+            except UnfitImage as error:
+                print(f"error: {printable(path)}: {error}", file=sys.stderr)
+                best = []
+            yield given, path, best
+
+
+def _print(first: str, best: list[tuple[str, float]]) -> None:
+    answers = (f"{in_a_line(name)}\t{chance:.4f}" for name, chance in best)
+    print(in_a_line(first), *answers, sep="\t", flush=True)
+
+
+def _label(given: Path, path: Path, names: list[str]) -> str:
+    """Return the folder below `given` where it is called as a class, else nothing."""
+    folder = " ".join(path.relative_to(given).parts[0].split()) if path != given else ""
+    return folder if folder in names else ""
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 if __name__ == "__main__":
