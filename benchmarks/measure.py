@@ -198,7 +198,7 @@ def report(
         comparisons: figures with their bars.
         load_before: the machine's load average when the benchmark began.
     """
-    environment = {**_describe_environment(), "load_before": load_before}
+    environment = {**describe_machine(), "load_before": load_before}
     print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
     print(f"{environment['processor']}, {CORES} cores, load before {load_before:.2f}\n")
     if load_before > BUSY_LOAD * CORES:
@@ -233,7 +233,7 @@ def report(
     )
 
 
-def _describe_environment() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Versions and machine, those of the peers that are installed among them."""
     load_tensorflow_quietly()
     from pipeline.environment import describe_environment
