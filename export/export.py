@@ -15,6 +15,7 @@ from export.bundle.report import Findings, build_report, print_tables
 from export.bundle.write import GOLDEN_IMAGES, write_bundle
 from export.convert.alignment import align_weights
 from export.convert.converter import Converter
+from export.convert.metadata import with_metadata
 from export.convert.network import build_inference_network, with_temperature, write_single_image_graph
 from export.convert.saved_model import export_saved_model
 from export.errors import ExportFailed
@@ -74,7 +75,11 @@ def export_run(request: Request) -> None:
         differences = verify_scores(network, folder, float_files, onnx_files, images, directory.failed)
         if "saved_model" in request.formats:
             verify_names(network, folder, images, run.class_names, request.output, directory.failed)
-        made: dict[str, TFLiteFile | OnnxFile] = {**float_files, **onnx_files}
+        # From here on every file has the bytes that are shipped.
+        made: dict[str, TFLiteFile | OnnxFile] = {
+            **{name: with_metadata(file, run.class_names) for name, file in float_files.items()},
+            **onnx_files,
+        }
         files = {name: made[name] for name in request.formats if name in made}
         comparisons = compare(files, keras_answers, request.max_drop)
 

@@ -36,7 +36,7 @@ MODULE = re.compile(r"python -m ([a-z0-9_.]*[a-z0-9_])")
 OF_OTHERS = {"pip", "pytest", "http.server"}
 """Modules of others that a document has its reader run."""
 
-TO_BE_WRITTEN = {"classify.py"}
+TO_BE_WRITTEN = {"ask.py", "classify.py"}
 """Programs that a document has in full."""
 
 

@@ -77,6 +77,7 @@ def write_micro_folder(
         "camel": camel,
         "type": f"{pixels.dtype}_t",
         "commit": PROVEN_WITH,
+        "operations": "|".join(sorted({operation.name for operation in file.graph.operations})),
         "arena": "" if arena_bytes else NOT_MEASURED_ARENA.format(camel=camel),
     }
     filled = {target: _fill((TEMPLATES / source).read_text(), filling) for source, target in FILLED.items()}

@@ -84,7 +84,20 @@ def _use(report: Mapping[str, Any]) -> list[str]:
             f" `run.py` was held to training on {pixels['files']} original files: its pixels differ by at "
             f"most {pixels['largest_difference']} of 255 levels."
         )
-    return ["## Use", text]
+    return ["## Use", text, _clients(report)]
+
+
+def _clients(report: Mapping[str, Any]) -> str:
+    """Name the clients that the export itself asked."""
+    asked = ["LiteRT"]
+    if report["saved_model"]:
+        asked.append("TensorFlow")
+    if "skipped" not in (report["tensorflow_lite_micro"] or {"skipped": "no int8 file"}):
+        asked.append("TensorFlow Lite Micro")
+    return (
+        f"Asked at the export: {', '.join(asked)}. Which other clients take which file, and how near they "
+        "come, is in the project's `docs/deploy/README.md`."
+    )
 
 
 def _measured(report: Mapping[str, Any]) -> str:

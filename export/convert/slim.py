@@ -33,7 +33,7 @@ def slim_down(file: TFLiteFile) -> TFLiteFile:
             subgraph.tensors[end.tensorIndex].name = end.name
     subgraph.name = model.description = model.metadata = None
     _keep_filled_buffers(model)
-    builder = _Builder(file.size)
+    builder = AligningBuilder(file.size)
     builder.Finish(model.Pack(builder), b"TFL3")
     return replace(file, content=bytes(builder.Output()), tensor_names=file.tensor_names or names)
 
@@ -47,7 +47,7 @@ def _keep_filled_buffers(model: schema.ModelT) -> None:
     model.buffers = [model.buffers[place] for place in places]
 
 
-class _Builder(flatbuffers.Builder):
+class AligningBuilder(flatbuffers.Builder):
     """Writes equal vectors and strings once, and aligns what the schema's `force_align` is for.
 
     Python's generated code does neither.
@@ -60,16 +60,18 @@ class _Builder(flatbuffers.Builder):
         self._written: dict[tuple[str, bytes], int] = {}
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
-        # What buffers hold is a vector of bytes, and no other is.
+        """Begin a vector, at a multiple of `BUFFER_ALIGNMENT` if of bytes: only buffers hold such."""
         return super().StartVector(elemSize, numElems, BUFFER_ALIGNMENT if elemSize == 1 else alignment)
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:
+        """Write a vector, or find where an equal one was written."""
         key = x.dtype.str, x.tobytes()
         if key not in self._written:
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]
 
     def CreateString(self, s: bytes) -> int:
+        """Write a string, or find where an equal one was written."""
         key = "string", s
         if key not in self._written:
             self._written[key] = super().CreateString(s)

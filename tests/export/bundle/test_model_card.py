@@ -68,3 +68,11 @@ def test_any_class_name_stands_in_one_cell(report):
     report["files"]["int8"]["per_class"] = {"a|b": {"float": 1.0, "exported": 0.5}}
     card = write_card(report, ["a|b"])
     assert r"| a\|b | 100.00% | 50.00% | -50.00 |" in card
+
+
+def test_the_card_tells_which_clients_were_asked(report):
+    report |= {"saved_model": None, "tensorflow_lite_micro": {"skipped": "not installed"}}
+    assert "Asked at the export: LiteRT. Which" in write_card(report, NAMES)
+    micro = {"images": 1, "arena_bytes": 16}
+    report |= {"saved_model": {"file": "saved_model"}, "tensorflow_lite_micro": micro}
+    assert "LiteRT, TensorFlow, TensorFlow Lite Micro. Which" in write_card(report, NAMES)
