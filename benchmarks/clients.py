@@ -42,14 +42,8 @@ class Row:
     def cells(self) -> list[str]:
         """Write it for a table."""
         if self.answers is None:
-            return [
-                self.file,
-                self.client,
-                f"{'no' if self.installed else 'not tried'}: {self.why}",
-                "",
-                "",
-                "",
-            ]
+            reason = f"{'no' if self.installed else 'not tried'}: {self.why}"
+            return [self.file, self.client, reason, "", "", ""]
         runs = "yes" if self.answers.agrees else "OTHER CLASSES"
         return [self.file, self.client, runs, self._within(), *self._times()]
 

@@ -1,3 +1,3 @@
 """From a Keras network to a SavedModel and to .tflite files."""
 
-__all__ = ["alignment", "converter", "network", "saved_model", "slim"]
+__all__ = ["alignment", "converter", "metadata", "network", "saved_model", "slim"]
