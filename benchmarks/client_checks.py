@@ -31,6 +31,8 @@ from pipeline.tflite.interpreter import Interpreter
 from pipeline.tflite.latency import time_runs
 
 ROOT = Path(__file__).parents[1]
+QUIET = subprocess.DEVNULL
+
 SECONDS = 0.5
 """Least time that a client is timed for, of one image after the other."""
 
@@ -286,8 +288,7 @@ def _in_browser(browser: str, bundle: Path, model: bytes, questions: bytes) -> d
             "--no-first-run",
             f"--user-data-dir={profile}",
         ]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen([browser, *options, address], **quiet) as process:
+        with subprocess.Popen([browser, *options, address], stdout=QUIET, stderr=QUIET) as process:
             answered.wait(START_SECONDS)
             process.terminate()
         server.shutdown()
@@ -382,8 +383,7 @@ def _listening(folder: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "server:app", "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=folder, **quiet) as process:
+    with subprocess.Popen(command, cwd=folder, stdout=QUIET, stderr=QUIET) as process:
         try:
             end = time.monotonic() + START_SECONDS
             while process.poll() is None and time.monotonic() < end:
