@@ -1,7 +1,7 @@
 """Classify images with a network of this folder: python run.py IMAGE_OR_FOLDER ...
 
 Needs a 64-bit system, the files beside it and `pip install ai-edge-litert numpy pillow`, nothing else; for
-an .onnx file onnxruntime in place of ai-edge-litert, for --camera OpenCV or picamera2 too. In a program of yours:
+an .onnx file onnxruntime in place of ai-edge-litert, for --camera OpenCV or picamera2 too. In a program:
 
     from run import Classifier
 
