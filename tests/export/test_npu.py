@@ -1,7 +1,6 @@
 """Arm's compiler on an int8 file: what it takes over, estimates and leaves, the header, limits, refusals."""
 
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -13,13 +12,24 @@ from export.errors import ExportFailed
 from export.limits import check_npu_limit
 from export.quantize.ranges import Calibrator
 from export.request import parse_export_request
+from export.vela import find_vela
 from export.verify.npu import NpuResult, compile_for_npu
 from pipeline.errors import UserError
 from pipeline.tflite.file import TFLiteFile
 from tests.prediction_samples import digits
 
 NPU = "ethos-u55-128"
-needs_vela = pytest.mark.skipif(not shutil.which("vela"), reason="ethos-u-vela is not installed")
+
+
+def has_vela() -> bool:
+    try:
+        find_vela()
+    except UserError:
+        return False
+    return True
+
+
+needs_vela = pytest.mark.skipif(not has_vela(), reason="ethos-u-vela is not installed")
 
 
 @pytest.fixture(scope="module")
