@@ -134,7 +134,7 @@ def measure_loop(
 
     Returns:
         The blocks' seconds in each round (`Alternation.seconds`), and the median seconds that
-        saving a checkpoint takes.
+        training waits for a checkpoint, which is written beside it.
     """
     with training_run(model, width, precision, 1 + rounds * steps) as run:
         alternation = Alternation(run.model, first_batch(run), steps)
@@ -143,8 +143,9 @@ def measure_loop(
         saves = []
         for _ in range(3):
             start = time.perf_counter()
-            run.checkpoints.save(run.progression)
+            run.checkpoints.begin_to_save(run.progression)
             saves.append(time.perf_counter() - start)
+            run.checkpoints.wait()
         return alternation.seconds, statistics.median(saves)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import RunDirectory
-from pipeline.training.variables import Damaged, name_variables, parts_of_sum, read_variables, save_variables
+from pipeline.training.variables import (
+    Damaged,
+    copy_variables,
+    name_variables,
+    parts_of_sum,
+    read_variables,
+    save_variables,
+    write_arrays,
+)
 
 KEPT_CHECKPOINTS = 2
 """The newest, and one before it in case the newest cannot be read."""
@@ -87,15 +96,53 @@ class Checkpoints:
     ) -> None:
         self.directory, self.variables = directory, name_variables(variables)
         self.best, self.sums, self.hosts = best or {}, sums, hosts or Hosts()
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[None] | None = None
 
     def save(self, progression: Progression) -> Path:
-        """Write the state and forget all but the newest two."""
+        """Write the state and forget all but the newest two.
+
+        Raises:
+            NonFinite: a variable holds an infinity or NaN; nothing is written.
+            UserError: it cannot be written.
+        """
+        path = self.begin_to_save(progression)
+        self.wait()
+        return path
+
+    def begin_to_save(self, progression: Progression) -> Path:
+        """Copy the state, and write it while training goes on; the one before must be written first.
+
+        Raises:
+            NonFinite: a variable holds an infinity or NaN; nothing is written.
+            UserError: the one before could not be written.
+        """
+        self.wait()
         text = np.frombuffer(json.dumps(asdict(progression)).encode(), np.uint8)
         path = self.directory.checkpoints / f"step_{progression.step:09d}.npz"
-        save_variables(path, self.variables, progression=text, **self._parts())
+        arrays = {**copy_variables(self.variables), "progression": text, **self._parts()}
+        self._written = self._writer.submit(self._write, path, arrays)
+        return path
+
+    def _write(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+        write_arrays(path, arrays)
         for old in self.saved()[:-KEPT_CHECKPOINTS]:
             old.unlink()
-        return path
+
+    def check(self) -> None:
+        """Raise what a write that has ended failed with, a `UserError`."""
+        if self._written and self._written.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the state that is being written, if one is, is on the disk.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        written, self._written = self._written, None
+        if written:
+            written.result()
 
     def _parts(self) -> dict[str, np.ndarray]:
         """Return each replica's part of each sum, [sums, replicas], where there are several.

@@ -44,7 +44,8 @@ class RestoreEpochMetrics(keras.callbacks.Callback):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Save the state every so many seconds or steps, at each epoch's end and on a signal.
 
-    Must be the last callback, so that what it saves includes what the others did.
+    In the middle of an epoch it is written while training goes on. Must be the last callback, so that
+    what it saves includes what the others did.
 
     Args:
         checkpoints: where to save.
@@ -98,6 +99,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save in the middle of an epoch."""
         self.progression.step += 1
+        self.checkpoints.check()
         if self.progression.step % self.steps_per_epoch == 0:
             return
         steps = self.progression.step - self._saved_step
@@ -107,6 +109,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save the finished epoch."""
         self._save_if(True)
+        # Before the next best weights, so that they are never two epochs ahead of the newest state.
+        self.checkpoints.wait()
 
     def _save_if(self, due: bool) -> None:
         """Save where it is due or a signal came; what the chief's clock and all hosts' signals say."""
@@ -115,7 +119,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         due, stop = self.hosts.tell([due, self.signal is not None or self.hosts.stop_asked])
         if due or stop:
             # On every host: metrics are summed over all of them when they are read.
-            self.checkpoints.save(self.progression)
+            self.checkpoints.begin_to_save(self.progression)
             self._saved_at, self._saved_step = time.monotonic(), self.progression.step
         if stop:
             raise Interrupted

@@ -83,13 +83,15 @@ class TrainingRun:
         Raises:
             Interrupted: a signal asked to stop; the state is saved.
             NonFinite: the loss or a weight is no longer finite.
+            UserError: a state cannot be written.
         """
         config, steps_per_epoch = self.resolved.config, self.resolved.steps_per_epoch
-        if config.transfer.linear_head and self.progression.step == 0 and not self.progression.start:
+        progression = self.progression
+        if config.transfer.linear_head and progression.step == 0 and not progression.start:
             self._begin_with_linear_head()
         saver = SaveCheckpoints(
             self.checkpoints,
-            self.progression,
+            progression,
             steps_per_epoch=steps_per_epoch,
             every_seconds=config.run.checkpoint_seconds,
             every_steps=config.run.checkpoint_steps,
@@ -99,10 +101,13 @@ class TrainingRun:
         validation = shared_evaluation_batches(self.resolved, "validation")
         last_epoch = last_epoch or config.total_epochs
         with saver.listening():
-            while not self.progression.stopped_early and self.progression.step < last_epoch * steps_per_epoch:
-                self.freeze_or_thaw()
-                phase_end = last_epoch if self._in_last_phase else config.fit.epochs
-                self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
+            try:
+                while not progression.stopped_early and progression.step < last_epoch * steps_per_epoch:
+                    self.freeze_or_thaw()
+                    phase_end = last_epoch if self._in_last_phase else config.fit.epochs
+                    self._fit_to_epoch_end_or_all(validation, callbacks, min(phase_end, last_epoch))
+            finally:
+                self.checkpoints.wait()
         hosts = self.resolved.ground.hosts
         if hosts.tell(saver.signal is not None or hosts.stop_asked):
             raise Interrupted

@@ -31,14 +31,32 @@ def save_variables(path: Path, variables: dict[str, keras.Variable], **extra: np
     Raises:
         NonFinite: a variable holds an infinity or NaN; nothing is written.
     """
+    write_arrays(path, {**copy_variables(variables), **extra})
+
+
+def copy_variables(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """Copy the values of named variables, which may change afterwards.
+
+    Raises:
+        NonFinite: a variable holds an infinity or NaN.
+    """
     arrays = {name: to_numpy(variable) for name, variable in variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise NonFinite(f"variable {name} is no longer finite")
+    return arrays
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to an .npz file (a CRC-32 an array) in whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
-            np.savez(file, **arrays, **extra)  # type: ignore[arg-type]  # none is allow_pickle
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
 
     write_whole(path, write)
 
@@ -100,6 +118,6 @@ def parts_of_sum(variable: keras.Variable) -> list[tf.Variable]:
 
 
 def to_numpy(variable: keras.Variable) -> np.ndarray:
-    """Return its value, under a mirrored strategy too."""
+    """Copy its value, under a mirrored strategy too."""
     # Not `keras.ops.convert_to_numpy`, which cannot read a metric under a mirrored strategy.
     return np.asarray(variable.numpy())

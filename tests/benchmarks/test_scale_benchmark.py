@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import scale
+from benchmarks import checkpoints, scale
 from pipeline.data.folder import load_folder
 from tests.benchmarks.conftest import ThisProcess
 
@@ -33,3 +33,10 @@ def test_no_two_images_are_the_same(tmp_path):
     source = load_folder(Path(tmp_path / "images"), max_bad_share=0)
     assert source.problems == ()
     assert np.bincount(source.labels).tolist() == [7] * 100
+
+
+def test_checkpoints_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["checkpoints", "--model", "resnet8", "--rounds", "2"])
+    checkpoints.main()
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert all(0 < w < d for w, d in zip(told["found"]["waits_s"], told["found"]["written_s"], strict=True))

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -124,6 +126,56 @@ def test_only_the_newest_two_are_kept(directory):
     checkpoints = save_steps(directory, [9, 10, 1_000, 20_000])
     assert [path.name for path in checkpoints.saved()] == ["step_000001000.npz", "step_000020000.npz"]
     assert len(list(directory.checkpoints.iterdir())) == 2
+
+
+def test_what_is_trained_meanwhile_is_not_in_the_state_that_is_written(directory, monkeypatch):
+    checkpoints, savez, trained = Checkpoints(directory, simple(10)), np.savez, threading.Event()
+    read, readers = keras.Variable.numpy, []
+
+    def read_noted(variable):
+        readers.append(threading.current_thread())
+        return read(variable)
+
+    def savez_late(file, **arrays: np.ndarray):
+        assert trained.wait(60)
+        savez(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", savez_late)
+    monkeypatch.setattr(keras.Variable, "numpy", read_noted)
+    progression = Progression(step=10)
+    checkpoints.begin_to_save(progression)
+    progression.step = 11
+    for variable in checkpoints.variables.values():
+        variable.assign(variable + 1)
+    checkpoints.check()
+    assert checkpoints.saved() == []
+    trained.set()
+    checkpoints.wait()
+    assert set(readers) == {threading.main_thread()}  # in the other, steps might be mixed
+    mine = Checkpoints(directory, simple())
+    assert mine.restore() == Progression(step=10)
+    kernel, count = mine.variables.values()
+    assert (kernel.numpy().tolist(), int(count.numpy())) == ([[10.0] * 3] * 2, 10)
+
+
+def test_a_state_that_cannot_be_written_ends_the_training(directory):
+    checkpoints = Checkpoints(directory, simple())
+    saver = SaveCheckpoints(
+        checkpoints, Progression(), steps_per_epoch=10**9, every_seconds=1e9, every_steps=3, hosts=Hosts()
+    )
+    (directory.checkpoints / ".aside-step_000000003.npz").mkdir()
+    for step in range(3):
+        saver.on_train_batch_end(step)
+    saver.every_steps = 0  # What raises is not the next state, which may be minutes away.
+
+    def train_on() -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            saver.on_train_batch_end(0)
+
+    with pytest.raises(UserError, match=r"step_000000003\.npz must be writable"):
+        train_on()
+    checkpoints.wait()  # told once
 
 
 def compression_method(data: bytes) -> bytes:
@@ -385,7 +437,11 @@ class Saver:
     def __init__(self, monkeypatch, **settings: float) -> None:
         self.now, self.saves, self.progression = 0.0, [], Progression(settings.pop("step", 0))
         monkeypatch.setattr(checkpoint_callbacks, "time", SimpleNamespace(monotonic=lambda: self.now))
-        note = SimpleNamespace(save=lambda progression: self.saves.append(progression.step))
+        note = SimpleNamespace(
+            begin_to_save=lambda progression: self.saves.append(progression.step),
+            check=lambda: None,
+            wait=lambda: None,
+        )
         limits = {"every_seconds": 1e9, "every_steps": 0, **settings}
         self.callback = SaveCheckpoints(note, self.progression, steps_per_epoch=10, hosts=Hosts(), **limits)
 
