@@ -154,17 +154,20 @@ THINGS: dict[str, Callable[[Pen], None]] = {
 """Class -> how it is drawn."""
 
 
-def draw_image(thing: str, generator: np.random.Generator) -> Image.Image:
+def draw_image(
+    thing: str, generator: np.random.Generator, shorter_side: tuple[int, int] = SHORTER_SIDE
+) -> Image.Image:
     """Draw an image of a thing, of any size and shape.
 
     Args:
         thing: one of `THINGS`.
         generator: of everything in the image.
+        shorter_side: least and greatest, in pixels.
 
     Returns:
         RGB.
     """
-    shorter, aspect = int(generator.integers(*SHORTER_SIDE)), generator.choice(ASPECTS)
+    shorter, aspect = int(generator.integers(*shorter_side)), generator.choice(ASPECTS)
     width, height = (round(shorter * max(1, aspect)), round(shorter * max(1, 1 / aspect)))
     ends = _draw_colour(generator), _draw_colour(generator)
     image = _draw_background(width, height, ends, generator)

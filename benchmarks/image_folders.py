@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.drawn_images import THINGS, draw_image
+from benchmarks.drawn_images import SHORTER_SIDE, THINGS, draw_image
 from benchmarks.measure import count
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
@@ -60,7 +60,11 @@ class ImageFolder:
 
 
 def write_drawn_folder(
-    path: Path, seed: int, images: int = DRAWN_IMAGES, unseen: int = DRAWN_UNSEEN
+    path: Path,
+    seed: int,
+    images: int = DRAWN_IMAGES,
+    unseen: int = DRAWN_UNSEEN,
+    shorter_side: tuple[int, int] = SHORTER_SIDE,
 ) -> ImageFolder:
     """Draw JPEGs of the `THINGS`, `WRONG_SHARE` of those to train on with the label of another class.
 
@@ -69,6 +73,7 @@ def write_drawn_folder(
         seed: of everything in it.
         images: to be trained on, of each class as many as of the others.
         unseen: to score a network on.
+        shorter_side: of an image, least and greatest, in pixels.
     """
     folder, generator = ImageFolder(path), np.random.default_rng(seed)
     things = np.concatenate([generator.permutation(np.arange(n) % len(THINGS)) for n in (images, unseen)])
@@ -80,7 +85,7 @@ def write_drawn_folder(
         for number, (thing, label) in enumerate(zip(things, labels, strict=True)):
             own = np.random.default_rng((seed, number))
             file = Path(names[label], f"{number:04}.jpg")
-            image = draw_image(names[thing], own)
+            image = draw_image(names[thing], own, shorter_side)
             _save(
                 image, (folder.images if number < images else folder.unseen) / file, int(own.integers(70, 96))
             )

@@ -1,16 +1,20 @@
 """How a run's start, memory and steps grow with the number of its images.
 
-    python -m benchmarks.scale --rows 10000 100000 1000000
+    python -m benchmarks.scale --rows 1000 10000 100000 --linked-rows 1000000
 
 JPEGs of 8 x 8 pixels in 100 class folders: what grows with the rows of a table is not their pixels. For each
 number of rows, in processes of its own: the first start, which checks every file, and the next; the memory
 that the table adds, and most while it is made; a batch from the first step on, and the first batch of a run
 that is resumed in the middle of its hundredth epoch.
+
+Of `--linked-rows` the files are names of a thousand images, and kept beforehand is what a check of so many
+different images would have found: all but the first start, without its minutes.
 """
 
 import argparse
 import io
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -28,6 +32,9 @@ from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.files.whole import write_figure
 
 SIDE, CLASSES, BATCH_SIZE, BATCHES = 8, 100, 128, 50
+LINKED = 1000
+"""Images that `--linked-rows` are names of."""
+
 MEBIBYTE = 2**20
 SETTLED_SECONDS = 2.5
 """What changed within 2 s before a check is not kept."""
@@ -57,6 +64,44 @@ def write_images(folder: Path, rows: int) -> None:
             Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
             path.write_bytes(file.getvalue())
             progress.update(1)
+
+
+def link_images(folder: Path, rows: int) -> None:
+    """Give a thousand images so many names, in another folder of each class, and keep that all are whole."""
+    drawn = folder.with_name("drawn")
+    write_images(drawn, LINKED)
+    originals = sorted(drawn.glob("*/*.jpg"))
+    for original in originals:
+        os.utime(original, (0, 0))  # long ago, so that what is found of them is kept
+    for row in range(rows):
+        path = folder / f"class_{row % CLASSES:02d}" / f"image_{row:07d}.jpg"
+        if row < CLASSES:
+            path.parent.mkdir(parents=True)
+        os.link(originals[row % LINKED], path)
+    with own_process() as process:
+        process.submit(_keep_findings, folder).result()
+
+
+def _keep_findings(folder: Path) -> None:
+    """Keep what a check would have found of so many different images."""
+    load_tensorflow_quietly()
+    from pipeline.data.findings import SAMPLE
+    from pipeline.data.folder import list_files
+    from pipeline.data.folder_check import check_file, kept_findings
+    from pipeline.data.folder_layout import find_class_folders, real_path
+
+    root = real_path(folder)
+    paths = list_files(root, find_class_folders(root)).paths
+    kept = kept_findings(root, paths)
+    findings = kept.recall()
+    columns = np.random.default_rng(0).integers(0, 256, (2, len(paths), 16), np.uint8)
+    findings.digests, findings.pixels = columns
+    # What is read each time to see whether the rest is to be believed.
+    for row in np.linspace(0, len(paths) - 1, SAMPLE).astype(int):
+        verdict = check_file(os.path.join(root, paths[row]))
+        findings.digests[row] = np.frombuffer(verdict.digest, np.uint8)
+    findings.known[:] = findings.lasting[:] = True
+    kept.keep(findings, np.zeros(len(paths), bool))
 
 
 def start(folder: Path) -> dict[str, float]:
@@ -113,14 +158,14 @@ def steps(folder: Path) -> dict[str, float]:
     return {"batch_ms": 1000 * statistics.median(spent), "resume_s": time.perf_counter() - started}
 
 
-def measure(rows: int) -> dict[str, float]:
-    """Measure a folder of so many images."""
+def measure(rows: int, *, linked: bool) -> dict[str, float | None]:
+    """Measure a folder of so many images; without the first start where they are names of a few."""
     with tempfile.TemporaryDirectory() as place:
         folder, before = Path(place, "images"), os.environ.get("XDG_CACHE_HOME")
         # Nothing of it is kept after the benchmark.
         os.environ["XDG_CACHE_HOME"] = str(Path(place, "cache"))
         try:
-            write_images(folder, rows)
+            (link_images if linked else write_images)(folder, rows)
             time.sleep(SETTLED_SECONDS)
             found = []
             for task in (start, start, steps):
@@ -136,7 +181,7 @@ def measure(rows: int) -> dict[str, float]:
     peak = max(first["peak_mib"], again["peak_mib"])
     return {
         "rows": rows,
-        "first_start_s": first["seconds"],
+        "first_start_s": None if linked else first["seconds"],
         "next_start_s": again["seconds"],
         "table_mib": again["table_mib"],
         "peak_mib": peak,
@@ -144,14 +189,14 @@ def measure(rows: int) -> dict[str, float]:
     }
 
 
-def plot(found: Sequence[dict[str, float]], path: Path) -> None:
+def plot(found: Sequence[dict[str, float | None]], path: Path) -> None:
     """Draw each figure over the rows."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     rows = [one["rows"] for one in found]
     for axes, (name, title) in zip(figure.subplots(2, 3).flat, FIGURES.items(), strict=True):
-        axes.plot(rows, [one[name] for one in found], "o-")
+        axes.plot(rows, [one[name] or math.nan for one in found], "o-")
         axes.set(title=title, xscale="log", xlabel="images", ylim=(0, None))
     write_figure(path, figure)
 
@@ -162,16 +207,20 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=count, nargs="+", default=[1_000, 10_000, 100_000], help="numbers of images"
     )
+    parser.add_argument(
+        "--linked-rows", type=count, nargs="*", default=[], help="numbers of names of a thousand images"
+    )
     parser.add_argument("--plot", type=Path, help="where to draw them (PNG)")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    found = [measure(rows) for rows in arguments.rows]
+    found = [measure(rows, linked=False) for rows in arguments.rows]
+    found += [measure(rows, linked=True) for rows in arguments.linked_rows]
     print(
         f"\n{CORES} cores, load before {load:.2f}\n{'images':>30}"
         + "".join(f"{one['rows']:>12,}" for one in found)
     )
     for name, title in FIGURES.items():
-        print(f"{title:>30}" + "".join(f"{one[name]:>12,.2f}" for one in found))
+        print(f"{title:>30}" + "".join(f"{one[name] or math.nan:>12,.2f}" for one in found))
     if arguments.plot:
         plot(found, arguments.plot)
     print(json.dumps({"benchmark": "scale", "found": found, "load_before": load, "cores": CORES}))

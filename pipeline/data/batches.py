@@ -123,6 +123,12 @@ class Order:
             return tf.constant(self.part.slots, tf.int64)
         return tf.range(self.global_batch_size, dtype=tf.int64)
 
+    @functools.cached_property
+    def _row_tensor(self) -> tf.Tensor:
+        # Outside of the graph, which would be copied with a million of them whenever it is passed on.
+        with tf.init_scope(), tf.device("CPU"):
+            return tf.constant(self.rows)
+
     def keys(self, step: tf.Tensor) -> Keys:
         """Return everything that the random draws of step `step` (int64 scalar) depend on."""
         run = tf.constant([self.seed, -1], tf.int32)
@@ -134,7 +140,7 @@ class Order:
         shuffled = tf.random.experimental.index_shuffle(
             positions, seed=fold_in(run, epoch), max_index=len(self.rows) - 1
         )
-        examples = tf.gather(tf.constant(self.rows), shuffled)
+        examples = tf.gather(self._row_tensor, shuffled)
         return Keys(batch=batch, run=run, examples=examples, epoch=epoch)
 
 

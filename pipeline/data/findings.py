@@ -98,7 +98,8 @@ class KeptFindings:
             return findings
         rows, places = _match(self.identities, arrays["identities"])
         for name in COLUMNS:
-            getattr(findings, name)[rows] = arrays[name][places]
+            # One at a time is held twice.
+            getattr(findings, name)[rows] = arrays.pop(name)[places]
         findings.texts = arrays["texts"].tolist()
         findings.known[rows] = findings.lasting[rows] = True
         changed = self._find_changed(findings)

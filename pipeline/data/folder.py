@@ -22,7 +22,7 @@ from pipeline.data.folder_layout import (
     walk_visible,
 )
 from pipeline.data.image_formats import ALL, NOT_READ
-from pipeline.data.paths import Paths
+from pipeline.data.paths import Names, Paths
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
@@ -39,10 +39,10 @@ class Files:
     Attributes:
         paths: relative to the folder.
         labels: int64 [files].
-        splits: int64 [files], index into `SPLITS`.
+        splits: uint8 [files], index into `SPLITS`.
     """
 
-    paths: list[bytes]
+    paths: Names
     labels: np.ndarray
     splits: np.ndarray
 
@@ -134,7 +134,7 @@ def _read_images(
 
     left_out = {files.paths[row]: problem for row, problem in (unusable | copies).items()}
     left_out |= dict.fromkeys(classes.stray, "not in a class folder")
-    splits, paths = files.splits[kept], Paths(root, (files.paths[row] for row in kept))
+    splits, paths = files.splits[kept], Paths(root, files.paths.take(kept))
     return Source(
         name=f"folder:{shown(os.fsencode(path))}",
         class_names=tuple(map(shown, classes.names)),
@@ -159,18 +159,22 @@ def list_files(root: bytes, classes: ClassFolders) -> Files:
     Raises:
         UserError: a folder cannot be read, or a split holds no file.
     """
-    paths: list[bytes] = []
     labels, splits = [], []
-    for folder, split, names in classes.by_split:
-        found_before = len(paths)
-        for name in names:
-            found = sorted(_files_below(root, os.path.join(folder, name)))
-            paths += found
-            labels.append(np.full(len(found), classes.names.index(name)))
-            splits.append(np.full(len(found), split))
-        if len(paths) == found_before:
-            where = shown(os.path.normpath(os.path.join(root, folder)))
-            raise UserError(f"a split must hold images in class folders; received none in {where!r}")
+
+    def find() -> Iterator[list[bytes]]:
+        for folder, split, names in classes.by_split:
+            empty = True
+            for name in names:
+                found = sorted(_files_below(root, os.path.join(folder, name)))
+                labels.append(np.full(len(found), classes.names.index(name)))
+                splits.append(np.full(len(found), split, np.uint8))
+                empty &= not found
+                yield found
+            if empty:
+                where = shown(os.path.normpath(os.path.join(root, folder)))
+                raise UserError(f"a split must hold images in class folders; received none in {where!r}")
+
+    paths = Names.of(find())
     return Files(paths, np.concatenate(labels), np.concatenate(splits))
 
 
@@ -181,7 +185,7 @@ def _files_below(root: bytes, folder: bytes) -> Iterator[bytes]:
         yield from (os.path.join(below, name) for name in names)
 
 
-def _refuse_damage(root: bytes, paths: list[bytes], checked: Checked, max_bad_share: float) -> None:
+def _refuse_damage(root: bytes, paths: Names, checked: Checked, max_bad_share: float) -> None:
     bad = checked.damage | checked.unread
     candidates = len(paths) - len(checked.side_files)
     share = len(bad) / max(candidates, 1)

@@ -83,7 +83,7 @@ def check_files(root: bytes, paths: Sequence[bytes], formats: dict[str, bytes] =
         paths: files; row i of the result is about `paths[i]`.
         formats: those that are read, as in `image_formats`.
     """
-    kept = KeptFindings(root, paths, _version(tuple(formats)))
+    kept = kept_findings(root, paths, formats)
     findings = kept.recall()
     recalled = findings.known.copy()
     try:
@@ -92,6 +92,17 @@ def check_files(root: bytes, paths: Sequence[bytes], formats: dict[str, bytes] =
         # Where it is interrupted too: the next time goes on from there.
         kept.keep(findings, recalled)
     return _sort_out(findings, paths)
+
+
+def kept_findings(root: bytes, paths: Sequence[bytes], formats: dict[str, bytes] = ALL) -> KeptFindings:
+    """Open what is kept of the checks of a folder, by the versions of all that decides what is found.
+
+    Args:
+        root: folder that `paths` are relative to.
+        paths: files.
+        formats: those that are read, as in `image_formats`.
+    """
+    return KeptFindings(root, paths, _version(tuple(formats)))
 
 
 @functools.cache
