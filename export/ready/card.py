@@ -1,7 +1,7 @@
 """The card of a ready model: what it was made of and how, what it is worth, and digests to know it by."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ REPORT = {
     "files.int8.drop_interval_95_points": list,
     "files.int8.agreement": float,
     "files.int8.latency": list,
+    "int8_tried": list,
     "environment.python": str,
     "environment.packages": dict,
     "environment.cores": int,
@@ -74,7 +75,7 @@ def write_card(
         f"```\n{' '.join(_flags(config))}\n```",
         "## Made by",
         f"```\npython train.py --config ready/{name}/config.json --run-dir runs/{name}\n"
-        f"python -m export runs/{name}\n"
+        f"python -m export runs/{name}{_remedies(report['int8_tried'])}\n"
         f"python -m export.ready runs/{name} ready/{name}\n```",
         f"{_describe_machine(report['environment'])} There, the same commands give the same weights and the "
         "same int8 file, bit for bit; `model.keras` itself holds the time at which it was written.",
@@ -82,6 +83,18 @@ def write_card(
         markdown_table(("what", "SHA-256"), _digests(folder)),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _remedies(tried: Sequence[Mapping[str, Any]]) -> str:
+    """Return the flags of the export that tried more than one way to int8.
+
+    Args:
+        tried: what the report tells of each.
+    """
+    # An earlier version trained none.
+    epochs = [one.get("trained_epochs", 0) for one in tried]
+    flags = " --repair" if epochs.count(0) > 1 else ""
+    return f"{flags} --finetune {max(epochs)}" if any(epochs) else flags
 
 
 def _files(metrics: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> list[tuple[str, ...]]:

@@ -79,6 +79,18 @@ def test_the_card_tells_what_was_measured(run, tmp_path):
     assert list(json.loads((folder / "preprocessing.json").read_text())["models"]) == ["model_int8.tflite"]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "flags"), [([0], ""), ([0, 2], " --finetune 2"), ([0, 0, 3], " --repair --finetune 3")]
+)
+def test_the_card_has_the_exports_own_line(epochs, flags, run, tmp_path):
+    path = run / "export" / "report.json"
+    (tried,) = json.loads(path.read_text())["int8_tried"]
+    change(path, int8_tried=[{**tried, "trained_epochs": count} for count in epochs])
+    assert make(run, tmp_path / "small_digits").code == 0
+    lines = (tmp_path / "small_digits" / "card.md").read_text().splitlines()
+    assert f"python -m export runs/small_digits{flags}" in lines
+
+
 def change(file: Path, **values: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
