@@ -185,7 +185,7 @@ def test_a_failed_trial_has_its_reason_in_the_table_and_no_traceback(tmp_path, c
     assert command.main(arguments) == 1
     out, error = capsys.readouterr()
     assert error == ""
-    assert " 0000  failed          the loss became nan at step 3\n" in out
+    assert " 0000  failed              the loss became nan at step 3\n" in out
     assert "Traceback" not in out
 
 
