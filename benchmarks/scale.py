@@ -196,8 +196,9 @@ def plot(found: Sequence[dict[str, float | None]], path: Path) -> None:
     figure = Figure(figsize=(9, 5), layout="constrained")
     rows = [one["rows"] for one in found]
     for axes, (name, title) in zip(figure.subplots(2, 3).flat, FIGURES.items(), strict=True):
-        axes.plot(rows, [one[name] or math.nan for one in found], "o-")
-        axes.set(title=title, xscale="log", xlabel="images", ylim=(0, None))
+        values = [one[name] or math.nan for one in found]
+        axes.plot(rows, values, "o-")
+        axes.set(title=title, xscale="log", xlabel="images", ylim=(0, 1.1 * np.nanmax(values)))
     write_figure(path, figure)
 
 
