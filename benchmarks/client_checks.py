@@ -304,7 +304,7 @@ def ask_onnx(bundle: Path, file: str) -> Answers:
         raise NotInstalled("pip install onnxruntime") from None
     session = onnxruntime.InferenceSession(str(bundle / file), providers=["CPUExecutionProvider"])
     (name,) = [given.name for given in session.get_inputs()]
-    return _compare_scores(bundle, lambda image: session.run(None, {name: image})[0])
+    return _compare_scores(bundle, lambda image: session.run(None, {name: image.astype(np.float32)})[0])
 
 
 def ask_saved_model(bundle: Path, file: str) -> Answers:
