@@ -1,5 +1,6 @@
 """Whether exported files give the float network's scores, and the evidence where they do not."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,18 +103,11 @@ def verify_saved_model(path: Path, images: np.ndarray, expected: np.ndarray, wor
         raise ExportFailed(
             f"saved_model must have the signature serve, from {pixels} to scores; received {received}"
         )
-    singly = [serve(pixels=tf.constant(image[None]))["scores"].numpy() for image in images]
-    together = serve(pixels=tf.constant(images))["scores"].numpy()
-    none = serve(pixels=tf.constant(images[:0]))["scores"].shape
-    if none != (0, expected.shape[-1]):
-        raise ExportFailed(f"saved_model must give no scores for no images; received {none}")
-    return max(
-        verify_close(name, images, expected, scores, SAVED_MODEL_TOLERANCE, worst_input)
-        for name, scores in {
-            "saved_model, one image at a time,": np.concatenate(singly),
-            f"saved_model, {len(images)} images at once,": together,
-        }.items()
-    )
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        return serve(pixels=tf.constant(batch))["scores"].numpy()
+
+    return _verify_batches("saved_model", predict, images, expected, SAVED_MODEL_TOLERANCE, worst_input)
 
 
 def verify_float32(file: TFLiteFile, images: np.ndarray, expected: np.ndarray, worst_input: Path) -> float:
@@ -146,13 +140,26 @@ def verify_onnx(file: OnnxFile, images: np.ndarray, expected: np.ndarray, worst_
     names = file.input.name, file.output.name
     if names != (PIXELS, SCORES):
         raise ExportFailed(f"onnx must be from {PIXELS} to {SCORES}; received {' to '.join(names)}")
-    none = file.predict(images[:0]).shape
+    return _verify_batches("onnx", file.predict, images, expected, ONNX_TOLERANCE, worst_input)
+
+
+def _verify_batches(
+    what: str,
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float,
+    worst_input: Path,
+) -> float:
+    """Check what takes batches of any size with none, one and all images; return the largest difference."""
+    none = predict(images[:0]).shape
     if none != (0, expected.shape[-1]):
-        raise ExportFailed(f"onnx must give no scores for no images; received {none}")
+        raise ExportFailed(f"{what} must give no scores for no images; received {none}")
+    singly = np.concatenate([predict(image[None]) for image in images])
     return max(
-        verify_close(name, images, expected, scores, ONNX_TOLERANCE, worst_input)
+        verify_close(name, images, expected, scores, tolerance, worst_input)
         for name, scores in {
-            "onnx, one image at a time,": np.concatenate([file.predict(image[None]) for image in images]),
-            f"onnx, {len(images)} images at once,": file.predict(images),
+            f"{what}, one image at a time,": singly,
+            f"{what}, {len(images)} images at once,": predict(images),
         }.items()
     )
