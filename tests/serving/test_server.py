@@ -66,7 +66,7 @@ def port(answers):
 
 def ask(port, method="GET", path="/", body=None, **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
     """Return status, body and headers."""
-    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=60)) as connection:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.read().decode(), response.headers
@@ -74,7 +74,7 @@ def ask(port, method="GET", path="/", body=None, **headers: str) -> tuple[int, s
 
 def exchange(port, request: str) -> str:
     """Send what no library would, and nothing after it; return all that comes back."""
-    with socket.create_connection((HOST, port), timeout=10) as connection:
+    with socket.create_connection((HOST, port), timeout=60) as connection:
         connection.sendall(request.format(port=port).replace("\n", "\r\n").encode())
         return b"".join(iter(lambda: connection.recv(2**16), b"")).decode()
 

@@ -322,7 +322,7 @@ assert not {"tensorflow", "keras", "numpy"} & sys.modules.keys()
 
 def test_help_and_configuration_errors_need_no_tensorflow():
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", WITHOUT_TENSORFLOW], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert "--peak-learning-rate" in done.stdout

@@ -63,7 +63,7 @@ def start(port):
 
 
 def end_of(process: subprocess.Popen) -> tuple[int, str, str]:
-    printed, error = process.communicate(timeout=60)
+    printed, error = process.communicate(timeout=300)
     return process.returncode, printed, error
 
 
