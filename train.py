@@ -41,6 +41,8 @@ def _train(arguments: list[str]) -> int:
     addresses = None if looks else find_addresses(request.hosts, request.host_index)
     run_dir = request.run_dir or new_run_dir(request.chosen.preset_name())
     config = _find_config(request, run_dir, addresses)
+    for line in config.without_effect(request.chosen.values):
+        print(f"note: {line}", file=sys.stderr)
     if looks:
         load_tensorflow_quietly()
         from pipeline.inspection.summary import show_network

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +53,11 @@ SECTIONS: dict[str, type[Section]] = {
 }
 SECTION_OF = {f.name: name for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
 """Name of each setting -> name of the section that holds it. Setting names are unique."""
+
+
+def _declaration(name: str) -> dataclasses.Field[Any]:
+    """Return how a setting was declared."""
+    return next(each for each in dataclasses.fields(SECTIONS[SECTION_OF[name]]) if each.name == name)
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,17 @@ class Config:
     def values(self) -> dict[str, Any]:
         """Every setting by its flat name."""
         return {name: getattr(getattr(self, section), name) for name, section in SECTION_OF.items()}
+
+    def without_effect(self, names: Iterable[str]) -> list[str]:
+        """Tell of those of the named settings that no other setting asks for."""
+        values, found = self.values(), []
+        for name in names:
+            if needed := _declaration(name).metadata["of"]:
+                other, wanted = needed
+                if not (values[other] in wanted if wanted else values[other]):
+                    beside = " ".join([flag(other), " or ".join(wanted)]).strip()
+                    found.append(f"{flag(name)} has no effect without {beside}")
+        return found
 
     def differences(self, other: Self) -> list[str]:
         """List the settings in which `other` differs, as `--width 64 -> 16`."""

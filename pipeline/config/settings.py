@@ -146,7 +146,9 @@ class AugmentConfig(Section):
     crop_padding: int = option(
         0, "random crop after padding by this many pixels", minimum=0, maximum=MAX_IMAGE_SIZE
     )
-    crop_mode: str = option("reflect", "what the padding holds", choices=("reflect", "zero"))
+    crop_mode: str = option(
+        "reflect", "what the padding holds", choices=("reflect", "zero"), of=("crop_padding", ())
+    )
     resized_crop_area: float = option(
         0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
     )
@@ -163,9 +165,19 @@ class AugmentConfig(Section):
     policy: str = option(
         "none", "an automatic augmentation policy", choices=("none", "trivialaugment", "randaugment")
     )
-    randaugment_layers: int = option(2, "operations RandAugment applies to an image", minimum=1, maximum=20)
+    randaugment_layers: int = option(
+        2,
+        "operations RandAugment applies to an image",
+        minimum=1,
+        maximum=20,
+        of=("policy", ("randaugment",)),
+    )
     randaugment_magnitude: int = option(
-        9, "strength of RandAugment's operations, of 30", minimum=0, maximum=30
+        9,
+        "strength of RandAugment's operations, of 30",
+        minimum=0,
+        maximum=30,
+        of=("policy", ("randaugment",)),
     )
     cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0, maximum=MAX_IMAGE_SIZE)
     erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
@@ -246,7 +258,11 @@ class TransferConfig(Section):
         0, "epochs after --epochs, in which the frozen part trains as well", minimum=0, maximum=MAX_EPOCHS
     )
     finetune_rate: float = option(
-        0.1, "their peak learning rate, as a share of --peak-learning-rate", above=0, maximum=1
+        0.1,
+        "their peak learning rate, as a share of --peak-learning-rate",
+        above=0,
+        maximum=1,
+        of=("finetune_epochs", ()),
     )
     stage_rate_decay: float = option(
         1.0, "factor on the learning rate from each stage to the one before it", above=0, maximum=1
@@ -257,13 +273,24 @@ class TransferConfig(Section):
         "a ready model; none: from labels alone",
     )
     teacher_share: float = option(
-        0.9, "share of the loss that is the distance to the teacher's answers", minimum=0, maximum=1
+        0.9,
+        "share of the loss that is the distance to the teacher's answers",
+        minimum=0,
+        maximum=1,
+        of=("teacher", ()),
     )
     temperature: float = option(
-        4.0, "what logits are divided by before that distance is taken", minimum=0.1, maximum=100
+        4.0,
+        "what logits are divided by before that distance is taken",
+        minimum=0.1,
+        maximum=100,
+        of=("teacher", ()),
     )
     teacher_precision: str = option(
-        "auto", "arithmetic of the teacher's layers", choices=("auto", "float32", "mixed_bfloat16")
+        "auto",
+        "arithmetic of the teacher's layers",
+        choices=("auto", "float32", "mixed_bfloat16"),
+        of=("teacher", ()),
     )
 
     def __post_init__(self) -> None:
@@ -291,7 +318,13 @@ class FitConfig(Section):
     epochs: int = option(30, "passes over the training split", minimum=1, maximum=MAX_EPOCHS)
     batch_size: int = option(128, "images a step over all devices together", minimum=1, maximum=2**20)
     optimizer: str = option("nesterov", "the optimizer", choices=OPTIMIZERS)
-    momentum: float = option(0.9, "of momentum, nesterov and rmsprop", minimum=0, maximum=0.9999)
+    momentum: float = option(
+        0.9,
+        "of momentum, nesterov, rmsprop and muon",
+        minimum=0,
+        maximum=0.9999,
+        of=("optimizer", ("momentum", "nesterov", "rmsprop", "muon")),
+    )
     peak_learning_rate: float = option(
         0.1, "highest learning rate of the schedule", above=0, maximum=MAX_FLOAT
     )
@@ -301,6 +334,7 @@ class FitConfig(Section):
         "--peak-learning-rate is for all else",
         above=0,
         maximum=100,
+        of=("optimizer", ("muon",)),
     )
     schedule: str = option(
         "cosine",
@@ -310,8 +344,16 @@ class FitConfig(Section):
     warmup_share: float = option(
         0.05, "share of all steps in which the rate rises linearly", minimum=0, maximum=0.9
     )
-    step_epochs: int = option(10, "schedule step: epochs between two drops", minimum=1, maximum=MAX_EPOCHS)
-    step_factor: float = option(0.1, "schedule step: factor of each drop", above=0, maximum=1)
+    step_epochs: int = option(
+        10,
+        "schedule step: epochs between two drops",
+        minimum=1,
+        maximum=MAX_EPOCHS,
+        of=("schedule", ("step",)),
+    )
+    step_factor: float = option(
+        0.1, "schedule step: factor of each drop", above=0, maximum=1, of=("schedule", ("step",))
+    )
     weight_decay: float = option(
         0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0, maximum=MAX_FLOAT
     )

@@ -326,3 +326,34 @@ def test_help_and_configuration_errors_need_no_tensorflow():
     )
     assert done.returncode == 0, done.stderr
     assert "--peak-learning-rate" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"temperature": 2.0}, ["--temperature has no effect without --teacher"]),
+        ({"temperature": 2.0, "teacher": "runs/large"}, []),
+        ({"muon_rate": 0.1}, ["--muon-rate has no effect without --optimizer muon"]),
+        ({"muon_rate": 0.1, "optimizer": "muon"}, []),
+        (
+            {"momentum": 0.5, "optimizer": "adamw", "step_epochs": 3, "epochs": 4},
+            [
+                "--momentum has no effect without --optimizer momentum or nesterov or rmsprop or muon",
+                "--step-epochs has no effect without --schedule step",
+            ],
+        ),
+        ({"crop_mode": "zero"}, ["--crop-mode has no effect without --crop-padding"]),
+        ({"crop_mode": "zero", "crop_padding": 2}, []),
+    ],
+)
+def test_a_setting_that_no_other_asks_for_is_told(given, found):
+    assert Config().with_values(given).without_effect(given) == found
+    assert Config().without_effect([]) == []
+
+
+def test_what_a_setting_needs_is_a_setting_and_its_values():
+    declared = {setting.name: setting for _, setting in SETTINGS}
+    needed = [setting.metadata["of"] for setting in declared.values() if setting.metadata["of"]]
+    assert needed
+    for other, values in needed:
+        assert set(values) <= set(declared[other].metadata["choices"] or ())

@@ -97,6 +97,12 @@ def test_classes_of_a_folder_are_counted(tmp_path):
     assert title == "resnet18, width 2, imagenet stem, 160 x 160 px, 3 classes"
 
 
+def test_a_flag_that_changes_nothing_is_told_beside_the_table():
+    outcome = command("digits", "--temperature", "2", "--crop-mode", "reflect", "--summary")
+    assert outcome.code == 0
+    assert outcome.error == "note: --temperature has no effect without --teacher\n"
+
+
 def test_the_diagram_is_the_one_file_that_is_left(tmp_path):
     arguments = ("digits", "--model", "resnet8", "--width", "2", "--diagram")
     assert show(*arguments) == ["drawn in resnet8_diagram.png"]
