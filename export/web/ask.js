@@ -9,12 +9,23 @@ const PIXEL_LEVELS = 1; // that resizing may be off
 // That a score may be off: of a ResNet18, LiteRT's own optimised kernels are up to 5 off its reference ones.
 const SCORE_LEVELS = 8;
 
-const read = async (name) => {
-  const response = await fetch(name);
+const placeOf = (name) => new URL(name, import.meta.url).href; // beside this file, wherever the page is
+
+async function read(name) {
+  const response = await fetch(placeOf(name)).catch(() => {
+    throw new Error(`${name} cannot be fetched; load the page again`);
+  });
   if (!response.ok) throw new Error(`the folder must be whole; ${name} is missing`);
   return response;
-};
-const bytesOf = async (name) => new Uint8Array(await (await read(name)).arrayBuffer());
+}
+
+async function bytesOf(name, length) {
+  const bytes = new Uint8Array(await (await read(name)).arrayBuffer());
+  if (length !== undefined && bytes.length !== length) {
+    throw new Error(`the folder must be whole; ${name} must have ${length} bytes and has ${bytes.length}`);
+  }
+  return bytes;
+}
 
 async function load() {
   const [preprocessing, labels, content] = await Promise.all([
@@ -22,10 +33,12 @@ async function load() {
     read("labels.txt").then((response) => response.text()),
     bytesOf(MODEL),
   ]);
-  await loadLiteRt("./litert/");
-  const model = await loadAndCompile(content, { accelerator: "wasm" });
+  await loadLiteRt(placeOf("litert/"));
+  const model = await loadAndCompile(content, { accelerator: "wasm" }).catch((error) => {
+    throw new Error(`${MODEL} must be the file of the export; ${error.message}`);
+  });
   const { input, output } = preprocessing.models[MODEL];
-  const network = { image: preprocessing.image, labels: labels.trimEnd().split("\n"), model, input, output };
+  const network = { image: preprocessing.image, labels: labels.trimEnd().split(/\r?\n/), model, input, output };
   await verify(network);
   return network;
 }
@@ -43,15 +56,19 @@ const farthest = (values, others) => values.reduce((most, value, i) => Math.max(
 
 // Hold preprocessing and network to what the export saw them answer.
 async function verify(network) {
+  const { input: { height, width }, labels } = network;
   const [golden, large] = await Promise.all(
     ["golden/golden.json", "golden/large.json"].map(async (name) => (await read(name)).json()),
   );
   const pixels = await see(network, await (await read(`golden/${large.image}`)).blob());
-  hold("pixels", farthest(pixels, await bytesOf(`golden/${large.pixels.file}`)), PIXEL_LEVELS);
+  hold("pixels", farthest(pixels, await bytesOf(`golden/${large.pixels.file}`, 3 * height * width)), PIXEL_LEVELS);
   let off = 0;
   for (const { input, output } of golden.vectors) {
-    const scores = await run(network, await bytesOf(`golden/${input.file}`));
-    off = Math.max(off, farthest(scores, await bytesOf(`golden/${output.file}`)));
+    const scores = await run(network, await bytesOf(`golden/${input.file}`, 3 * height * width));
+    if (labels.length !== scores.length) {
+      throw new Error(`the folder must be whole; labels.txt must name ${scores.length} classes and names ${labels.length}`);
+    }
+    off = Math.max(off, farthest(scores, await bytesOf(`golden/${output.file}`, scores.length)));
   }
   hold("scores", off, SCORE_LEVELS);
 }
@@ -74,7 +91,7 @@ function asAddress(pixels, size) {
   return canvas.toDataURL();
 }
 
-const loaded = load();
+export const loaded = load();
 loaded.catch(() => {}); // told to whoever asks
 
 export async function ask(file) {

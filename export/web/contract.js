@@ -9,16 +9,30 @@ export async function decode(file, exifOrientation) {
     // As the pixels are stored: a colour profile was not looked at in training either.
     bitmap = await createImageBitmap(readable, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error("an image must be one that this browser reads");
+    throw new Error("an image must be whole, and of a format that this browser decodes; SVG and TIFF are not");
   }
+  const { width, height } = bitmap;
+  const image = overWhite(bitmap);
+  bitmap.close();
+  // Beyond the largest canvas that it has, a browser draws nothing and tells nobody.
+  if (image?.data.at(-1) !== 255) {
+    throw new Error(`an image must be one that this browser can draw; received ${width} x ${height} pixels`);
+  }
+  return image;
+}
+
+function overWhite(bitmap) {
   const { width, height } = bitmap;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return context.getImageData(0, 0, width, height);
+  try {
+    return context.getImageData(0, 0, width, height);
+  } catch {
+    return null; // more than there is memory for
+  }
 }
 
 // Blank the EXIF data of a JPEG, by which browsers turn it; anything else stays as it is.

@@ -1,5 +1,5 @@
 // Takes images, one after another, and shows what ask.js answers.
-import { ask } from "./ask.js";
+import { ask, loaded } from "./ask.js";
 
 const LARGEST_ENLARGED = 96; // pixels a side up to which an image is shown pixel by pixel, as in a report
 const PAUSE = 200; // milliseconds from a camera's answer to its next image
@@ -12,7 +12,10 @@ const CAMERA_PROBLEMS = {
 const byId = (id) => document.getElementById(id);
 const copyOf = (id) => byId(id).content.firstElementChild.cloneNode(true);
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
-const notice = (text) => { byId("notice").textContent = text; };
+const notice = (text) => {
+  byId("notice").className = "";
+  byId("notice").textContent = text;
+};
 const say = (text) => {
   // A camera's answers are said where they change.
   if (byId("status").textContent !== text) byId("status").textContent = text;
@@ -68,7 +71,7 @@ function fill(answer, { seen, networks }) {
   answer.querySelector(".networks").replaceChildren(...networks.map(buildNetwork));
   const explained = first.classes.filter(({ evidence }) => evidence);
   answer.querySelector(".views").replaceChildren(
-    buildView(seen, "as seen"),
+    buildView(seen, "as the network sees it"),
     ...explained.map(({ name, evidence }) => buildView(evidence, `speaks for ${name}`)),
   );
   return [first.answer, ...differing.map((network) => `${network.name}: ${network.answer}`)].join("; ");
@@ -114,6 +117,7 @@ async function startCamera() {
   notice("");
   byId("camera").disabled = true;
   try {
+    if (!isSecureContext) throw new Error("browsers give one to pages of https and of localhost alone");
     if (!navigator.mediaDevices) throw new Error("this browser gives none to pages");
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
@@ -143,6 +147,9 @@ async function startCamera() {
   // What was answered last stays.
   video.replaceWith(buildImage(canvas.toDataURL(), ""));
 }
+
+// What would be answered for no image is told before one is chosen.
+loaded.then(() => notice(""), (error) => notice(error.message));
 
 byId("choose").addEventListener("click", () => byId("files").click());
 byId("files").addEventListener("change", ({ target }) => {

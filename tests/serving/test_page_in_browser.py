@@ -137,7 +137,7 @@ def test_what_another_network_answers_otherwise_stands_out(browser, networks, fi
         assert text(browser, ".answer .differs") == "contrary answers 5"
         assert text(browser, "[role=status]").endswith(": 4; contrary: 5")
         # Grad-CAM is of a Keras network.
-        assert text(browser, ".answer .views") == "as seen"
+        assert text(browser, ".answer .views") == "as the network sees it"
 
 
 def test_dropped_images_are_answered_in_order(page, files):

@@ -160,7 +160,7 @@ def test_the_program_checks_every_step(step, what, program):
 
 def test_the_program_names_the_class_that_the_network_finds(program, int8):
     printed = subprocess.run([program], env={}, capture_output=True, text=True).stdout
-    found = re.findall(r"golden input \d: (.*), up to 0 levels off", printed)
+    found = re.findall(r"golden input \d: class (.*), up to 0 levels off", printed)
     best = int8.predict(digits()[0][:3]).argmax(axis=1)
     assert found == [" ".join(LABELS[label].split()) for label in best]
 

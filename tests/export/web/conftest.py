@@ -20,7 +20,8 @@ export class Tensor {
   delete() {}
 }
 export const loadLiteRt = async () => {};
-const bytes = async (name) => new Uint8Array(await (await fetch(`golden/${name}.bin`)).arrayBuffer());
+const golden = new URL("../golden/", import.meta.url).href;
+const bytes = async (name) => new Uint8Array(await (await fetch(`${golden}${name}.bin`)).arrayBuffer());
 export async function loadAndCompile(content) {
   const known = await Promise.all([0, 1, 2, 3].map(async (n) =>
     ({ asked: String(await bytes(`input_${n}`)), answered: await bytes(`output_${n}`) })));

@@ -1,9 +1,14 @@
 """`--web`: what the folder holds, what is refused, and what a browser makes of it."""
 
+import contextlib
 import functools
 import http.server
 import json
+import re
+import shutil
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +121,9 @@ def test_the_page_answers_once_the_golden_vectors_hold(browser, bundle, address,
     powers = np.exp(scale * levels)
     assert digit[0] == f"{vector['top_class']} {100 * powers.max() / powers.sum():.2f} %" or REAL
     assert digit[0].startswith(f"{vector['top_class']} ")
-    assert broken[0] == "an image must be one that this browser reads"
+    assert broken[0] == (
+        "an image must be whole, and of a format that this browser decodes; SVG and TIFF are not"
+    )
     off = browser.execute_script("return [document.body.dataset.pixelsOff, document.body.dataset.scoresOff]")
     assert int(off[0]) <= 1
     assert int(off[1]) <= (8 if REAL else 0)
@@ -125,22 +132,118 @@ def test_the_page_answers_once_the_golden_vectors_hold(browser, bundle, address,
     assert all(name.startswith((address, f"blob:{address}")) for name in seen["requests"])
 
 
+@contextlib.contextmanager
+def changed(file: Path, change: Callable[[bytes], bytes]) -> Iterator[None]:
+    kept = file.read_bytes()
+    file.write_bytes(change(kept))
+    try:
+        yield
+    finally:
+        file.write_bytes(kept)
+
+
+def shifted(by: int) -> Callable[[bytes], bytes]:
+    return lambda content: bytes((level + by) % 256 for level in content)
+
+
+NOT_HELD = {
+    "large.bin, otherwise": (
+        "golden/large.bin",
+        shifted(3),
+        "pixels must be within 1 of the golden vectors' levels here; they are ",
+    ),
+    "large.bin, cut": (
+        "golden/large.bin",
+        lambda content: content[:50],
+        "the folder must be whole; golden/large.bin must have 192 bytes and has 50",
+    ),
+    "input, none": (
+        "golden/input_0.bin",
+        lambda _: b"",
+        "the folder must be whole; golden/input_0.bin must have 192 bytes and has 0",
+    ),
+    "labels, cut": (
+        "labels.txt",
+        lambda content: b"\n".join(content.splitlines()[:6]),
+        "the folder must be whole; labels.txt must name 10 classes and names 6",
+    ),
+}
+if REAL:
+    NOT_HELD["scores, otherwise"] = ("golden/output_2.bin", shifted(30), "scores must be within 8 of ")
+    NOT_HELD["scores, none"] = (
+        "golden/output_0.bin",
+        lambda _: b"",
+        "the folder must be whole; golden/output_0.bin must have 10 bytes and has 0",
+    )
+    NOT_HELD["network, cut"] = (
+        "model.tflite",
+        lambda content: content[:1000],
+        "model.tflite must be the file of the export; ",
+    )
+
+
 @in_a_browser
-def test_where_a_golden_vector_does_not_hold_nothing_is_answered(browser, bundle, address):
-    def answer_with(name: str, change: int) -> str:
-        file = bundle / "web/golden" / name
-        kept = file.read_bytes()
-        file.write_bytes(bytes((level + change) % 256 for level in kept))
-        try:
-            return answers_of(browser, address, [bundle / "web/golden/input_0.png"])[0][0]
-        finally:
-            file.write_bytes(kept)
+@pytest.mark.parametrize(("name", "change", "expected"), NOT_HELD.values(), ids=NOT_HELD)
+def test_where_the_folder_is_not_what_was_exported_nothing_is_answered(
+    browser, bundle, address, name, change, expected
+):
+    with changed(bundle / "web" / name, change):
+        assert answers_of(browser, address, [bundle / "web/golden/input_0.png"])[0][0].startswith(expected)
+        browser.get(address)
+        wait_for_notice(browser, lambda notice: notice.startswith(expected))
 
-    said = answer_with("large.bin", 3)
-    assert said.startswith("pixels must be within 1 of the golden vectors' levels here; they are ")
 
-    if REAL:
-        assert answer_with("output_2.bin", 30).startswith("scores must be within 8 of ")
+def wait_for_notice(browser, expected: Callable[[str], bool]) -> None:
+    """Wait for what the page says before an image is chosen."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, SECONDS, poll_frequency=0.02).until(
+        lambda page: expected(page.execute_script("return document.getElementById('notice').textContent"))
+    )
+
+
+@in_a_browser
+def test_labels_of_a_dos_file_are_the_same_names(browser, bundle, address):
+    with changed(bundle / "web/labels.txt", lambda content: content.replace(b"\n", b"\r\n")):
+        browser.get(address)
+        wait_for_notice(browser, lambda notice: not notice)
+        names = browser.execute_async_script(
+            "const done = arguments[0];"
+            "import('./ask.js').then(async ({ loaded }) => done((await loaded).labels))"
+        )
+    assert names == (bundle / "labels.txt").read_text().splitlines()
+
+
+@in_a_browser
+def test_a_page_that_is_opened_as_a_file_says_what_it_needs(browser, bundle):
+    browser.get((bundle / "web/index.html").as_uri())
+    assert "it must come from a server" in browser.find_element("id", "notice").text
+
+
+@in_a_browser
+def test_a_page_in_another_folder_asks_as_well(browser, bundle, address):
+    page = bundle / "web/mine/page.html"
+    page.parent.mkdir()
+    modules = re.search(r'<script type="importmap">.*?</script>', (bundle / "web/index.html").read_text())
+    page.write_text(modules[0].replace('"./', '"../'))
+    try:
+        browser.get(f"{address}mine/page.html")
+        name = browser.execute_async_script(
+            "const done = arguments[0]; import('../ask.js').then(async ({ ask }) => {"
+            "  const image = await (await fetch('../golden/input_0.png')).blob();"
+            "  done((await ask(image)).networks[0].classes[0].name); }).catch((error) => done(String(error)))"
+        )
+    finally:
+        shutil.rmtree(page.parent)
+    assert name in (bundle / "labels.txt").read_text().splitlines()
+
+
+@in_a_browser
+def test_an_image_beyond_the_largest_canvas_is_refused_and_not_answered_as_black(browser, address, tmp_path):
+    Image.new("L", (70_000, 60), 255).save(tmp_path / "long.png")
+    assert answers_of(browser, address, [tmp_path / "long.png"])[0][0] == (
+        "an image must be one that this browser can draw; received 70000 x 60 pixels"
+    )
 
 
 @in_a_browser
