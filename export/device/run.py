@@ -345,7 +345,7 @@ class Classifier:
             image = self._read(Path(image))
         elif isinstance(image, np.ndarray):
             image = Image.fromarray(np.ascontiguousarray(image))
-        return self._network.classify(image.convert("RGB"))
+        return self._network.classify(to_rgb(image, bits=8))
 
     def _read(self, path: Path) -> Image.Image:
         try:
