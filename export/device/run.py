@@ -234,7 +234,10 @@ class Network:
 
     def __init__(self, path: Path, description: dict[str, Any], image: dict[str, Any], threads: int) -> None:
         _check_regular(path)
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"the model must be readable; {path}: {error.strerror}") from None
         if (found := f"0x{zlib.crc32(content):08x}") != description["crc32"]:
             raise UsageError(
                 f"the model must be as it was exported, with the CRC-32 {description['crc32']!r} of "
@@ -342,7 +345,7 @@ class Classifier:
             image = self._read(Path(image))
         elif isinstance(image, np.ndarray):
             image = Image.fromarray(np.ascontiguousarray(image))
-        return self._network.classify(image.convert("RGB"))
+        return self._network.classify(to_rgb(image, bits=8))
 
     def _read(self, path: Path) -> Image.Image:
         try:
@@ -381,7 +384,7 @@ def _check_regular(path: Path) -> None:
 def _choose(asked: str | None, models: dict[str, Any]) -> Path:
     """Return the file asked for, of this folder or by its path; else the int8 one or the first."""
     int8 = [name for name in models if models[name]["input"]["dtype"] in ("int8", "uint8")]
-    name = asked or [*int8, *models][0]
+    name = [*int8, *models][0] if asked is None else asked
     if Path(name).name not in models:
         raise UsageError(f"--model must be one of {', '.join(models)}; received {name}")
     return FOLDER / name if (FOLDER / name).is_file() else Path(name)

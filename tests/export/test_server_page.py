@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import re
 import socket
 import threading
@@ -100,6 +101,17 @@ def test_two_hundred_clients_at_once_all_get_their_own_answer(port):
 def test_what_is_no_image_is_answered_with_4xx_and_the_next_is_served(content, status, port):
     assert post(port, content)[0] == status
     assert post(port, of_level(240))[0] == 200
+
+
+def test_a_client_that_leaves_halfway_is_no_fault_of_the_server(port, caplog):
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(caplog.handler)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"POST /classify HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nhalf")
+        assert post(port, of_level(240))[0] == 200  # so that the first request is being read
+    assert post(port, of_level(240))[0] == 200
+    log.removeHandler(caplog.handler)
+    assert caplog.text == ""
 
 
 def test_an_answer_has_every_class_and_its_probability(port):

@@ -62,6 +62,19 @@ def test_files_images_and_pixels_are_answered_alike(run, bundle, images, capsys)
     )
 
 
+@pytest.mark.parametrize("mode", ["I;16", "LA", "RGBA"])
+def test_an_image_of_16_bits_or_with_transparency_is_seen_as_its_file(mode, run, tmp_path):
+    grey = IMAGES[3][..., 0]
+    image = Image.fromarray(grey.astype(np.uint16) * 257 if mode == "I;16" else grey).convert(mode)
+    if mode != "I;16":
+        image.putalpha(Image.fromarray(IMAGES[4][..., 1]))
+    image.save(tmp_path / "image.png")
+    classifier = run.Classifier("model_float32.tflite")
+    expected = classifier.probabilities(tmp_path / "image.png")
+    np.testing.assert_array_equal(classifier.probabilities(image), expected)
+    np.testing.assert_array_equal(classifier.probabilities(Image.open(tmp_path / "image.png")), expected)
+
+
 def test_what_cannot_be_read_is_one_exception(run, tmp_path):
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     for path in (tmp_path / "cut.png", tmp_path / "missing.png", tmp_path):

@@ -101,7 +101,7 @@ SPOILED = {
     "no models": (rewrite(lambda description: description["models"].clear()), "preprocessing.json"),
     "no output": (rewrite(lambda description: int8(description).pop("output")), "output"),
     "no scores": (rewrite(lambda description: int8(description)["output"].pop("scores")), "scores"),
-    "no model": (lambda folder: (folder / "model_int8.tflite").unlink(), "model_int8.tflite"),
+    "no model": (lambda folder: (folder / "model_int8.tflite").unlink(), "the model must be readable"),
     "a model cut short": (lambda folder: os.truncate(folder / "model_int8.tflite", 999), "model_int8.tflite"),
     "another model": (
         lambda folder: shutil.copy(folder / "model_int16.tflite", folder / "model_int8.tflite"),
@@ -176,6 +176,8 @@ def test_a_model_with_a_wrong_byte_is_refused_wherever_it_is(name, bundle, image
         (["x.png", "--threads", "0"], "from 1 to 256; received 0"),
         (["x.png", "--threads", "257"], "from 1 to 256; received 257"),
         (["x.png", "--model", "model.onnx"], "must be one of model_float32.tflite, "),
+        (["x.png", "--model", ""], "must be one of model_float32.tflite, "),
+        (["x.png", "--model", "no/model_int8.tflite"], "readable; no/model_int8.tflite: No such file"),
     ],
 )
 def test_wrong_arguments_take_one_line(arguments, about, bundle, capfd):
