@@ -40,9 +40,18 @@ def check_npu_limit(npu: NpuResult, max_ms: float | None) -> None:
     """Hold the compiler's estimate to the limit that was given.
 
     Raises:
-        UserError: the network takes longer.
+        UserError: the network takes longer, or the processor has a part in it, which is not estimated.
     """
-    if max_ms is not None and npu.milliseconds > max_ms:
+    if max_ms is None:
+        return
+    if npu.cpu_operations:
+        # Vela counts them as no time at all: a network that is left to the processor takes 0 ms.
+        left = ", ".join(f"{count} {name}" for name, count in npu.cpu_operations.items())
+        raise UserError(
+            f"--max-npu-ms needs a network that {npu.npu} computes alone, as Vela estimates no other time; "
+            f"it leaves to the processor {left}"
+        )
+    if npu.milliseconds > max_ms:
         raise UserError(
             f"--max-npu-ms must be at least the {npu.milliseconds:g} ms that Vela estimates for {npu.npu}; "
             f"received {max_ms:g} (train with a smaller --width or --image-size)"

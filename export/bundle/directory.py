@@ -54,7 +54,7 @@ class BundleDirectory:
 
     @property
     def finetuning(self) -> Path:
-        """Beside the bundle: how far `--finetune` is, until an export succeeds."""
+        """Beside the bundle: how far `--finetune` is, until an export with it succeeds."""
         return self._beside(".finetune-{}.npz")
 
     @property

@@ -61,8 +61,8 @@ def _use(report: Mapping[str, Any]) -> list[str]:
     runtimes = ["ai-edge-litert"] * tflite + ["onnxruntime"] * bool(onnx)
     text = (
         f"`pip install {' '.join(runtimes)} numpy pillow`, then `python run.py IMAGE_OR_FOLDER ...`. "
-        "What another device has to do is in `preprocessing.json`: resize the whole image, no "
-        "more."
+        "What another device has to do is in `preprocessing.json`: decode an image and resize it as said "
+        "there, no more."
     )
     if tflite:
         text += " `golden/` has inputs and the exact outputs, to check a port."
@@ -89,7 +89,8 @@ def _use(report: Mapping[str, Any]) -> list[str]:
 
 def _clients(report: Mapping[str, Any]) -> str:
     """Name the clients that the export itself asked."""
-    asked = ["LiteRT"]
+    opsets = ["opset" in file for file in report["files"].values()]
+    asked = ["LiteRT"] * (not all(opsets)) + ["ONNX Runtime"] * any(opsets)
     if report["saved_model"]:
         asked.append("TensorFlow")
     if "skipped" not in (report["tensorflow_lite_micro"] or {"skipped": "no int8 file"}):

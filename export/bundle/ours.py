@@ -25,14 +25,19 @@ COMMAND = "python -m export"
 KNOWN = re.compile(
     r"(\.aside-)?((report|preprocessing)\.json|labels\.txt|model_card\.md|files\.png|run\.py"
     r"|model_(float32|float16|dynamic|int8|int16)\.(tflite|onnx)|[a-z0-9_]+_int8\.(h|cc))"
-    r"|golden/(\.aside-)?(README\.md|golden\.json|(in|out)put_\d\.bin|input_\d\.png|large\.(png|bin|json))"
+    r"|(web/)?golden/(\.aside-)?(README\.md|golden\.json|(in|out)put_\d\.bin|input_\d\.png|large\.(png|bin|json))"
     r"|micro/npu/(\.aside-)?[a-z0-9_]+\.(h|cc)"
     r"|micro/(\.aside-)?([a-z0-9_]+_int8(_\w+)?\.(h|cc)|main\.cc|preprocess\.[ch]|CMakeLists\.txt|library\.properties"
     r"|idf_component\.yml)|micro/examples/golden/(\.aside-)?golden\.ino"
+    r"|web/(\.aside-)?(index\.html|(page|style)\.css|(page|ask|contract)\.js|model\.tflite|labels\.txt"
+    r"|preprocessing\.json)|web/litert/(\.aside-)?((core|wasm-utils)\.js|litert_wasm\w+\.(js|wasm)|NOTICE\.txt)"
     r"|saved_model/(saved_model|fingerprint)\.pb(\.tmp\w+)?"
     r"|saved_model/variables/variables(\.index|\.data-[-of\d]+|_temp/.+)(\.tempstate\d+)?"
 )
 """Files of bundles that have no list: of earlier versions, and of exports that were killed."""
+
+CACHE = re.compile(r"__pycache__/run\.[\w.-]+\.pyc")
+"""What Python leaves in a bundle whose run.py is imported."""
 
 EMPTY = "saved_model/assets"
 """A folder of every SavedModel, for files that this one does not need."""
@@ -59,7 +64,8 @@ def foreign_files(folder: Path) -> list[str]:
     unlisted = {EMPTY, f".aside-{LIST}"} if listed is None else {EMPTY, LIST, f".aside-{LIST}"}
     names = [name for name in find_files(folder) if name not in unlisted]
     if listed:
-        return find_others(folder, names, listed)
+        kept = (name for name in names if not (CACHE.fullmatch(name) and is_regular(folder / name)))
+        return find_others(folder, kept, listed)
     # An empty list is that of an export which was killed.
     ours = listed is not None or _has_report(folder)
     return [n for n in names if not (ours and KNOWN.fullmatch(n) and is_regular(folder / n))]

@@ -333,7 +333,7 @@ class Classifier:
             top: how many classes.
 
         Raises:
-            UnfitImage: the file cannot be read.
+            UnfitImage: the file cannot be read, or the image has no pixels.
         """
         chances = self.probabilities(image)
         best = np.argsort(-chances, kind="stable")[:top]
@@ -345,6 +345,8 @@ class Classifier:
             image = self._read(Path(image))
         elif isinstance(image, np.ndarray):
             image = Image.fromarray(np.ascontiguousarray(image))
+        if 0 in image.size:  # of a cut beside the frame, say: Pillow would make it black
+            raise UnfitImage("must have pixels")
         return self._network.classify(to_rgb(image, bits=8))
 
     def _read(self, path: Path) -> Image.Image:

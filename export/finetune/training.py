@@ -1,5 +1,6 @@
 """Training for int8: a few epochs on the run's own batches, which may end at any step and go on."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -172,7 +173,9 @@ def train_for_int8(
                     accuracy = np.mean(scores.argmax(axis=-1) == validation.split.labels)
                     progress.line(f"   finetune  epoch {epoch}/{epochs}: {accuracy:.2%} on validation")
     except KeyboardInterrupt:
-        save()
+        # Of weights that are no longer finite nothing is worth going on with.
+        with contextlib.suppress(NonFinite):
+            save()
         raise
     except NonFinite as error:
         raise ExportFailed(f"--finetune must keep its weights finite; {error}") from None

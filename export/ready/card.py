@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from export.formats import FORMATS
+from export.request import Request
 from pipeline.config.config import Config
 from pipeline.config.option import flag
 from pipeline.console.tables import markdown_table
 from pipeline.files.json_file import read_json
 from pipeline.files.own_files import sha256
 from pipeline.pretrained import read_pretrained
+from pipeline.tflite.file import TFLiteFile
 
 DATA_TERMS = {
     "digits": "scikit-learn's copy of the handwritten digits of E. Alpaydin and C. Kaynak (UCI, 1998), "
@@ -21,6 +23,9 @@ DATA_TERMS = {
 """Data that ready models may be trained on -> whose it is, and its licence."""
 
 REPORT = {
+    "output": str,
+    "temperature": float,
+    "max_drop_points": float,
     "splits": dict,
     "run.parameters": int,
     "run.multiply_adds": int,
@@ -62,8 +67,8 @@ def write_card(
     sections = [
         f"# {name}",
         f"{config.model.model}, width {config.model.width}, from {run['image_size']} x {run['image_size']} "
-        f"RGB pixels in [0, 255] to logits of {len(splits['class_names'])} classes (`labels.txt`). "
-        f"{run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds an image.",
+        f"RGB pixels in [0, 255] to {report['output']} of {len(splits['class_names'])} classes "
+        f"(`labels.txt`). {run['parameters']:,} parameters, {run['multiply_adds']:,} multiply-adds an image.",
         markdown_table(("file", "KiB", "test accuracy", "p50 ms"), _files(metrics, report, folder)),
         _compare(report),
         "## Data",
@@ -75,7 +80,7 @@ def write_card(
         f"```\n{' '.join(_flags(config))}\n```",
         "## Made by",
         f"```\npython train.py --config ready/{name}/config.json --run-dir runs/{name}\n"
-        f"python -m export runs/{name}{_remedies(report['int8_tried'])}\n"
+        f"python -m export runs/{name}{_remedies(report['int8_tried'])}{_choices(report, folder)}\n"
         f"python -m export.ready runs/{name} ready/{name}\n```",
         f"{_describe_machine(report['environment'])} There, the same commands give the same weights and the "
         "same int8 file, bit for bit; `model.keras` itself holds the time at which it was written.",
@@ -95,6 +100,21 @@ def _remedies(tried: Sequence[Mapping[str, Any]]) -> str:
     epochs = [one.get("trained_epochs", 0) for one in tried]
     flags = " --repair" if epochs.count(0) > 1 else ""
     return f"{flags} --finetune {max(epochs)}" if any(epochs) else flags
+
+
+def _choices(report: Mapping[str, Any], folder: Path) -> str:
+    """Return the flags that made the int8 file another one than their defaults make."""
+    given = {
+        "output": report["output"],
+        "temperature": report["temperature"],
+        "input_type": TFLiteFile((folder / INT8).read_bytes()).input.dtype,
+        # Where --repair stops, and whether there is a file at all.
+        "max_drop": report["max_drop_points"],
+    }
+    changed = {name: value for name, value in given.items() if value != getattr(Request, name)}
+    # The file has its names itself; of an earlier version it is not told.
+    no_slim = f" {flag('no_slim')}" * (report["files"]["int8"].get("tensor_names") == [])
+    return "".join(f" {flag(name)} {value}" for name, value in changed.items()) + no_slim
 
 
 def _files(metrics: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> list[tuple[str, ...]]:

@@ -74,6 +74,14 @@ def test_a_longer_time_than_allowed_is_refused(int8):
         check_npu_limit(found, 0.249)
 
 
+def test_a_limit_is_not_met_by_what_the_processor_computes(int8):
+    """Of a network that is left to it whole, Vela estimates no time at all."""
+    found = NpuResult(NPU, "5.2.0", "system", "mode", 5e8, {"CONV_2D": 9, "ADD": 3}, 0.0, 0, int8)
+    check_npu_limit(found, None)
+    with pytest.raises(UserError, match=r"^--max-npu-ms needs .* leaves to the processor 9 CONV_2D, 3 ADD$"):
+        check_npu_limit(found, 0.25)
+
+
 def test_without_the_compiler_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

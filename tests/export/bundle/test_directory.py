@@ -96,6 +96,16 @@ def test_what_was_added_to_a_bundle_or_changed_in_it_is_refused_and_left(directo
     assert read(directory.path) == NEW | change
 
 
+def test_pythons_cache_of_run_py_does_not_hold_up_the_next_export(directory):
+    export(directory)
+    fill(directory.path, {"__pycache__/run.cpython-311.pyc": "compiled"})
+    export(directory)
+    assert read(directory.path) == NEW
+    fill(directory.path, {"__pycache__/notes.pyc": "mine"})
+    with pytest.raises(UserError, match=r"received .*export, which .*: __pycache__/notes\.pyc$"):
+        export(directory)
+
+
 def test_an_empty_folder_in_a_bundle_is_refused_and_left(directory):
     export(directory)
     (directory.path / "saved_model" / "assets").mkdir(parents=True)
@@ -207,6 +217,7 @@ def test_leftovers_of_a_kill_after_the_renames_are_removed_and_not_restored(dire
     fill(directory.path.with_name(".old-export"), OLD)
     names = ("model_int8.tflite", "front_door_int8.cc", ".aside-labels.txt", "golden/.aside-input_0.bin")
     names += ("golden/large.bin", "micro/door_int8_golden.h", "micro/examples/golden/golden.ino")
+    names += ("web/index.html", "web/.aside-page.js", "web/golden/output_0.bin", "web/litert/core.js")
     # What TensorFlow calls its files while it writes them.
     names += ("saved_model/saved_model.pb.tmp6a96a2", "saved_model/variables/variables_temp/part-0.index")
     unfinished = {LIST: '{"made_by": "python -m export", "files": {}}', **dict.fromkeys(names, "half")}

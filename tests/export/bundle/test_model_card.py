@@ -76,3 +76,20 @@ def test_the_card_tells_which_clients_were_asked(report):
     micro = {"images": 1, "arena_bytes": 16}
     report |= {"saved_model": {"file": "saved_model"}, "tensorflow_lite_micro": micro}
     assert "LiteRT, TensorFlow, TensorFlow Lite Micro. Which" in write_card(report, NAMES)
+
+
+def test_the_card_tells_who_was_asked_of_files_for_onnx_runtime(report):
+    nobody = {"saved_model": None, "tensorflow_lite_micro": None, "int8_tried": []}
+    float32 = report["files"]["float32"]
+    onnx = {**float32, "file": "model_float32.onnx", "opset": 17}
+    card = write_card({**report, **nobody, "files": {"onnx": onnx}}, NAMES)
+    assert "Asked at the export: ONNX Runtime. Which" in card
+    card = write_card({**report, **nobody, "files": {"float32": float32, "onnx": onnx}}, NAMES)
+    assert "Asked at the export: LiteRT, ONNX Runtime. Which" in card
+
+
+def test_the_card_leaves_it_to_the_contract_what_of_an_image_is_seen(report):
+    """With --resize crop it is not all of it."""
+    use = write_card(report, NAMES).split("## Use")[1]
+    assert "preprocessing.json" in use
+    assert "whole image" not in use

@@ -82,6 +82,13 @@ def test_what_cannot_be_read_is_one_exception(run, tmp_path):
             run.Classifier().classify(path)
 
 
+def test_an_image_without_pixels_gets_no_answer(run):
+    classifier = run.Classifier()
+    for nothing in (IMAGES[3][:0], IMAGES[3][:, :0], Image.new("RGB", (0, 4))):
+        with pytest.raises(run.UnfitImage, match=r"^must have pixels$"):
+            classifier.classify(nothing)
+
+
 def test_a_table_has_the_columns_and_labels_of_predict(run, tmp_path, monkeypatch, capsys):
     for place in ("sea  lion/=1.png", "dogs/2.png"):
         (tmp_path / "photos" / place).parent.mkdir(parents=True, exist_ok=True)

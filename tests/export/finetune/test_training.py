@@ -23,6 +23,7 @@ from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.optimization import SoftmaxCrossEntropy
+from pipeline.training.variables import NonFinite
 from tests.export.finetune.samples import IMAGES
 
 
@@ -133,6 +134,17 @@ def test_after_an_interrupt_it_ends_with_the_same_bits(train, trained, tmp_path,
     assert again.float32.content == trained.float32.content
     assert again.ranges == trained.ranges
     np.testing.assert_array_equal(again.scores, trained.scores)
+
+
+def test_an_interrupt_stays_one_where_weights_are_no_longer_finite(train, tmp_path, monkeypatch):
+    def astray(*_: object, **__: object) -> None:
+        raise NonFinite
+
+    monkeypatch.setattr(training, "Progress", Stopping)
+    monkeypatch.setattr(training, "save_variables", astray)
+    monkeypatch.setattr(Stopping, "at", 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "state.npz")
 
 
 @pytest.mark.parametrize("make", [lambda p: p.write_text("mine"), Path.mkdir, os.mkfifo])

@@ -8,10 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from export.ready.__main__ import main
 from pipeline.config.config import Config, load_values
 from pipeline.prediction.model_file import find_model
+from pipeline.tflite.constants import pack
+from pipeline.tflite.file import crc32
 from tests.commands import ROOT, refusal, run_command
 
 make = functools.partial(run_command, main)
@@ -85,10 +88,26 @@ def test_the_card_tells_what_was_measured(run, tmp_path):
 def test_the_card_has_the_exports_own_line(epochs, flags, run, tmp_path):
     path = run / "export" / "report.json"
     (tried,) = json.loads(path.read_text())["int8_tried"]
-    change(path, int8_tried=[{**tried, "trained_epochs": count} for count in epochs])
+    change(path, int8_tried=[{**tried, "trained_epochs": count} for count in epochs], max_drop_points=0.5)
     assert make(run, tmp_path / "small_digits").code == 0
     lines = (tmp_path / "small_digits" / "card.md").read_text().splitlines()
     assert f"python -m export runs/small_digits{flags}" in lines
+
+
+def test_the_cards_line_has_what_makes_the_int8_file_another_one(run, tmp_path):
+    folder = run / "export"
+    model = schema.ModelT.InitFromPackedBuf((folder / "model_int8.tflite").read_bytes())
+    model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].type = schema.TensorType.UINT8
+    (folder / "model_int8.tflite").write_bytes(pack(model))
+    files = json.loads((folder / "report.json").read_text())["files"]
+    files["int8"] |= {"crc32": crc32(pack(model)), "tensor_names": []}
+    figures = {"output": "probabilities", "temperature": 1.375, "max_drop_points": 60.0}
+    change(folder / "report.json", files=files, **figures)
+    assert make(run, tmp_path / "small_digits").code == 0
+    card = (tmp_path / "small_digits" / "card.md").read_text()
+    flags = "--output probabilities --temperature 1.375 --input-type uint8 --max-drop 60.0 --no-slim"
+    assert f"python -m export runs/small_digits {flags}" in card.splitlines()
+    assert "to probabilities of 10 classes" in card
 
 
 def change(file: Path, **values: object) -> None:
