@@ -28,8 +28,8 @@ GREETING_SECONDS = 5.0
 def join(addresses: Addresses, timeout: float, asked: Mapping[str, Any]) -> Iterator[Hosts]:
     """Wait until all hosts are there, hold them to each other, and in the end leave them or take them along.
 
-    Host 0 listens at its address for as long as the run lasts. TensorFlow's own server has the address of
-    every other host, and on the chief the next port that is free.
+    Host 0 listens at its address until all are there. TensorFlow's own server has the address of every
+    other host, and on the chief the next port that is free.
 
     Args:
         addresses: of all, and which this is.

@@ -1,5 +1,6 @@
 """Hosts find each other, hold each other to what must be equal, and end when one has gone."""
 
+import queue
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from pipeline.hosts.hosts import CHIEF, HostLost, Hosts
 from tests.commands import ROOT
 from tests.ports import free_ports
 
@@ -137,6 +139,39 @@ def test_a_host_that_dies_or_hangs_is_named_in_a_line(start, port, victim, how, 
     if how == signal.SIGSTOP:
         hosts[victim].send_signal(signal.SIGCONT)
         assert end_of(hosts[victim])[0] == 1
+
+
+def test_a_host_that_hangs_in_the_middle_of_a_message_holds_nobody_up(start, port):
+    tell = f"hosts.timeout = {SILENCE}\nwhile True: hosts.tell_bytes(bytes(1 << 20))"
+    hosts = [start(0, tell), start(1, tell)]
+    for process in hosts:
+        assert process.stdout.readline().startswith("joined")
+    hosts[1].send_signal(signal.SIGSTOP)
+    _, error = hosts[0].communicate(timeout=SILENCE + 20)
+    assert hosts[0].returncode == 1
+    assert error == (
+        f"stopped: host 1 (127.0.0.1:{port + 1}) has been silent for {SILENCE} s; "
+        "to go on, the same with --resume on every host\n"
+    )
+
+
+def test_what_a_host_told_before_it_ended_is_heard():
+    hosts = Hosts(("a:1", "b:2"), index=1)
+
+    class Late(queue.Queue):
+        """The last value and the end come just after the wait for them is over."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> bytes:
+            if CHIEF not in hosts._left:
+                self.put(b'"the last"')
+                hosts._left.add(CHIEF)
+                raise queue.Empty
+            return super().get(block, timeout)
+
+    hosts._messages[CHIEF] = Late()
+    assert hosts.tell(None) == "the last"
+    with pytest.raises(HostLost, match="has ended"):
+        hosts.tell(None)
 
 
 def test_an_error_of_one_host_ends_the_others_with_its_line(start, port):
