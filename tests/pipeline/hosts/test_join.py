@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from pipeline.hosts.connection import VALUE, Connection
 from pipeline.hosts.hosts import CHIEF, HostLost, Hosts
 from tests.commands import ROOT
 from tests.ports import free_ports
@@ -191,6 +192,29 @@ def test_a_stranger_who_finds_the_port_is_no_host(start, port):
         except ConnectionRefusedError:
             time.sleep(0.05)
     assert end_of(start(1))[0] == end_of(chief)[0] == 0
+
+
+def test_a_host_that_is_started_again_while_others_are_waited_for_is_no_second(start, port):
+    chief = start(0, of=3)
+    while True:
+        try:
+            first = Connection(socket.create_connection(("127.0.0.1", port)))
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    addresses = [f"127.0.0.1:{port + host}" for host in range(3)]
+    first.send_value(VALUE, {"index": 1, "hosts": addresses})
+    assert first.receive()[0] == VALUE
+    first.send_value(VALUE, {"its": "facts"})
+    first.close()
+    for process in [chief, *(start(index, of=3) for index in (2, 1))]:
+        assert end_of(process)[::2] == (0, "")
+
+
+def test_two_of_one_index_are_refused(start, port):
+    chief, *_ = [start(index, of=3) for index in (0, 1, 1)]
+    message = "error: every host must have an index of its own; there are two of 1\n"
+    assert end_of(chief)[::2] == (2, message)
 
 
 def test_a_port_that_is_taken_is_told(start, port):
