@@ -226,6 +226,8 @@ def _read_image(file: BinaryIO, formats: dict[str, bytes]) -> tuple[bytes, str]:
         return b"", f"{UNREADABLE}{error.strerror}" if error.strerror else DAMAGED
     except ValueError as error:
         return b"", str(error)
+    except TypeError:  # a TIFF's tag that is of another type than it should be
+        return b"", DAMAGED
 
 
 def _judge(files: Sequence[tuple[bytes, str]]) -> list[Verdict]:

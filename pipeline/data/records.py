@@ -126,13 +126,15 @@ def scan_records(
         UserError: a file is missing, truncated or damaged; the message names it.
     """
     kept = Kept("records", repr((keys, [*shards.items()])).encode(), _version())
+    # Before the scan, which may take minutes.
+    before = time.time_ns() - UNSETTLED_NS
     states = np.array([_state(path) for path in shards])
     scanned = _recall(kept, states, shards, keys)
     if scanned:
         progress.update(len(scanned["lengths"]))
     else:
         scanned = _scan(shards, keys, progress)
-        if states[:, 1].max() < time.time_ns() - UNSETTLED_NS:
+        if states[:, 1].max() < before:
             kept.write({"states": states, **scanned})
     index = _build_index(shards, scanned["lengths"])
     deep = [DeepRange(*found) for found in scanned["deep"].tolist()]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import socket
 import struct
 import threading
@@ -87,6 +88,12 @@ class Connection:
     def wait_at_most(self, seconds: float | None) -> None:
         """Limit how long `receive` waits for bytes; None: not at all."""
         self._link.settimeout(seconds)
+
+    def has_gone(self) -> bool:
+        """Whether the other side has closed, whatever of it is still to be received (known on Linux only)."""
+        look = select.poll()
+        look.register(self._link, getattr(select, "POLLRDHUP", 0))
+        return bool(look.poll(0))
 
     def close(self) -> None:
         """Close both ways, which also ends a `receive` that waits."""

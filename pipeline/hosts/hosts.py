@@ -34,6 +34,8 @@ LONGEST_BEAT = 1.0
 GRACE_SECONDS = 2.0
 """For the main thread to end by itself, where it is not waiting in native code."""
 
+FAREWELL_SECONDS = 1.0
+"""Within those, for the others to take why this host ends."""
 
 GO_ON = "; to go on, the same with --resume on every host"
 
@@ -181,7 +183,8 @@ class Hosts:
                 return self._messages[other].get(timeout=0.2)
             if self._loss:
                 raise HostLost(self._loss.line)
-            if other in self._left:
+            # What it told before it ended has come by then.
+            if other in self._left and self._messages[other].empty():
                 raise HostLost(f"{self.name(other)} has ended")
 
     def _listen(self, other: int) -> None:
@@ -222,13 +225,24 @@ class Hosts:
         if self._closing.is_set() or self._loss:
             return
         self._loss = loss
-        self._tell_end(loss)
-        if not self._closing.wait(GRACE_SECONDS):
+        until = time.monotonic() + GRACE_SECONDS
+        self._tell_end(loss, FAREWELL_SECONDS)
+        if not self._closing.wait(until - time.monotonic()):
             self.end(loss)
 
-    def _tell_end(self, loss: Loss) -> None:
-        for connection in self._connections.values():
-            connection.send_value(END, {"line": loss.line, "code": loss.code})
+    def _tell_end(self, loss: Loss, seconds: float) -> None:
+        """Tell all at once; whoever does not take it in so many seconds is left without."""
+        end = {"line": loss.line, "code": loss.code}
+        # A host that hangs may have left the main thread in the middle of a message to it.
+        tellers = [
+            threading.Thread(target=connection.send_value, args=(END, end), daemon=True)
+            for connection in self._connections.values()
+        ]
+        for teller in tellers:
+            teller.start()
+        until = time.monotonic() + seconds
+        for teller in tellers:
+            teller.join(max(until - time.monotonic(), 0.0))
 
     def explain(self) -> None:
         """Wait for the reason of an error that the end of another host may have caused.
@@ -251,7 +265,7 @@ class Hosts:
         """
         if not self._loss:
             self._loss = Loss(line, code)
-            self._tell_end(Loss(f"{self.name(self.index)} ended: {line}", code))
+            self._tell_end(Loss(f"{self.name(self.index)} ended: {line}", code), FAREWELL_SECONDS)
         self.close()
 
     def leave(self, line: str) -> NoReturn:
@@ -276,6 +290,7 @@ class Hosts:
     def close(self) -> None:
         """Leave the others, which go on or have ended as well."""
         self._closing.set()
+        # Others may still be taking what came before; where this one failed, nobody needs it.
+        self._tell_end(Loss("", DONE), FAREWELL_SECONDS if self._loss else self.timeout)
         for connection in self._connections.values():
-            connection.send_value(END, {"line": "", "code": DONE})
             connection.close()

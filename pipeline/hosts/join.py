@@ -28,8 +28,8 @@ GREETING_SECONDS = 5.0
 def join(addresses: Addresses, timeout: float, asked: Mapping[str, Any]) -> Iterator[Hosts]:
     """Wait until all hosts are there, hold them to each other, and in the end leave them or take them along.
 
-    Host 0 listens at its address for as long as the run lasts. TensorFlow's own server has the address of
-    every other host, and on the chief the next port that is free.
+    Host 0 listens at its address until all are there. TensorFlow's own server has the address of every
+    other host, and on the chief the next port that is free.
 
     Args:
         addresses: of all, and which this is.
@@ -136,7 +136,9 @@ def _listen(addresses: Addresses, timeout: float, until: float) -> Hosts:
     joined: dict[int, Connection] = {}
     with _bind(addresses.hosts[CHIEF]) as listener:
         try:
-            while missing := [i for i in range(1, len(addresses.hosts)) if i not in joined]:
+            others = range(1, len(addresses.hosts))
+            # One that has gone meanwhile may be started again.
+            while missing := [i for i in others if i not in joined or joined[i].has_gone()]:
                 listener.settimeout(max(until - time.monotonic(), 0.001))
                 try:
                     link, _ = listener.accept()
@@ -164,11 +166,13 @@ def _admit(connection: Connection, addresses: Addresses, joined: dict[int, Conne
     try:
         _, content = connection.receive(MAX_GREETING)
         greeting = json.loads(content)
-        index, hosts = greeting["index"], greeting["hosts"]
+        index, hosts = int(greeting["index"]), greeting["hosts"]
     except (Closed, ValueError, TypeError, KeyError):
         connection.close()
         return
     wrong = None
+    if index in joined and joined[index].has_gone():
+        joined.pop(index).close()
     if hosts != list(addresses.hosts):
         wrong = f"every host must have the same --hosts; host {index} has {','.join(map(str, hosts))}"
     elif index in joined or index not in range(1, len(addresses.hosts)):

@@ -53,7 +53,14 @@ def _run(arguments: list[str]) -> int:
     check_can_be_made(out, "OUT")
     # Not before the folder is seen to be there: TensorFlow takes seconds to load.
     load_tensorflow_quietly()
+    import tensorflow_datasets as tfds
+
     from pipeline.shards.write import write_shards
+
+    if out.name == "digits" or out.name in tfds.list_builders(with_community_datasets=False):
+        raise UserError(
+            f"OUT must have a name of its own, for --data {out.name} is another set; received {out}"
+        )
 
     write_shards(folder, out, side)
     print(f"everything lies in {out}: TFDS_DATA_DIR={out.parent} python train.py --data {out.name}")

@@ -94,7 +94,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        print("\nstopping after this step or validation; once more to stop at once", flush=True)
+        # A signal that comes while a line is being written cannot write one as well.
+        with contextlib.suppress(RuntimeError):
+            print("\nstopping after this step or validation; once more to stop at once", flush=True)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save in the middle of an epoch."""

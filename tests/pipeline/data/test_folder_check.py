@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pipeline.data import folder_check
 from pipeline.data.folder import load_folder
@@ -168,6 +169,14 @@ def test_webp_and_tiff_are_read_unless_a_run_is_of_before(root):
     alone = load_folder(root, max_bad_share=0)
     np.testing.assert_array_equal(before.digests, alone.digests)
     np.testing.assert_array_equal(before.labels, alone.labels)
+
+
+def test_a_tiff_with_a_tag_of_another_type_is_damaged(root):
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[254] = TiffTags.ASCII  # a number, of those that look at it
+    tags[254] = "text"
+    Image.new("RGB", (9, 7)).save(root / "dog" / "odd.tif", tiffinfo=tags)
+    expect_left_out(root, {root / "dog" / "odd.tif": "truncated or damaged"})
 
 
 def test_16_bit_tiffs_that_use_a_small_part_of_their_range_are_refused(root):

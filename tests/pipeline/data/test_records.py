@@ -97,6 +97,23 @@ def test_a_second_scan_reads_a_sample_alone(old_shards):
         scan(old_shards)
 
 
+def test_what_was_written_just_before_a_long_scan_is_not_kept(old_shards, monkeypatch):
+    last = max(old_shards)
+    os.utime(last)
+    with monkeypatch.context() as long:
+        scan_file = records._scan_file
+
+        def scan_slowly(*arguments: object):
+            long.setattr(time, "time_ns", lambda: os.stat(last).st_mtime_ns + 10**11)
+            return scan_file(*arguments)
+
+        long.setattr(records, "_scan_file", scan_slowly)
+        scan(old_shards)
+    change_unseen(last, len(walk(last)[0]) + 16 + 8)
+    with pytest.raises(UserError, match="must be whole"):
+        scan(old_shards)
+
+
 def test_where_the_sample_of_records_differs_all_are_scanned(old_shards):
     scan(old_shards)
     first = min(old_shards)

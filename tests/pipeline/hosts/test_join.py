@@ -1,5 +1,6 @@
 """Hosts find each other, hold each other to what must be equal, and end when one has gone."""
 
+import queue
 import signal
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 import pytest
 
+from pipeline.hosts.connection import VALUE, Connection
+from pipeline.hosts.hosts import CHIEF, HostLost, Hosts
 from tests.commands import ROOT
 from tests.ports import free_ports
 
@@ -139,6 +142,39 @@ def test_a_host_that_dies_or_hangs_is_named_in_a_line(start, port, victim, how, 
         assert end_of(hosts[victim])[0] == 1
 
 
+def test_a_host_that_hangs_in_the_middle_of_a_message_holds_nobody_up(start, port):
+    tell = f"hosts.timeout = {SILENCE}\nwhile True: hosts.tell_bytes(bytes(1 << 20))"
+    hosts = [start(0, tell), start(1, tell)]
+    for process in hosts:
+        assert process.stdout.readline().startswith("joined")
+    hosts[1].send_signal(signal.SIGSTOP)
+    _, error = hosts[0].communicate(timeout=SILENCE + 20)
+    assert hosts[0].returncode == 1
+    assert error == (
+        f"stopped: host 1 (127.0.0.1:{port + 1}) has been silent for {SILENCE} s; "
+        "to go on, the same with --resume on every host\n"
+    )
+
+
+def test_what_a_host_told_before_it_ended_is_heard():
+    hosts = Hosts(("a:1", "b:2"), index=1)
+
+    class Late(queue.Queue):
+        """The last value and the end come just after the wait for them is over."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> bytes:
+            if CHIEF not in hosts._left:
+                self.put(b'"the last"')
+                hosts._left.add(CHIEF)
+                raise queue.Empty
+            return super().get(block, timeout)
+
+    hosts._messages[CHIEF] = Late()
+    assert hosts.tell(None) == "the last"
+    with pytest.raises(HostLost, match="has ended"):
+        hosts.tell(None)
+
+
 def test_an_error_of_one_host_ends_the_others_with_its_line(start, port):
     from_one = "from pipeline.errors import UserError; raise UserError('no such image')"
     hosts = [start(0, "hosts.gather(0)"), start(1, from_one)]
@@ -156,6 +192,29 @@ def test_a_stranger_who_finds_the_port_is_no_host(start, port):
         except ConnectionRefusedError:
             time.sleep(0.05)
     assert end_of(start(1))[0] == end_of(chief)[0] == 0
+
+
+def test_a_host_that_is_started_again_while_others_are_waited_for_is_no_second(start, port):
+    chief = start(0, of=3)
+    while True:
+        try:
+            first = Connection(socket.create_connection(("127.0.0.1", port)))
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    addresses = [f"127.0.0.1:{port + host}" for host in range(3)]
+    first.send_value(VALUE, {"index": 1, "hosts": addresses})
+    assert first.receive()[0] == VALUE
+    first.send_value(VALUE, {"its": "facts"})
+    first.close()
+    for process in [chief, *(start(index, of=3) for index in (2, 1))]:
+        assert end_of(process)[::2] == (0, "")
+
+
+def test_two_of_one_index_are_refused(start, port):
+    chief, *_ = [start(index, of=3) for index in (0, 1, 1)]
+    message = "error: every host must have an index of its own; there are two of 1\n"
+    assert end_of(chief)[::2] == (2, message)
 
 
 def test_a_port_that_is_taken_is_told(start, port):

@@ -71,6 +71,8 @@ def test_tfds_and_training_read_what_was_in_the_folder(folder, tmp_path, monkeyp
         (["nowhere", "sets/pets"], "FOLDER must name a folder; received nowhere"),
         (["images", "sets/Pets"], "OUT must be called as a set may be, [a-z][a-z0-9_]*; received sets/Pets"),
         (["images", "images"], "OUT must be new; received images"),
+        (["images", "sets/digits"], "OUT must have a name of its own, for --data digits is another set"),
+        (["images", "sets/imagenette"], "OUT must have a name of its own, for --data imagenette is another"),
         (["images", "sets/pets", "--side", "4"], "--side must be from 8 to 2048; received 4"),
         (["images/train/cat", "sets/pets"], "class folders"),
     ],

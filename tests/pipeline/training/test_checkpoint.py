@@ -1,8 +1,10 @@
 """Checkpoints: bit for bit, surviving damage, written on time and on a signal."""
 
+import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import zipfile
@@ -484,6 +486,28 @@ def test_a_signal_saves_and_stops(monkeypatch, capsys, number, before, saved_at)
         with pytest.raises(Interrupted):
             saver.run(1)
     assert saver.saves == [saved_at]
+
+
+def test_a_signal_while_a_line_is_being_written_saves_and_stops(monkeypatch):
+    class Slow(io.RawIOBase):
+        """A pipe that is full, until a signal has come."""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content) -> int:
+            if saver.callback.signal is None:
+                signal.raise_signal(signal.SIGTERM)
+            return len(content)
+
+    saver = Saver(monkeypatch)
+    with saver.callback.listening():
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Slow())))
+            print("a line of progress", flush=True)
+        with pytest.raises(Interrupted):
+            saver.run(1)
+    assert saver.saves == [1]
 
 
 def test_a_second_signal_stops_at_once_and_the_handlers_come_back(monkeypatch):
