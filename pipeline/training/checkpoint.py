@@ -14,6 +14,7 @@ from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import RunDirectory
 from pipeline.training.variables import (
     Damaged,
+    Unreadable,
     copy_variables,
     name_variables,
     parts_of_sum,
@@ -175,7 +176,7 @@ class Checkpoints:
         Files that are not are set aside under another name.
 
         Raises:
-            UserError: a state is of another model, and none is whole.
+            UserError: a state is of another model, and none is whole; or one cannot be read now.
         """
         states, another, progression = self.saved(), None, Progression()
         passed: dict[Path, Exception] = {}
@@ -185,6 +186,8 @@ class Checkpoints:
                 progression = self._load(path)
                 another = None
                 break
+            except Unreadable:
+                raise  # nothing is set aside, as it may be read another time
             except (Damaged, UserError) as error:
                 passed[path] = error
                 another = error if isinstance(error, UserError) else another

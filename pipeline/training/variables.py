@@ -1,5 +1,6 @@
 """Variables by name, in a file: written only if finite, read only if whole."""
 
+import errno
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from pipeline.files.whole import write_whole
 
 class Damaged(Exception):
     """A file of arrays cannot be read, or holds what no run saves."""
+
+
+class Unreadable(UserError):
+    """A file is there, and may be whole, but the machine does not read it now."""
+
+
+PASSING = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT}
+"""What the system answers where a disk, a network or a right is missing, and not the file."""
 
 
 class NonFinite(Exception):
@@ -79,7 +88,8 @@ def read_variables(path: Path, variables: dict[str, keras.Variable]) -> dict[str
 
     Raises:
         UserError: the file is of another model.
-        Damaged: it cannot be read, or a variable's array is of another type or not finite.
+        Damaged: it is not whole, or a variable's array is of another type or not finite.
+        Unreadable: the machine does not read it now.
     """
     arrays = _read_arrays(path)
     for name, variable in variables.items():
@@ -107,6 +117,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("its arrays are compressed")
             return {name: file[name] for name in file.files}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise Unreadable(f"a checkpoint must be readable; {path}: {error.strerror}") from error
         # Every byte of its headers can be wrong: zipfile, zlib and NumPy raise what they like.
         raise Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
 

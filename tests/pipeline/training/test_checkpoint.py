@@ -1,5 +1,6 @@
 """Checkpoints: bit for bit, surviving damage, written on time and on a signal."""
 
+import errno
 import io
 import json
 import os
@@ -20,9 +21,11 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
+from pipeline.files.regular import open_regular
 from pipeline.hosts.hosts import Hosts
 from pipeline.run_directory import RunDirectory
 from pipeline.training import checkpoint_callbacks
+from pipeline.training import variables as variables_module
 from pipeline.training.checkpoint import ROW, Checkpoints, Progression
 from pipeline.training.checkpoint_callbacks import Interrupted, RestoreEpochMetrics, SaveCheckpoints
 from pipeline.training.devices import build_strategy
@@ -374,6 +377,26 @@ def test_best_weights_that_are_not_whole_are_not_loaded(directory, lost):
     with pytest.raises(Damaged):
         load_variables(directory.best_weights, checkpoints.best)
     assert checkpoints.best["0000 kernel"].numpy().tolist() == [[14.0] * 3] * 2
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("name", ["step_000000014.npz", "best.npz"])
+def test_a_file_that_the_machine_does_not_read_now_is_left_for_another_time(
+    directory, monkeypatch, capsys, number, name
+):
+    checkpoints = save_epochs(directory)
+
+    def open_with_a_fault(path: Path):
+        if path.name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_regular(path)
+
+    with monkeypatch.context() as fault:
+        fault.setattr(variables_module, "open_regular", open_with_a_fault)
+        with pytest.raises(UserError, match=rf"{name}: {os.strerror(number)}$"):
+            checkpoints.restore()
+    assert capsys.readouterr().out == ""
+    assert checkpoints.restore().step == 14
 
 
 def test_what_is_saved_after_two_damaged_ones_is_kept(directory):
