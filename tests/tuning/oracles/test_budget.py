@@ -159,6 +159,29 @@ def test_the_time_of_former_processes_counts(monkeypatch, tmp_path):
     assert 300 - 15 - 2 * 15 < before + clock.now <= 300 - 15
 
 
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "freeze_thaw"])
+def test_epochs_end_where_every_trial_fails(tuner, tmp_path):
+    driver = Driver(tmp_path, budgeted(tuner, max_epochs_total=40), lambda values: None)
+    # Each spends the epoch in which it failed.
+    assert 2 <= len(driver.run()) <= 40
+
+
+def test_minutes_end_where_every_trial_fails(monkeypatch, tmp_path):
+    driver = Driver(tmp_path, budgeted(minutes=5), lambda values: None)
+    clock = Clock(monkeypatch, driver, lambda values: 1.5)
+    assert len(driver.run()) > 2
+    assert clock.now <= 300
+
+
+def test_one_that_fails_at_once_does_not_make_the_others_dear(monkeypatch, tmp_path):
+    failures = iter([None])
+    driver = Driver(tmp_path, budgeted(minutes=5), lambda values: next(failures, rate_score(values)))
+    clock = Clock(monkeypatch, driver, lambda values: 1.5)
+    driver.run()
+    assert counts(driver)[0] > 5
+    assert clock.now <= 300
+
+
 def test_a_search_is_flat_where_a_gain_could_not_be_told_from_chance():
     # 89 of 98 and one more of each kind: 0.9 of 100, whose standard error on 98 images is 3.03 points.
     results = [make_result(0, 89 / 98, images=98), make_result(1, 0.5, images=98)]
