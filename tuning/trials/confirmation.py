@@ -61,12 +61,14 @@ def choose_finalists(plan: SearchPlan, results: list[TrialResult]) -> list[Value
 def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
     """Summarise the finalists that trained with every seed, the best first."""
     start = nearest_values(plan.space, plan.config)
+    seeds = set(plan.confirmation_seeds)
     confirmed = []
     for values in choose_finalists(plan, results):
         trained = [r for r in results if r.values == values and r.status != FAILED]
-        again = [r for r in trained if r.purpose == CONFIRMATION]
+        # A search that was asked for more may have less room for the confirmation than it had before.
+        again = [r for r in trained if r.purpose == CONFIRMATION and r.seed in seeds]
         found = [r for r in trained if r.purpose == SEARCH]
-        if {result.seed for result in again} >= set(plan.confirmation_seeds):
+        if {result.seed for result in again} == seeds:
             accuracies, cross_entropies, images = zip(*(r.measured for r in again), strict=True)
             confirmed.append(
                 Confirmed(

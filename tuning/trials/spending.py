@@ -1,6 +1,7 @@
 """What a search has used up of its budget, and what still fits: another trial, and the confirmation."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from tuning.plan import SearchPlan
 from tuning.space.budget import Budget
 from tuning.space.search_space import Values
 from tuning.trials.confirmation import choose_finalists
-from tuning.trials.results import FAILED, TrialResult
+from tuning.trials.results import CONFIRMATION, FAILED, TrialResult
 
 REPORT_SECONDS = 15.0
 """Of the minutes, what is kept back for the report."""
@@ -102,6 +103,14 @@ def round_price(plan: SearchPlan, results: list[TrialResult], meter: Meter) -> f
     return sum(map(meter.epoch_of, choose_finalists(plan, results))) * plan.config.total_epochs
 
 
+def confirmation_price(plan: SearchPlan, results: list[TrialResult], meter: Meter) -> float:
+    """Return what it costs to train the finalists with every seed, but for what was trained already."""
+    trained = [(result.values, result.seed) for result in results if result.purpose == CONFIRMATION]
+    wanted = itertools.product(choose_finalists(plan, results), plan.confirmation_seeds)
+    missing = [values for values, seed in wanted if (values, seed) not in trained]
+    return sum(map(meter.epoch_of, missing)) * plan.config.total_epochs
+
+
 def search_epochs_left(plan: SearchPlan, results: list[TrialResult], meters: Sequence[Meter]) -> float:
     """Return the epochs that the search may still train so that its confirmation fits as well.
 
@@ -127,7 +136,7 @@ def fit_confirmation(plan: SearchPlan, results: list[TrialResult], meters: Seque
     smaller = [dataclasses.replace(plan, finalists=count) for count in range(plan.finalists, 0, -1)]
     smaller += [dataclasses.replace(smaller[-1], seeds=count) for count in range(plan.seeds - 1, 0, -1)]
     for one in smaller:
-        if all(one.seeds * round_price(one, results, meter) <= meter.left for meter in meters):
+        if all(confirmation_price(one, results, meter) <= meter.left for meter in meters):
             return one
     return smaller[-1]
 

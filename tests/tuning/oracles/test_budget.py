@@ -95,6 +95,19 @@ def test_more_may_be_asked_of_a_search_that_has_ended(tmp_path):
     assert sum(result.epochs for result in driver.results) <= 400
 
 
+@pytest.mark.parametrize("more", [0, 3 * EPOCHS])
+def test_a_little_more_takes_nothing_of_the_confirmation_back(more, tmp_path):
+    driver = Driver(tmp_path, budgeted(finalists=2, max_epochs_total=180), rate_score)
+    driver.run()
+    before = counts(driver)
+    assert before == (9, 3, 3)
+    driver.plan = budgeted(finalists=2, max_epochs_total=181 + more)
+    driver.start_again()
+    driver.run()
+    assert (driver.oracle.final.finalists, driver.oracle.final.seeds) == (2, 3)
+    assert counts(driver) == before
+
+
 class Clock:
     """Time that goes by where a driver trains: so many seconds an epoch, more beside a rate."""
 

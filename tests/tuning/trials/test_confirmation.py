@@ -98,6 +98,13 @@ def test_one_seed_has_no_deviation():
     assert (one.mean, one.deviation) == (0.9, 0.0)
 
 
+def test_configurations_are_compared_over_the_same_seeds():
+    # The start was trained with three seeds, when there was room for them.
+    results = [*SEARCHED, *again(5, START, 0.8, 0.9, 0.9), *again(8, FIRST, 0.95)]
+    confirmed = confirm(make_plan(seeds=1, finalists=1), results)
+    assert [(one.trial, one.accuracies) for one in confirmed] == [("0002", (0.95,)), ("0000", (0.8,))]
+
+
 def test_a_failed_or_missing_seed_disqualifies():
     results = [
         *SEARCHED,
