@@ -146,8 +146,11 @@ class SearchOracle(keras_tuner.Oracle):
         return self.epochs_left() < self.plan.config.total_epochs
 
     def is_too_short(self) -> bool:
-        """Whether the budget ends the search with its first trial, so that there is nothing to compare."""
-        return len(self.searched()) == 1 and self.is_spent()
+        """Whether the budget ends the search with its first trial, so that there is nothing to compare.
+
+        Once the confirmation has begun it does not: that spends the budget of a search of one trial as well.
+        """
+        return self.final is None and len(self.searched()) == 1 and self.is_spent()
 
     def epochs_left(self) -> float:
         """Return the epochs that the budget leaves to the search; infinity without one."""

@@ -161,6 +161,22 @@ def test_minutes_that_are_over_after_one_trial_confirm_nothing(monkeypatch, tmp_
     assert not driver.oracle.is_too_short()
 
 
+def test_the_only_trial_that_is_allowed_is_confirmed(tmp_path):
+    start = []
+
+    def allowed(values):
+        start[:] = start or [values]
+        return values == start[0]
+
+    driver = Driver(tmp_path, budgeted(max_epochs_total=60), rate_score, allowed)
+    assert len(driver.run()) == 1
+    assert counts(driver) == (1, 1, 3)
+    assert not driver.oracle.is_too_short()
+    driver.start_again()
+    assert len(driver.run()) == 1
+    assert not driver.oracle.is_too_short()
+
+
 def test_the_time_of_former_processes_counts(monkeypatch, tmp_path):
     driver = Driver(tmp_path, budgeted(minutes=5), rate_score)
     clock = Clock(monkeypatch, driver, lambda values: 1.5)
