@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pipeline.config.config import Config
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, apply, nearest_values
-from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, TrialResult, best_first
+from tuning.trials.results import (
+    COMPLETED,
+    CONFIRMATION,
+    FAILED,
+    SEARCH,
+    TrialResult,
+    best_first,
+    furthest_first,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,14 @@ class Confirmed:
 
 
 def choose_finalists(plan: SearchPlan, results: list[TrialResult]) -> list[Values]:
-    """Choose the best configurations, and the one that the search began with beside them."""
+    """Choose the best configurations, and the one that the search began with beside them.
+
+    A budget may end hyperband or freeze_thaw before one has trained to the end; then those that came
+    furthest take part.
+    """
     searched = [result for result in results if result.purpose == SEARCH]
     chosen: list[Values] = []
-    for result in best_first(searched):
+    for result in best_first(searched) or furthest_first(searched):
         if result.values not in chosen and len(chosen) < plan.finalists:
             chosen.append(result.values)
     start = nearest_values(plan.space, plan.config)

@@ -53,6 +53,17 @@ def again(number: int, values: dict, *accuracies: float | None, **changes: Any) 
         ([make_result(0, 0.1, status=STOPPED), *SEARCHED[1:]], 1, [FIRST, START]),
         ([failed(0), *SEARCHED[1:]], 1, [FIRST]),
         ([*SEARCHED, make_result(5, 0.99, status=STOPPED, values={"width": 8})], 1, [FIRST, START]),
+        # Where none came to the end, those that came furthest.
+        (
+            [
+                make_result(0, 0.9, status=STOPPED, accuracies=(0.9,)),
+                make_result(1, 0.5, status=STOPPED, accuracies=(0.4, 0.5), values=FIRST),
+                make_result(2, 0.6, status=STOPPED, accuracies=(0.4, 0.6), values=SECOND),
+                failed(3, values=THIRD),
+            ],
+            1,
+            [SECOND, START],
+        ),
         # What the confirmation measures does not choose who takes part in it.
         ([*SEARCHED, *again(5, THIRD, 0.99)], 1, [FIRST, START]),
         ([], 2, []),
