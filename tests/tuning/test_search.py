@@ -1,16 +1,21 @@
 """A search as a whole: the limits that it keeps."""
 
 import pytest
+from keras_tuner.src.distribute import oracle_chief
 
 from pipeline.config.presets import preset
 from pipeline.errors import UserError
+from pipeline.training.checkpoint_callbacks import Interrupted
 from pipeline.training.resolve import prepare_ground
 from tests.tuning.samples import make_plan
 from tuning.cost import Costs
+from tuning.oracles import search_oracle
 from tuning.search import build_tuner, print_plan, within_limits
 from tuning.search_directory import SearchDirectory
+from tuning.space.budget import Budget
 from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension
+from tuning.workers import VARIABLES
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +88,31 @@ def test_a_start_that_does_not_fit_the_data_is_passed_over(costs, tmp_path):
     plan = make_plan(config=preset("digits").with_values({"batch_size": 1000}), space=sizes)
     tuner = build_tuner(plan, SearchDirectory(tmp_path), prepare_ground(plan.config), costs)
     assert tuner.oracle.create_trial("tuner0").hyperparameters.values == {"batch_size": 16}
+
+
+@pytest.mark.parametrize("role", ["alone", "chief"])
+def test_the_time_of_a_trial_that_was_interrupted_counts(role, costs, monkeypatch, tmp_path):
+    plan, directory = make_plan(budget=Budget(minutes=5)), SearchDirectory(tmp_path)
+    now = [10.0]
+    monkeypatch.setattr(search_oracle, "seconds_of_process", lambda: now[0])
+    tuner = build_tuner(plan, directory, prepare_ground(plan.config), costs)
+
+    def interrupted(*_: object):
+        now[0] = 70.0
+        raise Interrupted if role == "alone" else KeyboardInterrupt
+
+    if role == "chief":
+        tuner.oracle.create_trial("worker1")
+        for name, value in zip(VARIABLES, ("chief", "unix", "socket"), strict=True):
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(oracle_chief, "start_server", interrupted)
+    else:
+        monkeypatch.setattr(tuner.hypermodel, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search()
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    now[0] = 0.0
+    again = build_tuner(plan, directory, prepare_ground(plan.config), costs)
+    assert again.oracle.seconds() == 70
+    assert [trial.trial_id for trial in again.oracle.unfinished()] == ["0000"]

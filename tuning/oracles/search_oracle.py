@@ -236,6 +236,11 @@ class SearchOracle(keras_tuner.Oracle):
         """Write the state in whole, for a kill may come at any moment."""
         write_json(Path(self._get_oracle_fname()), self.get_state())
 
+    @keras_tuner.synchronized
+    def note_time(self) -> None:
+        """Write down the time that was taken, for the process ends in the middle of a trial."""
+        self.save()
+
     def reload(self) -> None:
         """Read the state, where there is one; give out again what was running, the earliest first.
 
