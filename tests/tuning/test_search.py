@@ -14,7 +14,7 @@ from tuning.search import build_tuner, print_plan, within_limits
 from tuning.search_directory import SearchDirectory
 from tuning.space.budget import Budget
 from tuning.space.limits import Limits
-from tuning.space.search_space import Dimension
+from tuning.space.search_space import Dimension, apply, nearest_values
 from tuning.workers import VARIABLES
 
 
@@ -74,6 +74,43 @@ def test_models_and_widths_stay_with_which_a_network_keeps_the_limits(costs):
     ]
     plan = make_plan(space=networks, limits=Limits(max_parameters=resnet18_parameters(8)))
     assert [dimension.choices for dimension in within_limits(plan, costs).space] == [("resnet18",), (8,)]
+
+
+def test_a_search_begins_with_a_network_that_keeps_the_limits_as_a_whole(costs):
+    networks = (
+        Dimension("model", "the network", choices=("resnet18", "resnet34")),
+        Dimension("width", "channels of the first stage", choices=(8, 16)),
+    )
+    # The settings' own 16 is there for ResNet-18, and ResNet-34, their own, is there with 8.
+    config = make_plan().config.with_values({"model": "resnet34", "width": 16})
+    plan = make_plan(config=config, space=networks, limits=Limits(max_parameters=resnet18_parameters(16)))
+    plan = within_limits(plan, costs)
+    assert [dimension.choices for dimension in plan.space] == [("resnet18", "resnet34"), (8, 16)]
+    start = nearest_values(plan.space, plan.config)
+    assert start == {"model": "resnet34", "width": 8}
+    assert costs.exceeded(apply(start, plan.config), plan.limits) is None
+
+
+def test_a_network_stays_that_keeps_the_limits_with_another_stem(costs):
+    # Images of 8 x 8 pixels are too small for the first.
+    networks = (
+        Dimension("stem", "the first layers", choices=("imagenet", "cifar")),
+        Dimension("width", "channels of the first stage", choices=(8, 16)),
+    )
+    limits = Limits(max_parameters=resnet18_parameters(8))
+    stems, widths = within_limits(make_plan(space=networks, limits=limits), costs).space
+    assert stems == networks[0]
+    assert widths.choices == (8,)
+
+
+def test_a_model_without_stems_stays_beside_one_with(costs):
+    networks = (
+        Dimension("model", "the network", choices=("resnet18", "mlp")),
+        Dimension("stem", "the first layers", choices=("cifar", "imagenet"), when=("model", ("resnet18",))),
+        Dimension("width", "channels of the first stage", choices=(8,)),
+    )
+    plan = within_limits(make_plan(space=networks, limits=Limits(max_parameters=10**8)), costs)
+    assert plan.space == networks
 
 
 def test_limits_that_nothing_keeps_are_refused(costs):
