@@ -220,6 +220,16 @@ def test_a_search_is_flat_where_a_gain_could_not_be_told_from_chance():
     assert flatness(0.0, []) == ""
 
 
+def test_a_search_with_one_score_is_not_flat(tmp_path):
+    plan = dataclasses.replace(
+        plan_of("bayesian", space=CONTINUOUS, max_trials=5), stop_when_flat=True, seeds=1
+    )
+    scores = iter([0.5])
+    driver = Driver(tmp_path, plan, lambda values: next(scores, None))
+    assert len(list(driver.search())) == 5
+    assert driver.oracle.why_ended == ""
+
+
 def test_a_flat_search_ends_and_a_steep_one_does_not(tmp_path):
     plan = dataclasses.replace(
         plan_of("bayesian", space=CONTINUOUS, max_trials=6), stop_when_flat=True, seeds=1
