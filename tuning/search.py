@@ -6,7 +6,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.console.run_command import DONE, FAILED
 from pipeline.data.class_names import list_classes
@@ -25,7 +25,7 @@ from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
-from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values
+from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values, own_values, settle
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
 from tuning.trials.results import SEARCH, TrialResult, load_result, load_results
 from tuning.trials.spending import describe_taken
@@ -106,29 +106,70 @@ def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool 
 def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     """Leave the models and widths out of the space with which every network breaks a limit.
 
+    What the search begins with becomes the nearest that keeps them: of the own model, where one does.
+
     Raises:
         UserError: all do; the first limit that the first of the smallest breaks is named.
     """
     if not plan.limits.is_set:
         return plan
-    values = nearest_values(plan.space, plan.config)
     names, networks = list_networks(plan)
-    broken: dict[tuple[Value, ...], str | None] = {}
+    broken: dict[tuple[Value, ...], list[str | None]] = {}
     for network in networks:
-        try:
-            # Of its model alone: whether the rest fits the data is another question.
-            model = apply(values | dict(zip(names, network, strict=True)), plan.config).model
-            broken[network] = costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
-        except UserError as error:
-            broken[network] = str(error)
-    kept = [network for network in networks if not broken[network]]
+        broken[network] = []
+        for values in _designs(plan, dict(zip(names, network, strict=True))):
+            broken[network].append(_broken_limit(values, plan, costs))
+            if broken[network][-1] is None:
+                break
+    kept = [network for network in networks if broken[network][-1] is None]
     if not kept:
         raise UserError(
             f"a network of the space must keep the limits; the smallest, "
             f"{', '.join(f'{name} {value}' for name, value in zip(names, networks[0], strict=True))}, "
-            f"has {broken[networks[0]]}"
+            f"has {broken[networks[0]][0]}"
         )
-    return dataclasses.replace(plan, space=tuple(_only(kept, names, d) for d in plan.space))
+    narrowed = dataclasses.replace(plan, space=tuple(_only(kept, names, d) for d in plan.space))
+    starts = [dict(zip(names, network, strict=True)) for network in kept if broken[network][0] is None]
+    return _begin_with_nearest(narrowed, starts)
+
+
+def _designs(plan: SearchPlan, network: Values) -> Iterator[Values]:
+    """Yield a model of one width with each stem and shortcut that is searched, the start's first."""
+    own = own_values(plan.config)
+    nearest = {dimension.name: dimension.nearest(own[dimension.name]) for dimension in plan.space}
+    beside = [dimension for dimension in plan.space if dimension.name in ("stem", "shortcut")]
+    choices = [sorted(d.choices, key=lambda choice: choice != nearest[d.name]) for d in beside]
+    for design in itertools.product(*choices):
+        names = (dimension.name for dimension in beside)
+        yield settle(plan.space, nearest | network | dict(zip(names, design, strict=True)))
+
+
+def _broken_limit(values: Values, plan: SearchPlan, costs: Costs) -> str | None:
+    """Tell the first limit that the network of a configuration breaks."""
+    try:
+        # Of its model alone: whether the rest fits the data is another question.
+        model = apply(values, plan.config).model
+        return costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
+    except UserError as error:
+        return str(error)
+
+
+def _begin_with_nearest(plan: SearchPlan, networks: Sequence[Values]) -> SearchPlan:
+    """Let the settings that the search begins with have the nearest of some networks."""
+    searched = {dimension.name for dimension in plan.space}
+    own = own_values(plan.config) | nearest_values(plan.space, plan.config)
+    width = float(own_values(plan.config)["width"])
+    starts = [{name: value for name, value in network.items() if name in searched} for network in networks]
+    if not starts:
+        return plan
+    start = min(
+        starts,
+        key=lambda s: (
+            s.get("model", own["model"]) != own["model"],
+            abs(float(s.get("width", width)) - width),
+        ),
+    )
+    return dataclasses.replace(plan, config=plan.config.with_values(start))
 
 
 def list_networks(plan: SearchPlan) -> tuple[list[str], list[tuple[Value, ...]]]:

@@ -7,6 +7,7 @@ import keras_tuner
 import keras_tuner.src.config
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
+from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
 from pipeline.training.checkpoint_callbacks import Interrupted
 from tuning.hypermodel import ClassifierHyperModel
@@ -43,6 +44,12 @@ class SearchTuner(BaseTuner):
         """
         try:
             super().search()
+        except KeyboardInterrupt:
+            # A chief, that is: where this process trains, `run_trial` has done so, and elsewhere the oracle
+            # may be in the middle of a change.
+            if is_chief_oracle():
+                self.oracle.note_time()
+            raise
         except keras_tuner.errors.FatalError as error:
             raise error.__cause__ or error from None
 
@@ -52,7 +59,10 @@ class SearchTuner(BaseTuner):
             return self.hypermodel.fit(trial.hyperparameters, None, trial.trial_id)
         except keras_tuner.errors.FailedTrialError:
             raise
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
+            # A worker's chief does it.
+            if not has_chief_oracle():
+                self.oracle.note_time()
             raise KeyboardInterrupt from None
         except Exception as error:
             # Anything else KerasTuner would note as the trial's status and go on.

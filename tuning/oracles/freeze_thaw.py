@@ -62,9 +62,11 @@ class FreezeThawOracle(SearchOracle):
         left = self.plan.max_trials * ladder[-1] - sum(curve.epochs for curve in curves)
         if curves:
             left = int(min(left, self.epochs_left()))
-        ahead = max((curve.epochs for curve in curves), default=0)
-        # What brings one to the end is kept back until one is there, or on its way.
-        spare = left - (ladder[-1] - ahead if curves else 0)
+        failed = {result.trial for result in self.results() if result.status == FAILED}
+        ahead = max((curve.epochs for curve in curves if curve.trial not in failed), default=0)
+        # What brings one to the end is kept back until one is there, or on its way; where there is none,
+        # a new one is the first.
+        spare = left - (ladder[-1] - max(ahead, ladder[0]))
         first = max((c for c in curves if c.frozen), key=lambda c: (c.epochs, c.scores), default=None)
         affordable = [
             curve

@@ -146,8 +146,11 @@ class SearchOracle(keras_tuner.Oracle):
         return self.epochs_left() < self.plan.config.total_epochs
 
     def is_too_short(self) -> bool:
-        """Whether the budget ends the search with its first trial, so that there is nothing to compare."""
-        return len(self.searched()) == 1 and self.is_spent()
+        """Whether the budget ends the search with its first trial, so that there is nothing to compare.
+
+        Once the confirmation has begun it does not: that spends the budget of a search of one trial as well.
+        """
+        return self.final is None and len(self.searched()) == 1 and self.is_spent()
 
     def epochs_left(self) -> float:
         """Return the epochs that the budget leaves to the search; infinity without one."""
@@ -232,6 +235,11 @@ class SearchOracle(keras_tuner.Oracle):
     def save(self) -> None:
         """Write the state in whole, for a kill may come at any moment."""
         write_json(Path(self._get_oracle_fname()), self.get_state())
+
+    @keras_tuner.synchronized
+    def note_time(self) -> None:
+        """Write down the time that was taken, for the process ends in the middle of a trial."""
+        self.save()
 
     def reload(self) -> None:
         """Read the state, where there is one; give out again what was running, the earliest first.

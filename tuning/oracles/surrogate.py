@@ -69,7 +69,8 @@ class Proposal:
 
     Attributes:
         values: the configuration.
-        gain: by how much it is expected to improve the best score; infinity where nothing was tried.
+        gain: by how much it is expected to improve the best score; infinity where fewer than two trials
+            have one.
     """
 
     values: Values
@@ -115,9 +116,15 @@ def propose(
         with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
             # The kernel's bounds are there to be reached: a dozen trials tell little.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            merit, scale = expected_improvement(earlier, waiting, new, targets), comparable(scores).std()
+            merit = expected_improvement(earlier, waiting, new, targets)
+        # Beside one score alone those that failed have the same, which says nothing of how scores differ.
+        if len(finite_scores(scores)) > 1:
+            scale = comparable(scores).std()
     order = np.argsort(-merit, kind="stable")
-    return next((Proposal(fresh[n], float(merit[n] * scale)) for n in order if allowed(fresh[n])), None)
+    chosen = next((n for n in order if allowed(fresh[n])), None)
+    if chosen is None:
+        return None
+    return Proposal(fresh[chosen], math.inf if scale == math.inf else float(merit[chosen] * scale))
 
 
 def _key(values: Values) -> frozenset[tuple[str, Value]]:
@@ -147,9 +154,14 @@ def comparable(scores: Sequence[float | None]) -> np.ndarray:
     Returns:
         [trials], float64.
     """
-    finite = [score for score in scores if score is not None and math.isfinite(score)]
+    finite = finite_scores(scores)
     worst = min(finite, default=0.0)
     return raise_disasters([score if score in finite else worst for score in scores])
+
+
+def finite_scores(scores: Sequence[float | None]) -> list[float]:
+    """Return the scores of those that did not fail."""
+    return [score for score in scores if score is not None and math.isfinite(score)]
 
 
 def raise_disasters(scores: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pipeline.config.config import Config
 from tuning.plan import SearchPlan
 from tuning.space.search_space import Values, apply, nearest_values
-from tuning.trials.results import COMPLETED, CONFIRMATION, FAILED, SEARCH, TrialResult, best_first
+from tuning.trials.results import (
+    COMPLETED,
+    CONFIRMATION,
+    FAILED,
+    SEARCH,
+    TrialResult,
+    best_first,
+    furthest_first,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,14 @@ class Confirmed:
 
 
 def choose_finalists(plan: SearchPlan, results: list[TrialResult]) -> list[Values]:
-    """Choose the best configurations, and the one that the search began with beside them."""
+    """Choose the best configurations, and the one that the search began with beside them.
+
+    A budget may end hyperband or freeze_thaw before one has trained to the end; then those that came
+    furthest take part.
+    """
     searched = [result for result in results if result.purpose == SEARCH]
     chosen: list[Values] = []
-    for result in best_first(searched):
+    for result in best_first(searched) or furthest_first(searched):
         if result.values not in chosen and len(chosen) < plan.finalists:
             chosen.append(result.values)
     start = nearest_values(plan.space, plan.config)
@@ -61,12 +73,14 @@ def choose_finalists(plan: SearchPlan, results: list[TrialResult]) -> list[Value
 def confirm(plan: SearchPlan, results: list[TrialResult]) -> list[Confirmed]:
     """Summarise the finalists that trained with every seed, the best first."""
     start = nearest_values(plan.space, plan.config)
+    seeds = set(plan.confirmation_seeds)
     confirmed = []
     for values in choose_finalists(plan, results):
         trained = [r for r in results if r.values == values and r.status != FAILED]
-        again = [r for r in trained if r.purpose == CONFIRMATION]
+        # A search that was asked for more may have less room for the confirmation than it had before.
+        again = [r for r in trained if r.purpose == CONFIRMATION and r.seed in seeds]
         found = [r for r in trained if r.purpose == SEARCH]
-        if {result.seed for result in again} >= set(plan.confirmation_seeds):
+        if {result.seed for result in again} == seeds:
             accuracies, cross_entropies, images = zip(*(r.measured for r in again), strict=True)
             confirmed.append(
                 Confirmed(

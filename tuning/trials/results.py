@@ -158,3 +158,9 @@ def best_first(results: list[TrialResult]) -> list[TrialResult]:
     """Return those that completed, best first; of equals the earlier one."""
     completed = [result for result in results if result.status == COMPLETED]
     return sorted(completed, key=lambda result: (-score_of(*result.measured), result.trial))
+
+
+def furthest_first(results: list[TrialResult]) -> list[TrialResult]:
+    """Return those that stopped early, what trained for longest first; of equals the better one."""
+    stopped = [result for result in results if result.status == STOPPED]
+    return sorted(stopped, key=lambda r: (-len(r.accuracies), -score_of(*r.measured), r.trial))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
+from pipeline.files.csv_file import read_csv
 from pipeline.files.json_file import read_json, write_json
 from pipeline.files.whole import write_text
 from pipeline.run_directory import RunDirectory
@@ -172,7 +173,7 @@ def _attempt(trial: Trial, directory: RunDirectory, train: Callable[[], TrialRes
     # Before the network is built, for that may be what ends the process.
     if not _may_try(attempts, step):
         reason = f"its process ended {MAX_ATTEMPTS} times at step {step:,} (out of memory?)"
-        return _failed(trial, reason)
+        return _failed(trial, directory, reason)
     try:
         with images_in_place():
             return train()
@@ -181,14 +182,14 @@ def _attempt(trial: Trial, directory: RunDirectory, train: Callable[[], TrialRes
         attempts.unlink()
         raise
     except NonFinite as error:
-        return _failed(trial, str(error))
+        return _failed(trial, directory, str(error))
     except (tf.errors.ResourceExhaustedError, MemoryError):
         batch_size, width = trial.config.fit.batch_size, trial.config.model.width
-        return _failed(trial, f"out of memory with batch_size {batch_size}, width {width}")
+        return _failed(trial, directory, f"out of memory with batch_size {batch_size}, width {width}")
     except tf.errors.OpError as error:
         path = directory.path / "error.txt"
         write_text(path, traceback.format_exc())
-        return _failed(trial, f"{type(error).__name__}, see {path}")
+        return _failed(trial, directory, f"{type(error).__name__}, see {path}")
 
 
 def newest_step(directory: RunDirectory) -> int:
@@ -258,5 +259,16 @@ def _measured(trial: Trial, run: TrainingRun) -> TrialResult:
     )
 
 
-def _failed(trial: Trial, reason: str) -> TrialResult:
-    return TrialResult(trial.name, trial.purpose, FAILED, trial.values, trial.seed, reason=reason)
+def _failed(trial: Trial, directory: RunDirectory, reason: str) -> TrialResult:
+    # What it trained before it failed was taken from the budget all the same.
+    rows = read_csv(directory.history)[trial.first_epoch :] if directory.history.exists() else []
+    return TrialResult(
+        trial.name,
+        trial.purpose,
+        FAILED,
+        trial.values,
+        trial.seed,
+        epochs=len(rows),
+        seconds=sum(float(row["seconds"]) for row in rows),
+        reason=reason,
+    )

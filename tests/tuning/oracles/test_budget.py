@@ -95,6 +95,19 @@ def test_more_may_be_asked_of_a_search_that_has_ended(tmp_path):
     assert sum(result.epochs for result in driver.results) <= 400
 
 
+@pytest.mark.parametrize("more", [0, 3 * EPOCHS])
+def test_a_little_more_takes_nothing_of_the_confirmation_back(more, tmp_path):
+    driver = Driver(tmp_path, budgeted(finalists=2, max_epochs_total=180), rate_score)
+    driver.run()
+    before = counts(driver)
+    assert before == (9, 3, 3)
+    driver.plan = budgeted(finalists=2, max_epochs_total=181 + more)
+    driver.start_again()
+    driver.run()
+    assert (driver.oracle.final.finalists, driver.oracle.final.seeds) == (2, 3)
+    assert counts(driver) == before
+
+
 class Clock:
     """Time that goes by where a driver trains: so many seconds an epoch, more beside a rate."""
 
@@ -148,6 +161,22 @@ def test_minutes_that_are_over_after_one_trial_confirm_nothing(monkeypatch, tmp_
     assert not driver.oracle.is_too_short()
 
 
+def test_the_only_trial_that_is_allowed_is_confirmed(tmp_path):
+    start = []
+
+    def allowed(values):
+        start[:] = start or [values]
+        return values == start[0]
+
+    driver = Driver(tmp_path, budgeted(max_epochs_total=60), rate_score, allowed)
+    assert len(driver.run()) == 1
+    assert counts(driver) == (1, 1, 3)
+    assert not driver.oracle.is_too_short()
+    driver.start_again()
+    assert len(driver.run()) == 1
+    assert not driver.oracle.is_too_short()
+
+
 def test_the_time_of_former_processes_counts(monkeypatch, tmp_path):
     driver = Driver(tmp_path, budgeted(minutes=5), rate_score)
     clock = Clock(monkeypatch, driver, lambda values: 1.5)
@@ -159,6 +188,29 @@ def test_the_time_of_former_processes_counts(monkeypatch, tmp_path):
     assert 300 - 15 - 2 * 15 < before + clock.now <= 300 - 15
 
 
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "freeze_thaw"])
+def test_epochs_end_where_every_trial_fails(tuner, tmp_path):
+    driver = Driver(tmp_path, budgeted(tuner, max_epochs_total=40), lambda values: None)
+    # Each spends the epoch in which it failed.
+    assert 2 <= len(driver.run()) <= 40
+
+
+def test_minutes_end_where_every_trial_fails(monkeypatch, tmp_path):
+    driver = Driver(tmp_path, budgeted(minutes=5), lambda values: None)
+    clock = Clock(monkeypatch, driver, lambda values: 1.5)
+    assert len(driver.run()) > 2
+    assert clock.now <= 300
+
+
+def test_one_that_fails_at_once_does_not_make_the_others_dear(monkeypatch, tmp_path):
+    failures = iter([None])
+    driver = Driver(tmp_path, budgeted(minutes=5), lambda values: next(failures, rate_score(values)))
+    clock = Clock(monkeypatch, driver, lambda values: 1.5)
+    driver.run()
+    assert counts(driver)[0] > 5
+    assert clock.now <= 300
+
+
 def test_a_search_is_flat_where_a_gain_could_not_be_told_from_chance():
     # 89 of 98 and one more of each kind: 0.9 of 100, whose standard error on 98 images is 3.03 points.
     results = [make_result(0, 89 / 98, images=98), make_result(1, 0.5, images=98)]
@@ -166,6 +218,16 @@ def test_a_search_is_flat_where_a_gain_could_not_be_told_from_chance():
     assert "gain 0.302 points" in flatness(0.00302, results)
     assert flatness(0.00302, results).endswith("accuracy by 3.03")
     assert flatness(0.0, []) == ""
+
+
+def test_a_search_with_one_score_is_not_flat(tmp_path):
+    plan = dataclasses.replace(
+        plan_of("bayesian", space=CONTINUOUS, max_trials=5), stop_when_flat=True, seeds=1
+    )
+    scores = iter([0.5])
+    driver = Driver(tmp_path, plan, lambda values: next(scores, None))
+    assert len(list(driver.search())) == 5
+    assert driver.oracle.why_ended == ""
 
 
 def test_a_flat_search_ends_and_a_steep_one_does_not(tmp_path):

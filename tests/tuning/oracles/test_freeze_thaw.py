@@ -146,6 +146,22 @@ def test_a_search_whose_every_trial_fails_ends():
     assert 0 < len(driver.results) <= 2 * EPOCHS
 
 
+def test_one_is_brought_to_the_end_though_another_failed_near_it(monkeypatch):
+    driver = Driver(2)
+
+    def begin_where_one_may(curves, frozen, ladder, *, with_new):
+        return driver.oracle.spread_point() if with_new else next(iter(frozen), None)
+
+    monkeypatch.setattr(driver.oracle, "choose", begin_where_one_may)
+    first = driver.ask()
+    driver.finish(first)
+    # Frozen once, and failed an epoch before its end.
+    lost = {"status": FAILED, "epochs": EPOCHS - 1, "accuracies": ()}
+    driver.results[first.trial_id] = dataclasses.replace(driver.results[first.trial_id], **lost)
+    driver.run()
+    assert any(result.status == COMPLETED for result in driver.results.values())
+
+
 def test_nothing_is_tried_near_what_failed_while_better_is_known():
     driver = Driver(6, fails=lambda values: values["dropout"] > 0.3).run()
     failed = [result for result in driver.results.values() if result.status == FAILED]

@@ -71,7 +71,7 @@ class Driver:
             changes["purpose"] = CONFIRMATION
         if score is None:
             trial.status = TrialStatus.FAILED
-            changes |= {"status": FAILED, "cross_entropy": None}
+            changes |= {"status": FAILED, "cross_entropy": None, "epochs": 0}
         else:
             self.oracle.update_trial(trial.trial_id, {OBJECTIVE: score})
             trial.status = TrialStatus.COMPLETED

@@ -53,6 +53,17 @@ def again(number: int, values: dict, *accuracies: float | None, **changes: Any) 
         ([make_result(0, 0.1, status=STOPPED), *SEARCHED[1:]], 1, [FIRST, START]),
         ([failed(0), *SEARCHED[1:]], 1, [FIRST]),
         ([*SEARCHED, make_result(5, 0.99, status=STOPPED, values={"width": 8})], 1, [FIRST, START]),
+        # Where none came to the end, those that came furthest.
+        (
+            [
+                make_result(0, 0.9, status=STOPPED, accuracies=(0.9,)),
+                make_result(1, 0.5, status=STOPPED, accuracies=(0.4, 0.5), values=FIRST),
+                make_result(2, 0.6, status=STOPPED, accuracies=(0.4, 0.6), values=SECOND),
+                failed(3, values=THIRD),
+            ],
+            1,
+            [SECOND, START],
+        ),
         # What the confirmation measures does not choose who takes part in it.
         ([*SEARCHED, *again(5, THIRD, 0.99)], 1, [FIRST, START]),
         ([], 2, []),
@@ -96,6 +107,13 @@ def test_mean_and_sample_deviation():
 def test_one_seed_has_no_deviation():
     (one,) = confirm(make_plan(seeds=1), [SEARCHED[2], *again(5, FIRST, 0.9)])
     assert (one.mean, one.deviation) == (0.9, 0.0)
+
+
+def test_configurations_are_compared_over_the_same_seeds():
+    # The start was trained with three seeds, when there was room for them.
+    results = [*SEARCHED, *again(5, START, 0.8, 0.9, 0.9), *again(8, FIRST, 0.95)]
+    confirmed = confirm(make_plan(seeds=1, finalists=1), results)
+    assert [(one.trial, one.accuracies) for one in confirmed] == [("0002", (0.95,)), ("0000", (0.8,))]
 
 
 def test_a_failed_or_missing_seed_disqualifies():

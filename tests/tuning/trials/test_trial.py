@@ -149,6 +149,21 @@ def test_a_full_disk_ends_the_search_and_fails_no_trial(train, directory, error)
     assert not (directory.run("0000").path / "attempts.json").exists()
 
 
+def test_a_trial_that_fails_late_has_spent_the_epochs_before(train) -> None:
+    def fails_in_the_second(*where: Any) -> Any:
+        run = open_run(*where)
+
+        def fit(watchers: Any, last_epoch: int) -> None:
+            TrainingRun.fit(run, watchers, 1)
+            raise NonFinite("the loss became nan")
+
+        return Mock(fit=fit, progression=run.progression)
+
+    result = train("0000", open_run=fails_in_the_second)
+    assert (result.status, result.epochs) == (FAILED, 1)
+    assert result.seconds > 0
+
+
 def test_memory_that_does_not_suffice_to_build_fails_the_trial(train) -> None:
     result = train("0000", open_run=raising(MemoryError()))
     assert (result.status, result.reason) == (FAILED, "out of memory with batch_size 128, width 2")
