@@ -68,7 +68,7 @@ def compare_runs(
     with out.open():
         for name, run in zip(names, request.runs, strict=True):
             print(f"{name}:", flush=True)
-            places[name] = ReportDirectory(request.place_of(run))
+            places[name] = ReportDirectory(request.place_among_several(run))
             compared[name] = evaluate(run, places[name], request)
         reports = {name: each.report for name, each in compared.items()}
         answered = _read_answers(places, reports, by_name=bool(shared or request.data))

@@ -10,7 +10,7 @@ from export.formats import TFLITE
 from pipeline.config.option import Section, option
 from pipeline.console.command_line import Parser, add_settings, parser_of, take
 from pipeline.errors import UserError
-from pipeline.ready_models import find_place, refuse_ready
+from pipeline.ready_models import find_place, is_ready, refuse_ready
 from pipeline.run_directory import RunDirectory
 
 
@@ -76,6 +76,10 @@ class Request(Section):
     def place_of(self, run: RunDirectory) -> Path:
         """Return where the report of a run goes when nothing else is asked."""
         return run.path / f"evaluation{_ending(self.new_folder)}"
+
+    def place_among_several(self, run: RunDirectory) -> Path:
+        """Return where the report of one of several runs goes: of a ready model beside the comparison."""
+        return self.out / run.path.name if is_ready(run.path) else self.place_of(run)
 
 
 def _ending(folder: Path | None) -> str:

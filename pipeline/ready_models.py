@@ -35,13 +35,18 @@ def find_place(name: str) -> Path:
     return READY / name if is_name else path
 
 
+def is_ready(path: Path) -> bool:
+    """Whether a path leads into the folder of a ready model, which stays as it is."""
+    return Path(os.path.realpath(path)).is_relative_to(READY.resolve())
+
+
 def refuse_ready(out: Path) -> None:
     """Refuse to write into the folder of a ready model: its files are as its card says.
 
     Raises:
         UserError: `out` is in `READY`.
     """
-    if Path(os.path.realpath(out)).is_relative_to(READY.resolve()):
+    if is_ready(out):
         raise UserError(
             f"--out must be outside the ready models, which stay as they are (add --out DIR); received {out}"
         )

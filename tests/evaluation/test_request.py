@@ -98,6 +98,12 @@ def test_several_runs_are_compared_beside_the_first():
     assert parse("runs/two", "--out", "there").out == Path("there")
 
 
+def test_the_report_of_a_ready_model_among_several_runs_is_not_written_into_its_folder():
+    request = parse("digits_resnet8")
+    places = [request.place_among_several(run) for run in request.runs]
+    assert places == [Path("runs/one/evaluation"), Path("runs/comparison/digits_resnet8")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
