@@ -28,12 +28,17 @@ def build_explainers(model: keras.Model, deployed: Sequence[DeployedFile]) -> di
         deployed: exported files of it.
     """
     explainers: dict[str, Explainer] = {}
-    if explained_layer(model):
+    features = last_feature_maps(model)
+    if features is not None:
         explainers["keras"] = GradCAM(model).maps
         for file in deployed:
             # A file that ends otherwise has no maps that could be shown.
             with contextlib.suppress(ValueError):
-                explainers[file.name] = TFLiteGradCAM(file.tflite).maps
+                gradcam = TFLiteGradCAM(file.tflite)
+                # Its last maps may be smaller than those that Keras is explained at: of other layers, the
+                # two would differ where the networks do not.
+                if gradcam.positions == tuple(features.shape[1:3]):
+                    explainers[file.name] = gradcam.maps
     return explainers
 
 

@@ -24,13 +24,16 @@ class TFLiteGradCAM:
     Args:
         file: what to explain.
 
+    Attributes:
+        positions: height and width of the feature maps.
+
     Raises:
-        ValueError: the file does not end in global average pooling of more than one position and
-            one linear layer.
+        ValueError: the file does not end in global average pooling and one linear layer.
     """
 
     def __init__(self, file: TFLiteFile) -> None:
         self._features, self._kernel = _features_and_kernel(file.graph)
+        self.positions = self._features.shape[1:3]
         self._model = Interpreter(file.content, keep_tensors=True)
 
     def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:

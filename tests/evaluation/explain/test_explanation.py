@@ -94,6 +94,18 @@ def test_a_file_that_cannot_be_explained_is_left_out(tmp_path):
     assert {view: images.shape for view, images in drawn.items()} == {"keras": (2, 4, 4, 3)}
 
 
+def test_a_file_whose_last_maps_are_of_another_layer_is_left_out(tmp_path):
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = layers.Conv2D(4, 3, 2, padding="same", name="four_by_four")(pixels)
+    x = layers.Conv2D(4, 3, 2, padding="same", name="two_by_two")(x)
+    logits = layers.Dense(2, name="head")(layers.GlobalAveragePooling2D(name="pool")(x))
+    network = keras.Model(pixels, logits)
+    write_single_image_graph(network, tmp_path)
+    content = Converter(tmp_path, [layer.name for layer in network.layers]).float32()
+    assert explained_layer(network) == "four_by_four"
+    assert list(build_explainers(network, [DeployedFile("float32", "", content, "logits")])) == ["keras"]
+
+
 def test_a_perceptron_has_nothing_to_show(swapped):
     pixels = keras.Input((4, 4, 3))
     perceptron = keras.Model(pixels, layers.Dense(2)(layers.Flatten()(pixels)))
