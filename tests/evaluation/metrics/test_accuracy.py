@@ -61,6 +61,14 @@ def test_a_case_on_paper():
     assert result["per_class"][1]["roc_auc"]["value"] == pytest.approx(7 / 8)
 
 
+def test_of_equal_scores_the_first_class_is_the_more_probable_as_for_top_1():
+    # All equal: the answer is class 0, and the first five are 0 to 4.
+    answers = Answers(np.array([0, 1, 5]), np.zeros((3, 7), np.float32))
+    result = measure_strictly(answers)
+    assert result["top1"]["value"] == pytest.approx(1 / 3)
+    assert result["top5"]["value"] == pytest.approx(2 / 3)
+
+
 def test_values_are_scikit_learns():
     answers = noisy(400, 7, seed=0)
     result = measure_strictly(answers)
