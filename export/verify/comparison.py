@@ -45,12 +45,12 @@ class Comparison:
         For paired proportions, with half an image added to each of the four cells of the table
         (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
         proportions", Statistics in Medicine 24, section 3): where nothing changed, the width is
-        not zero.
+        not zero. Of a few images the normal distribution goes beyond what can be, and is cut there.
         """
         images, lost, won = self.images + 2, self.lost + 0.5, self.won + 0.5
         centre = (lost - won) / images
         spread = Z95 * math.sqrt(lost + won - (lost - won) ** 2 / images) / images
-        return 100 * (centre - spread), 100 * (centre + spread)
+        return 100 * max(centre - spread, -1.0), 100 * min(centre + spread, 1.0)
 
     def passes(self, max_drop: float) -> bool:
         """Whether the drop is at most `max_drop` percentage points."""
