@@ -158,6 +158,8 @@ def _of_keras(path: Path) -> ModelFile:
 def _read_labels(path: Path) -> tuple[str, ...]:
     try:
         with open_regular(path) as file:
-            return tuple(file.read().decode("utf-8").removesuffix("\n").split("\n"))
+            # Lines end as they do on Windows where a name was changed there, or Git checked them out.
+            text = file.read().decode("utf-8").replace("\r\n", "\n")
+            return tuple(text.removesuffix("\n").split("\n"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} must be readable text in UTF-8; {error}") from None
