@@ -47,6 +47,15 @@ def test_nothing_is_shown_that_is_not_there(page):
             assert not re.search(r"\b(nan|None|inf|Undefined|null)\b", text)
 
 
+def test_names_beside_an_arrow_are_isolated(page):
+    # Else two names in Arabic or Hebrew would change places, and the arrow would point at the label.
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.html, re.DOTALL)
+    arrows = [caption for caption in captions if "→" in caption]
+    assert arrows
+    for caption in arrows:
+        assert re.search("<b><bdi>[^<]+</bdi></b> → <bdi>[^<]+</bdi>", caption)
+
+
 def test_nothing_is_fetched_or_run(page):
     assert page.all("script", "iframe", "object") == []
     for element in page.elements:
