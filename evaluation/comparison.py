@@ -168,11 +168,13 @@ def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _describe(name: str, report: Mapping[str, Any], latency: Estimate) -> dict[str, Any]:
     run, keras, cost = report["run"], report["networks"]["keras"], report["cost"]
     (int8,) = [file for file in cost["files"] if file["network"] == "int8"]
-    calibration, robustness = keras["calibration"], keras["robustness"]
+    calibration, robustness, new_images = keras["calibration"], keras["robustness"], report["new_images"]
     return {
         "run": name,
         **{setting: run[setting] for setting in ("model", "width", "epochs", "seed")},
         "accuracy": keras["accuracy"]["top1"],
+        # Images of a labelled folder that this run was trained on, and another perhaps not.
+        "learned": len(new_images["learned"]) if new_images else 0,
         "corrupted_accuracy": robustness and robustness["mean"],
         # Of the same images: those of the accuracy above may be more.
         "corrupted_clean": robustness and robustness["clean"],

@@ -104,6 +104,9 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         "int8 ms (97 %)",
     )
     print("\n" + plain_table(header, [_comparison_row(row) for row in comparison["runs"]]))
+    for row in comparison["runs"]:
+        if row["learned"]:
+            print(f"{row['learned']:,} of these {comparison['images']:,} images {row['run']} was trained on")
 
 
 def _comparison_row(row: Mapping[str, Any]) -> tuple[str, ...]:

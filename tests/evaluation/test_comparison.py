@@ -127,6 +127,7 @@ def test_a_row_holds_the_figures_of_its_run():
         "epochs": 3,
         "seed": 0,
         "accuracy": estimate(0.5),
+        "learned": 0,
         "corrupted_accuracy": estimate(0.3),
         "corrupted_clean": estimate(0.6),
         "ece": estimate(0.2),

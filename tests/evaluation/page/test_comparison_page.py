@@ -5,6 +5,7 @@ import pytest
 
 from evaluation.page.comparison_page import write_comparison_page
 from evaluation.page.cost_plot import plot_cost
+from evaluation.page.summary import print_comparison
 from tests.evaluation.comparison_sample import build, report
 from tests.evaluation.page.html_page import Page
 
@@ -73,6 +74,18 @@ def test_a_preview_is_called_one():
     note = "Where a run was not exported"
     assert note in write_comparison_page(build(**RUNS))
     assert note not in write_comparison_page(build(large=RUNS["large"], small=RUNS["small"]))
+
+
+def test_which_run_was_trained_on_images_of_a_labelled_folder_is_said(capsys):
+    told = {"data": "folder:new", "images": 8, "left_out": []}
+    learned = {**report(0.9), "new_images": {**told, "learned": ["new/cat/1.png", "new/cat/2.png"]}}
+    fresh = {**report(0.5), "new_images": {**told, "learned": []}}
+    comparison = build(learned=learned, fresh=fresh)
+    paragraphs = [each.text for each in Page(write_comparison_page(comparison)).all("p")]
+    (said,) = (text for text in paragraphs if "trained on" in text)
+    assert said.startswith("Of these images 2 are among those that learned was trained on")
+    print_comparison(comparison)
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of these 8 images learned was trained on"
 
 
 def test_names_are_escaped_and_nothing_is_fetched():

@@ -123,6 +123,7 @@ def test_what_comes_next_can_be_pasted_into_a_shell(capsys):
 def test_a_line_for_each_run(capsys):
     behind = {"drop_points": 1.236, "drop_interval_95_points": [-0.5, 2.25]}
     cost = {
+        "learned": 0,
         "parameters": 1234567,
         "multiply_adds": 9876543210,
         "int8_bytes": 1536000,
