@@ -6,6 +6,7 @@ Every chart is 360 points wide, so that on a phone one of its points is about on
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,9 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     """
     drawing = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with rc_context(_STYLE | {"svg.hashsalt": name}):
+    with rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+        # matplotlib's font measures the letters of a name, the reader's draws them.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
     svg = drawing.getvalue()
     svg = svg[svg.index("<svg") :]

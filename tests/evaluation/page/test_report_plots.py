@@ -1,6 +1,7 @@
 """The charts of a report: what is drawn, and SVG that can stand in any page beside others."""
 
 import re
+import warnings
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -154,3 +155,10 @@ def test_a_chart_is_a_function_of_its_figures():
 def test_the_description_is_escaped():
     svg = to_svg(plot_reliability(BINS, "title"), "name", '<b>&" \\1')
     assert ET.fromstring(svg).get("aria-label") == '<b>&" \\1'
+
+
+def test_a_name_that_the_measuring_font_cannot_draw_is_no_cause_for_a_warning():
+    figure = plot_class_recall({"keras": [row("\u732b", 0.5, 0.25, 0.75)]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "\u732b" in to_svg(figure, "recall", "Recall")
