@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.measure import CORES, Comparison, Spread, count
 from pipeline.config.presets import preset
 from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.environment import describe_environment
 
 CLASSES, MOST_SHARE = 1000, 0.01
 """Classes of ImageNet, and the share of the time that saving may take."""
@@ -77,8 +78,7 @@ def main() -> None:
                 "model": arguments.model,
                 "found": found,
                 "passes": bar.passes,
-                "load_before": load,
-                "cores": CORES,
+                "environment": {**describe_environment(), "load_before": load},
             }
         )
     )

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.measure import CORES, Spread, count, own_process
 from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.environment import describe_environment
 from pipeline.files.whole import write_figure
 
 PARAMETERS = {"ResNet18, width 16": 701_466, "ResNet18": 11_181_642, "ResNet50": 25_583_592}
@@ -138,8 +139,7 @@ def main() -> None:
                 },
                 "steps": arguments.steps,
                 "sleep_s": SLEEP_SECONDS,
-                "load_before": load,
-                "cores": CORES,
+                "environment": {**describe_environment(), "load_before": load},
             }
         )
     )

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pipeline.console.progress import Progress
-from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.environment import describe_environment
 
 CORES = os.cpu_count() or 1
 BUSY_LOAD = 0.5
@@ -235,7 +235,4 @@ def report(
 
 def describe_machine() -> dict[str, Any]:
     """Versions and machine, those of the peers that are installed among them."""
-    load_tensorflow_quietly()
-    from pipeline.environment import describe_environment
-
     return describe_environment(*PEERS)

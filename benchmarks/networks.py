@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference_contenders import PIXEL_DEVIATION, PIXEL_MEAN, images, tflite
-from benchmarks.measure import BUSY_LOAD, CORES, Spread, count, measure_in_turns, own_process, seconds
+from benchmarks.measure import (
+    BUSY_LOAD,
+    CORES,
+    Spread,
+    count,
+    describe_machine,
+    measure_in_turns,
+    own_process,
+    seconds,
+)
 from pipeline.config.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -143,14 +152,6 @@ def print_networks(costs: Mapping[str, Cost], latencies: Mapping[str, Sequence[f
             )
         )
     print(plain_table(header, rows))
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return versions and machine, LiteRT's among them."""
-    load_tensorflow_quietly()
-    from pipeline.environment import describe_environment
-
-    return describe_environment("ai-edge-litert")
 
 
 def as_json(

@@ -25,9 +25,9 @@ from typing import Any
 
 from benchmarks.image_folders import ImageFolder, write_cifar_folder, write_drawn_folder
 from benchmarks.measure import BUSY_LOAD, CORES, count
-from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
 from pipeline.console.tables import plain_table
+from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 from pipeline.files.csv_file import read_csv
 from pipeline.files.place import check_can_be_made
@@ -186,14 +186,6 @@ def _mean(values: Sequence[float], digits: int = 1) -> str:
     return f"{statistics.fmean(values):.{digits}f}{spread}"
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return versions and machine."""
-    load_tensorflow_quietly()
-    from pipeline.environment import describe_environment
-
-    return describe_environment("scikit-learn", "pillow")
-
-
 def parse_arguments(given: list[str]) -> argparse.Namespace:
     """Read the command line.
 
@@ -238,7 +230,7 @@ def _run(given: list[str]) -> int:
             print(f"folder {seed} of {arguments.folders}", flush=True)
             folder = write(place / f"folder{seed}", seed)
             measured.append(measure_folder(folder, seed, arguments.recipe, scratch=arguments.cifar))
-    environment = {**describe_machine(), "load_before": load}
+    environment = {**describe_environment("scikit-learn", "pillow"), "load_before": load}
     print(f"\n{environment['processor']}, {CORES} cores, load before {load:.2f}\n")
     if load > BUSY_LOAD * CORES:
         print("The machine was busy: measure again.\n")

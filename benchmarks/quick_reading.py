@@ -19,6 +19,7 @@ from benchmarks.image_folders import write_drawn_folder
 from benchmarks.measure import CORES, count
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
+from pipeline.environment import describe_environment
 from pipeline.errors import UserError
 
 IMAGES, SHORTER_SIDE, SIZE = 400, (240, 420), 48
@@ -68,7 +69,8 @@ def _run(given: list[str]) -> int:
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         each = " ".join(f"{value:.2f}" for value in values)
         print(f"{recipe:>12}  {statistics.fmean(values):.2f}{spread}   ({each})")
-    print(json.dumps({"benchmark": "quick_reading", "right_percent": right, "load_before": load}))
+    environment = {**describe_environment(), "load_before": load}
+    print(json.dumps({"benchmark": "quick_reading", "right_percent": right, "environment": environment}))
     return DONE
 
 

@@ -27,6 +27,7 @@ from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
 from pipeline.console.tables import plain_table
+from pipeline.environment import describe_environment
 from pipeline.errors import unknown
 
 if TYPE_CHECKING:
@@ -132,13 +133,6 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
     return accuracies
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return versions and machine."""
-    from pipeline.environment import describe_environment
-
-    return describe_environment()
-
-
 def parse_arguments(given: list[str]) -> argparse.Namespace:
     """Read the command line.
 
@@ -180,7 +174,7 @@ def _run(given: list[str]) -> int:
                 "benchmark": "recipes",
                 "settings": vars(arguments),
                 "variants": {name: vars(result) for name, result in results.items()},
-                "environment": {**describe_machine(), "load_before": load_before},
+                "environment": {**describe_environment(), "load_before": load_before},
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             }
         )

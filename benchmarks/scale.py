@@ -29,6 +29,7 @@ from PIL import Image
 from benchmarks.measure import CORES, count, own_process
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
+from pipeline.environment import describe_environment
 from pipeline.files.whole import write_figure
 
 SIDE, CLASSES, BATCH_SIZE, BATCHES = 8, 100, 128, 50
@@ -224,7 +225,8 @@ def main() -> None:
         print(f"{title:>30}" + "".join(f"{one[name] or math.nan:>12,.2f}" for one in found))
     if arguments.plot:
         plot(found, arguments.plot)
-    print(json.dumps({"benchmark": "scale", "found": found, "load_before": load, "cores": CORES}))
+    environment = {**describe_environment(), "load_before": load}
+    print(json.dumps({"benchmark": "scale", "found": found, "environment": environment}))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from benchmarks.measure import CORES, Spread, count, ratios
 from pipeline.console.progress import Progress
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
+from pipeline.environment import describe_environment
 
 if TYPE_CHECKING:
     from benchmarks.tuning_contenders import Reach, Task
@@ -182,13 +183,6 @@ def as_json(task: "Task", reaches: Reaches, compared: Sequence[Ratio]) -> dict[s
     }
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return versions and machine, those of what searches among them."""
-    from pipeline.environment import describe_environment
-
-    return describe_environment(*PACKAGES)
-
-
 def main(arguments: list[str]) -> int:
     """Run the benchmark; return the exit code."""
     return run_command(_run, arguments, "interrupted; the same command goes on")
@@ -223,7 +217,7 @@ def _run(given: list[str]) -> int:
                 "benchmark": "tuning",
                 "settings": {"trials": arguments.trials, "seeds": arguments.seeds},
                 "tasks": figures,
-                "environment": {**describe_machine(), "load_before": load_before},
+                "environment": {**describe_environment(*PACKAGES), "load_before": load_before},
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             }
         )

@@ -192,9 +192,7 @@ class HalvingOracle(FreezeThawOracle):
         return fresh or max(frozen, key=lambda curve: (curve.epochs, curve.scores), default=None)
 
 
-def our_search(
-    kind: type[SearchOracle], task: Task, seed: int, trials: int, *, stop_weak: bool = True
-) -> Iterator[Step]:
+def our_search(kind: type[SearchOracle], task: Task, seed: int, trials: int) -> Iterator[Step]:
     """Search with an oracle of ours."""
     tuner = "freeze_thaw" if issubclass(kind, FreezeThawOracle) else "bayesian"
     results: dict[str, TrialResult] = {}
@@ -208,7 +206,7 @@ def our_search(
     def train(trial: str, values: Values, asked: dict[str, Value]) -> TrialResult:
         curve = task.curve(values, seed)
         epochs = int(asked.get(LAST_EPOCH, task.epochs))
-        if stop_weak and tuner == "bayesian":
+        if tuner == "bayesian":
             epochs = train_until_weak(curve, list(results.values()))
         results[trial] = curve.seen(epochs, trial, values, seed)
         return results[trial]

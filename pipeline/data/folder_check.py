@@ -178,14 +178,14 @@ def _sort_out(findings: Findings, paths: Sequence[bytes]) -> Checked:
     return checked
 
 
-def check_file(path: bytes, formats: dict[str, bytes] = ALL) -> Verdict:
+def check_file(path: bytes) -> Verdict:
     """Read, hash and decode one file."""
-    return _judge([_read_file(path, formats)])[0]
+    return _judge([_read_file(path, ALL)])[0]
 
 
-def check_stream(file: BinaryIO, formats: dict[str, bytes] = ALL) -> Verdict:
+def check_stream(file: BinaryIO) -> Verdict:
     """Read, hash and decode an open file, as `check_file` does."""
-    return _judge([_read_image(file, formats)])[0]
+    return _judge([_read_image(file, ALL)])[0]
 
 
 def _check_group(formats: dict[str, bytes], paths: Sequence[bytes]) -> list[Verdict]:

@@ -50,7 +50,11 @@ def check_archive(path: Path) -> None:
 
 
 def layer_arrays(layer: keras.Layer, epsilon: float = NORM_EPSILON) -> list[np.ndarray]:
-    """Return a layer's float32 arrays in Keras' order, a norm's as one of `epsilon` needs them."""
+    """Return a layer's float32 arrays in Keras' order, a norm's as one of `epsilon` needs them.
+
+    Raises:
+        UserError: a norm has a variance below 0.
+    """
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
     if not isinstance(layer, keras.layers.BatchNormalization):
         return arrays

@@ -22,6 +22,7 @@ def test_scale_runs(tmp_path, monkeypatch, capsys):
     scale.main()
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [one["rows"] for one in told["found"]] == [300, 400]
+    assert {"cores", "packages", "load_before"} <= set(told["environment"])
     for one in told["found"]:
         assert set(one) == {"rows", *scale.FIGURES}
         assert one["batch_ms"] > 0

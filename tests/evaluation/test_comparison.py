@@ -148,9 +148,9 @@ def test_a_row_holds_the_figures_of_its_run():
     assert plain["corrupted_accuracy"] is plain["corrupted_clean"] is None
 
 
-def put_run(path: Path, fingerprint: str = "f00d") -> RunDirectory:
+def put_run(path: Path) -> RunDirectory:
     path.mkdir(parents=True)
-    splits = {"splits": {"test": {"fingerprint": fingerprint}}}
+    splits = {"splits": {"test": {"fingerprint": "f00d"}}}
     (path / "splits.json").write_text(json.dumps(splits))
     return RunDirectory(path)
 

@@ -147,7 +147,7 @@ def test_corrupted_images_are_some_of_test_and_beside_the_same_as_they_are(run):
         assert len(robustness["corruptions"]) == 15
 
 
-def test_the_draw_is_a_function_of_test_so_that_runs_can_be_compared(run, tmp_path):
+def test_the_draw_is_a_function_of_test_so_that_runs_can_be_compared(tmp_path):
     drawn = []
     for seed, test in ((11, TEST), (12, TEST), (11, TEST[::-1])):
         another = build_run(tmp_path, build_data(LABELS, {**SPLITS, "test": test}, NAMES), seed=seed)

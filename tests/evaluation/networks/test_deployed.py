@@ -96,7 +96,7 @@ def test_a_checksum_that_begins_with_a_zero(run, monkeypatch):
     assert load_deployed(run, ("int8",))[0].tflite.content == content
 
 
-def test_a_bundle_of_the_version_before(tmp_path):
+def test_a_bundle_of_the_version_before():
     """It calls images otherwise, in its splits too."""
     folder = ROOT / "tests/fixtures/earlier/run"
     run = build_run(folder, build_data([0, 1], {}, "ab"))

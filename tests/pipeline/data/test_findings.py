@@ -203,7 +203,7 @@ def interrupt_after(count: int, function):
     return counted
 
 
-def test_statistics_of_the_same_images_are_measured_once(folder, tmp_path, monkeypatch):
+def test_statistics_of_the_same_images_are_measured_once(folder):
     examples = Examples(load_folder(folder, max_bad_share=0), np.arange(IMAGES), image_size=8)
     expected = load_images(examples).astype(float).mean(axis=(0, 1, 2))
     first = pixel_statistics(examples)

@@ -92,7 +92,7 @@ def test_odd_names_do_no_harm(root, tmp_path):
     str(error.value).encode()
 
 
-def test_problems_are_moved_into_place_whole(tmp_path, monkeypatch):
+def test_problems_are_moved_into_place_whole(tmp_path):
     path = tmp_path / "problems.csv"
     path.write_text("old")
 

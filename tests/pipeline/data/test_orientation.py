@@ -33,12 +33,11 @@ def levels_off(content: bytes, tmp_path, expected: np.ndarray, upright: bool = T
     return max(np.abs(pixels.astype(int) - expected).max() for pixels in seen)
 
 
-def tiff(value: int, order: str = "<", kind: int = 3, entries: int = 2) -> bytes:
+def tiff(value: int, order: str = "<", entries: int = 2) -> bytes:
     """EXIF data of two entries, the second an orientation (TIFF 6.0, section 2)."""
     head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, entries)
     make = struct.pack(f"{order}HHI4s", 0x010F, 2, 3, b"ab\0\0")
-    body = struct.pack(f"{order}H2x" if kind == 3 else f"{order}I", value)
-    return head + make + struct.pack(f"{order}HHI", 0x0112, kind, 1) + body + bytes(4)
+    return head + make + struct.pack(f"{order}HHIH2x", 0x0112, 3, 1, value) + bytes(4)
 
 
 @pytest.mark.parametrize("value", range(1, 9))

@@ -309,7 +309,7 @@ def test_a_fifo_in_the_place_of_a_checkpoint_is_not_waited_for(directory):
     assert (directory.checkpoints / "step_of_mine.npz").exists()
 
 
-def test_damaged_states_of_one_name_are_all_kept(directory, capsys):
+def test_damaged_states_of_one_name_are_all_kept(directory):
     checkpoints = save_steps(directory, [10, 30])
     newest = checkpoints.saved()[-1]
     (newest.parent / f"damaged_{newest.name}").mkdir()

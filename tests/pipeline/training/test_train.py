@@ -51,13 +51,13 @@ def _own_folder_and_signals(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-def image_folder(path: Path, images: int = 12, size: int = 20) -> Path:
+def image_folder(path: Path) -> Path:
     """Three classes told apart by colour, images of several sizes and two formats."""
     generator = np.random.default_rng(0)
     for label, name in enumerate(("red", "green", "blue")):
         (path / name).mkdir(parents=True)
-        for index in range(images):
-            pixels = generator.integers(0, 100, (size + index, size, 3), dtype=np.uint8)
+        for index in range(12):
+            pixels = generator.integers(0, 100, (20 + index, 20, 3), dtype=np.uint8)
             pixels[..., label] += 120
             ending = "png" if index % 2 else "jpg"
             Image.fromarray(pixels).save(path / name / f"{index}.{ending}")
@@ -358,7 +358,7 @@ def test_damaged_metrics_of_a_finished_run_are_a_user_error(capsys, tmp_path, fi
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short"])
-def test_a_run_whose_best_weights_are_lost_goes_back_and_ends_the_same(capsys, tmp_path, finished, damage):
+def test_a_run_whose_best_weights_are_lost_goes_back_and_ends_the_same(tmp_path, finished, damage):
     run_dir = shutil.copytree(finished[0], tmp_path / "run")
     (run_dir / "metrics.json").unlink()
     best = run_dir / "checkpoints/best.npz"
@@ -431,7 +431,7 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing_behind(capsys, tmp_pat
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_checkpoint_of_another_model_is_refused(finished, capsys, tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(finished, capsys):
     shutil.copytree(finished[0], "wider")
     os.remove("wider/metrics.json")
     config = Path("wider/config.json")
