@@ -87,8 +87,13 @@ def start(profile, *options: str):
 
 def look(browser, address, view, scheme) -> dict:
     """Open a page and tell what there is to see."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
     set_view(browser, view, scheme)
     browser.get(address)
+    # On a busy machine the driver may return while an address that was open before is being read anew.
+    ready = "return document.readyState === 'complete'"
+    WebDriverWait(browser, 60, poll_frequency=0.02).until(lambda page: page.execute_script(ready))
     return seen_of(browser, view, scheme)
 
 
