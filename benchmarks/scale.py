@@ -86,10 +86,10 @@ def link_images(folder: Path, rows: int) -> None:
 def _keep_findings(folder: Path) -> None:
     """Keep what a check would have found of so many different images."""
     load_tensorflow_quietly()
-    from pipeline.data.findings import SAMPLE
-    from pipeline.data.folder import list_files
-    from pipeline.data.folder_check import check_file, kept_findings
-    from pipeline.data.folder_layout import find_class_folders, real_path
+    from pipeline.data.folders.check import check_file, kept_findings
+    from pipeline.data.folders.findings import SAMPLE
+    from pipeline.data.folders.folder import list_files
+    from pipeline.data.folders.layout import find_class_folders, real_path
 
     root = real_path(folder)
     paths = list_files(root, find_class_folders(root)).paths
@@ -110,7 +110,7 @@ def start(folder: Path) -> dict[str, float]:
     load_tensorflow_quietly()
     import psutil
 
-    from pipeline.data.folder import load_folder
+    from pipeline.data.folders.folder import load_folder
 
     process = psutil.Process()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (proc(5))
@@ -132,7 +132,7 @@ def steps(folder: Path) -> dict[str, float]:
     load_tensorflow_quietly()
     from pipeline.config.settings import AugmentConfig
     from pipeline.data.batches import Examples, build_training_batches
-    from pipeline.data.folder import load_folder
+    from pipeline.data.folders.folder import load_folder
 
     source = load_folder(folder, max_bad_share=0)
     examples = Examples(source, np.arange(len(source.labels)), image_size=SIDE)

@@ -5,7 +5,7 @@ import sys
 from evaluation.request import Request, parse_evaluation_request
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
-from pipeline.data.folder_layout import find_known_class_folders, real_path
+from pipeline.data.folders.layout import find_known_class_folders, real_path
 from pipeline.files.json_file import read_json
 from pipeline.run_directory import RunDirectory
 

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.class_names import shown
-from pipeline.data.decode import decode_image
+from pipeline.data.decoding.decode import decode_image
 from pipeline.data.digits import digest_images
-from pipeline.data.folder import load_labelled_folder
-from pipeline.data.folder_layout import real_path
+from pipeline.data.folders.folder import load_labelled_folder
+from pipeline.data.folders.layout import real_path
 from pipeline.data.prepare import PreparedData
 from pipeline.data.splits import Splits, fingerprint
 from pipeline.data.table import ArrayImages, EncodedImages, Source

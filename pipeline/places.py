@@ -12,7 +12,7 @@ from pipeline.config.published import IMAGENET, PUBLISHED, HubWeights, KerasWeig
 from pipeline.config.settings import ModelConfig
 from pipeline.config.tfds_folder import tfds_folder
 from pipeline.data.exclusions import read_exclusions
-from pipeline.data.folder_layout import find_class_folders, real_path
+from pipeline.data.folders.layout import find_class_folders, real_path
 from pipeline.errors import UserError, received
 from pipeline.reachable import find_fault
 from pipeline.ready_models import describe_ready, find_place

@@ -11,7 +11,7 @@ from export.device import run
 from export.errors import ExportFailed
 from export.verify.pixels import RESIZE_LEVELS
 from pipeline.config.reading import Reading
-from pipeline.data.resize import read_image
+from pipeline.data.decoding.resize import read_image
 from pipeline.files.json_file import write_json
 from pipeline.files.whole import write_whole
 from pipeline.tflite.file import crc32

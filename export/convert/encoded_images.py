@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from pipeline.config.reading import Reading
-from pipeline.data.image_formats import JPEG, PNG
-from pipeline.data.pillow_images import MAX_PIXELS
-from pipeline.data.resize import fit_image
+from pipeline.data.decoding.image_formats import JPEG, PNG
+from pipeline.data.decoding.pillow_images import MAX_PIXELS
+from pipeline.data.decoding.resize import fit_image
 
 GREY_ALPHA, RGB, RGB_ALPHA = 4, 2, 6
 """Colour types of PNG (ISO 15948, 11.2.2)."""

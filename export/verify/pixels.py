@@ -14,7 +14,7 @@ from export.errors import ExportFailed
 from export.verify.evidence import write_enlarged
 from pipeline.config.reading import Reading
 from pipeline.data.batches import Examples, load_images
-from pipeline.data.image_formats import JPEG
+from pipeline.data.decoding.image_formats import JPEG
 from pipeline.data.table import ArrayImages, Source
 
 FILES = 32

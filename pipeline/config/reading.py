@@ -11,7 +11,7 @@ class Reading:
 
     Attributes:
         exif_orientation: turn it upright, as the EXIF orientation of its file says.
-        resize: how it becomes a square; see `pipeline.data.resize`.
+        resize: how it becomes a square; see `pipeline.data.decoding.resize`.
         crop_share: side of the square that `crop` cuts out, as a share of the shorter side.
         border: level of all channels around an image that `pad` makes square.
     """

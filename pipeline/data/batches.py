@@ -20,9 +20,15 @@ from pipeline.config.settings import AugmentConfig
 from pipeline.data.augment import Keys, Part, build_augmentation, mixes
 from pipeline.data.augment.boxes import resized_crop_boxes
 from pipeline.data.augment.keys import fold_in
-from pipeline.data.decode import decode_image
-from pipeline.data.quick_reading import read_quickly
-from pipeline.data.resize import crop_and_resize_image, fit_image, middle_square, read_image, window_of
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.quick_reading import read_quickly
+from pipeline.data.decoding.resize import (
+    crop_and_resize_image,
+    fit_image,
+    middle_square,
+    read_image,
+    window_of,
+)
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 
 THREADS = os.cpu_count() or 1

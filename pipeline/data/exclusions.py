@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.class_names import list_classes, on_a_terminal, shown
-from pipeline.data.folder_layout import real_path
+from pipeline.data.folders.layout import real_path
 from pipeline.errors import UserError, printable, received
 from pipeline.files.csv_file import parse_csv, to_csv
 from pipeline.files.regular import open_regular

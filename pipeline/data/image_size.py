@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.config.settings import DataConfig
 from pipeline.data.digits import load_digits
-from pipeline.data.folder_layout import find_class_folders, real_path
+from pipeline.data.folders.layout import find_class_folders, real_path
 from pipeline.data.table import ArrayImages, Source
 from pipeline.data.tfds import example_keys, open_builder
 from pipeline.errors import UserError

@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.console.progress import Progress
-from pipeline.data import batches, decode, orientation, pillow_images, resize
+from pipeline.data import batches
 from pipeline.data.batches import Examples, build_evaluation_batches
+from pipeline.data.decoding import decode, orientation, pillow_images, resize
 from pipeline.data.exclusions import Excluded, find_excluded
 from pipeline.data.image_size import side_of_squares
 from pipeline.data.sources import load_source

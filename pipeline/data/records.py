@@ -20,10 +20,10 @@ import tensorflow as tf
 
 from pipeline.config.reading import READING, Reading
 from pipeline.console.progress import Progress
-from pipeline.data import image_formats
-from pipeline.data.decode import decode_image
-from pipeline.data.deep_range import DeepRange, deep_range
-from pipeline.data.findings import SAMPLE, UNSETTLED_NS
+from pipeline.data.decoding import image_formats
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.deep_range import DeepRange, deep_range
+from pipeline.data.folders.findings import SAMPLE, UNSETTLED_NS
 from pipeline.data.table import ArrayImages
 from pipeline.errors import UserError
 from pipeline.files.kept import Kept, version_of

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.settings import DataConfig
+from pipeline.data.decoding.image_formats import ALL, BASIC
 from pipeline.data.digits import load_digits
-from pipeline.data.folder import load_folder
-from pipeline.data.image_formats import ALL, BASIC
+from pipeline.data.folders.folder import load_folder
 from pipeline.data.table import EncodedImages, Source
 from pipeline.data.tfds import load_tfds
 

@@ -17,7 +17,7 @@ from pipeline.config.tfds_folder import tfds_folder
 from pipeline.console.progress import Progress
 from pipeline.data.class_names import MAX_LISTED, on_a_terminal, verify_class_names
 from pipeline.data.copies import describe_copies
-from pipeline.data.deep_range import verify_deep_ranges
+from pipeline.data.decoding.deep_range import verify_deep_ranges
 from pipeline.data.digits import digest_images
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.data.split_names import SPLITS, split_of

@@ -16,8 +16,8 @@ from scipy.special import softmax
 
 from pipeline.config.reading import Reading
 from pipeline.console.quiet_start import hold_back_notices
-from pipeline.data.folder_check import check_file, check_stream
-from pipeline.data.resize import read_image
+from pipeline.data.decoding.resize import read_image
+from pipeline.data.folders.check import check_file, check_stream
 from pipeline.errors import UserError
 from pipeline.models.names import NORMALIZATION
 from pipeline.prediction.image_files import BATCH

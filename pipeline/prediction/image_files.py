@@ -11,10 +11,10 @@ import tensorflow as tf
 from pipeline.config.reading import Reading
 from pipeline.data.batches import THREADS
 from pipeline.data.class_names import as_label, shown
-from pipeline.data.folder_layout import walk_visible
-from pipeline.data.image_formats import HEAD_BYTES, JPEG, PNG, READ, UNREAD, format_of
-from pipeline.data.pillow_images import MAX_PIXELS
-from pipeline.data.resize import read_image
+from pipeline.data.decoding.image_formats import HEAD_BYTES, JPEG, PNG, READ, UNREAD, format_of
+from pipeline.data.decoding.pillow_images import MAX_PIXELS
+from pipeline.data.decoding.resize import read_image
+from pipeline.data.folders.layout import walk_visible
 from pipeline.errors import UserError
 
 BATCH = 128

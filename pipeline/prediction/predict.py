@@ -9,8 +9,8 @@ from pipeline.console.prediction_request import Request
 from pipeline.console.progress import Progress
 from pipeline.console.run_command import failure_of
 from pipeline.data.class_names import shown
-from pipeline.data.folder_check import check_file
-from pipeline.data.image_formats import READ
+from pipeline.data.decoding.image_formats import READ
+from pipeline.data.folders.check import check_file
 from pipeline.errors import UserError, printable
 from pipeline.files.csv_file import to_csv, write_csv
 from pipeline.prediction.answers import Wording, build_wording

@@ -8,7 +8,7 @@ from pipeline.config.settings import MAX_IMAGE_SIZE
 from pipeline.console.command_line import Parser, parser_of
 from pipeline.console.quiet_start import load_tensorflow_quietly
 from pipeline.console.run_command import DONE, run_command
-from pipeline.data.folder_layout import find_class_folders, real_path
+from pipeline.data.folders.layout import find_class_folders, real_path
 from pipeline.errors import UserError
 from pipeline.files.place import check_can_be_made
 

@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 from pipeline.config.settings import DataConfig
 from pipeline.console.progress import Progress
 from pipeline.data.batches import THREADS
-from pipeline.data.decode import decode_image
-from pipeline.data.folder import load_folder
-from pipeline.data.resize import shrink_to
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.resize import shrink_to
+from pipeline.data.folders.folder import load_folder
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError
 

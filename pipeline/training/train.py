@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pipeline.config.config import Config
 from pipeline.console.run_command import DONE, FAILED, INTERRUPTED
-from pipeline.data.folder import write_problems
+from pipeline.data.folders.folder import write_problems
 from pipeline.data.splits import describe_splits
 from pipeline.environment import describe_environment
 from pipeline.errors import UserError

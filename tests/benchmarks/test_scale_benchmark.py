@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import checkpoints, host_steps, scale
-from pipeline.data.folder import load_folder
+from pipeline.data.folders.folder import load_folder
 from tests.benchmarks.conftest import ThisProcess
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from export.convert.saved_model import export_saved_model
-from pipeline.data.image_formats import PNG
+from pipeline.data.decoding.image_formats import PNG
 from tests.commands import ROOT
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn, of requirements-dev.txt, is not installed")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import predict
 from evaluation.explain.gradcam import GradCAM, overlay
-from pipeline.data.folder_check import NO_IMAGE
+from pipeline.data.folders.check import NO_IMAGE
 from pipeline.errors import UserError
 from pipeline.prediction.model_file import find_export, find_model
 from serving.answers import build_answer, load_networks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.folder_check import NO_IMAGE
+from pipeline.data.folders.check import NO_IMAGE
 from serving.answers import Network, build_answer
 from serving.page_files import read_page_files
 from serving.server import PageServer, address_of, listen

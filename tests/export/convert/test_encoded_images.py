@@ -9,7 +9,7 @@ from PIL import Image
 
 from export.convert.encoded_images import read_encoded
 from pipeline.config.reading import READING, Reading
-from pipeline.data.resize import read_image
+from pipeline.data.decoding.resize import read_image
 from tests.encodings import ENCODED, enormous, save
 
 SIZE = 16

@@ -6,8 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from export.device import run
-from pipeline.data.decode import decode_image
-from pipeline.data.resize import resize_image
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.resize import resize_image
 from tests.encodings import ENCODED, enormous
 from tests.export.device.samples import classify
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from export.errors import ExportFailed
 from export.verify.pixels import FILES, verify_device_pixels
-from pipeline.data.decode import decode_image
-from pipeline.data.resize import resize_image
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.resize import resize_image
 from pipeline.data.table import ArrayImages, EncodedImages, Source
 from tests.encodings import ENCODED, lossless
 

@@ -81,7 +81,7 @@ def test_tensorflow_loads_in_silence_and_leaves_all_as_it_was():
         "load(); logging.getLogger('absl').warning('a notice of a library'); "
         "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'), gc.isenabled()); "
         "os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; load(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
-        "import io, PIL.Image; from pipeline.data.folder_check import check_stream; file = io.BytesIO()\n"
+        "import io, PIL.Image; from pipeline.data.folders.check import check_stream; file = io.BytesIO()\n"
         "PIL.Image.effect_noise((64, 64), 50).save(file, 'jpeg'); cut = io.BytesIO(file.getvalue()[:999])\n"
         "assert check_stream(cut).problem == 'truncated or damaged'"
     )

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.copies import describe_copies
-from pipeline.data.folder import load_folder
+from pipeline.data.folders.folder import load_folder
 from pipeline.data.table import ArrayImages, Source
 from tests.pipeline.data.folder_samples import save
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.console.progress import Progress
 from pipeline.data import records
-from pipeline.data.decode import decode_image
+from pipeline.data.decoding.decode import decode_image
 from pipeline.data.records import ExampleKeys, decode_records, image_reader, is_labelled, scan_records
 from pipeline.errors import UserError
 from tests.encodings import ENCODED, HEIGHT, WIDTH, save

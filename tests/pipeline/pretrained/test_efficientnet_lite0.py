@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from pipeline.data.resize import resize_image
+from pipeline.data.decoding.resize import resize_image
 from pipeline.errors import UserError
 from pipeline.pretrained import Pretrained, assign_pretrained, read_pretrained
 from pipeline.pretrained.efficientnet_lite0.convert import convert, package_file, translate

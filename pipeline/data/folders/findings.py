@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.data.class_names import shown
-from pipeline.data.deep_range import DeepRange
+from pipeline.data.decoding.deep_range import DeepRange
 from pipeline.files.kept import Kept
 
 DIGEST_BYTES = 16

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.data.decode import decode_image
+from pipeline.data.decoding.decode import decode_image
 from tests.encodings import (
     ALPHA,
     COLOURS,

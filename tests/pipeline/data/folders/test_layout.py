@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.folder import load_folder
+from pipeline.data.folders.folder import load_folder
 from pipeline.errors import UserError
 from tests.pipeline.data.folder_samples import save
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from export.device import run
 from pipeline.config.reading import Reading
-from pipeline.data.resize import crop_and_resize_image, fit_image, resize_image
+from pipeline.data.decoding.resize import crop_and_resize_image, fit_image, resize_image
 from tests.encodings import COLOURS, HEIGHT, WIDTH
 
 

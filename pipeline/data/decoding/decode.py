@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.image_formats import JPEG, PNG
-from pipeline.data.orientation import find_orientation, turn_upright
-from pipeline.data.pillow_images import decode_with_pillow
+from pipeline.data.decoding.image_formats import JPEG, PNG
+from pipeline.data.decoding.orientation import find_orientation, turn_upright
+from pipeline.data.decoding.pillow_images import decode_with_pillow
 
 GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6
 """Colour types of PNG."""

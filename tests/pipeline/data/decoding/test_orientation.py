@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from export.device import run
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.batches import Examples, build_training_batches, load_images
-from pipeline.data.decode import decode_image
+from pipeline.data.decoding.decode import decode_image
 from pipeline.data.table import EncodedImages, Source
 from tests.encodings import COLOURS, HEIGHT, WIDTH, orientation, save
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipeline.config.reading import Reading
-from pipeline.data.decode import decode_image
+from pipeline.data.decoding.decode import decode_image
 
 
 def read_image(content: tf.Tensor, size: int, reading: Reading) -> tf.Tensor:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from pipeline.data import folder_check
-from pipeline.data.folder import load_folder
-from pipeline.data.image_formats import BASIC
+from pipeline.data.decoding.image_formats import BASIC
+from pipeline.data.folders import check
+from pipeline.data.folders.folder import load_folder
 from pipeline.errors import UserError
 from tests.commands import ROOT
 from tests.encodings import ENCODED, GREY, RGB, enormous, png
@@ -49,8 +49,8 @@ def test_every_kind_of_damage_is_listed(root, monkeypatch):
     (dog / "loop.png").symlink_to(root)
     (root / "beside.png").write_text("not in a class folder")
     forbidden = save(cat / "forbidden.png", 99)
-    monkeypatch.setattr(folder_check, "open", refuse_to_open(forbidden), raising=False)
-    monkeypatch.setattr(folder_check, "CHUNK", 3)
+    monkeypatch.setattr(check, "open", refuse_to_open(forbidden), raising=False)
+    monkeypatch.setattr(check, "CHUNK", 3)
     problems = {
         cat / "empty.png": "empty file",
         cat / "text.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
@@ -268,8 +268,8 @@ def test_dark_images_of_8_bits_are_read(root):
 MEASURE = """
 import sys, psutil
 from pathlib import Path
-from pipeline.data.folder import load_folder
-from pipeline.data.image_formats import BASIC
+from pipeline.data.folders.folder import load_folder
+from pipeline.data.decoding.image_formats import BASIC
 small, large = map(Path, sys.argv[1:])
 load_folder(small, max_bad_share=0)
 before = psutil.Process().memory_info().rss

@@ -11,10 +11,10 @@ from PIL import Image
 from pipeline.config.reading import Reading
 from pipeline.config.settings import AugmentConfig
 from pipeline.data.batches import Examples, build_training_batches
-from pipeline.data.decode import decode_image, decode_jpeg_window
-from pipeline.data.folder import load_folder
-from pipeline.data.quick_reading import read_quickly, resize_by_products
-from pipeline.data.resize import resize_image
+from pipeline.data.decoding.decode import decode_image, decode_jpeg_window
+from pipeline.data.decoding.quick_reading import read_quickly, resize_by_products
+from pipeline.data.decoding.resize import resize_image
+from pipeline.data.folders.folder import load_folder
 from tests.encodings import ENCODED
 
 ORIENTATION = 0x0112

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.data import folder_check
 from pipeline.data.batches import Examples, load_images
-from pipeline.data.folder import load_folder
-from pipeline.data.image_formats import BASIC
+from pipeline.data.decoding.image_formats import BASIC
+from pipeline.data.folders import check
+from pipeline.data.folders.folder import load_folder
 from pipeline.data.prepare import pixel_statistics
 from tests.encodings import GREY, png
 from tests.pipeline.data.folder_samples import contents, save
@@ -176,8 +176,8 @@ def test_without_a_place_to_keep_anything_all_is_checked(folder, tmp_path, monke
 def test_an_interrupted_check_goes_on(folder, tmp_path, kept, monkeypatch):
     before = fresh_digests(folder, tmp_path, monkeypatch)
     with monkeypatch.context() as crash:
-        crash.setattr(folder_check, "CHUNK", 20)
-        crash.setattr(folder_check, "_put_down", interrupt_after(40, folder_check._put_down))
+        crash.setattr(check, "CHUNK", 20)
+        crash.setattr(check, "_put_down", interrupt_after(40, check._put_down))
         with pytest.raises(KeyboardInterrupt):
             digests(folder)
     (file,) = kept.glob("folder_*.npz")

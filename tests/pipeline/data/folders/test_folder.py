@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.folder import load_folder, write_problems
+from pipeline.data.folders.folder import load_folder, write_problems
 from pipeline.errors import UserError
 from tests.pipeline.data.folder_samples import contents, save
 

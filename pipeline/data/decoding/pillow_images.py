@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from pipeline.data.image_formats import HEAD_BYTES, READ, format_of, not_read
+from pipeline.data.decoding.image_formats import HEAD_BYTES, READ, format_of, not_read
 
 MAX_PIXELS = 178_956_970
 """Half a GiB of RGB: of a larger image, which may be a small file, nothing is decoded."""

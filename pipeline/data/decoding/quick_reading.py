@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipeline.data.decode import decode_image, decode_jpeg_window, is_jpeg, jpeg_orientation
-from pipeline.data.orientation import turn_upright
+from pipeline.data.decoding.decode import decode_image, decode_jpeg_window, is_jpeg, jpeg_orientation
+from pipeline.data.decoding.orientation import turn_upright
 
 Window = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Height and width of an upright image -> what of it is seen: int32 [4], top, left, height, width."""

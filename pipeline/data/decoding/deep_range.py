@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.data.image_formats import PNG, TIFF
+from pipeline.data.decoding.image_formats import PNG, TIFF
 from pipeline.errors import UserError
 
 RGB = 2

@@ -12,17 +12,17 @@ import numpy as np
 from pipeline.config.reading import READING, Reading
 from pipeline.data.class_names import shown
 from pipeline.data.copies import find_copies
-from pipeline.data.deep_range import verify_deep_ranges
-from pipeline.data.folder_check import Checked, check_files
-from pipeline.data.folder_layout import (
+from pipeline.data.decoding.deep_range import verify_deep_ranges
+from pipeline.data.decoding.image_formats import ALL, NOT_READ
+from pipeline.data.folders.check import Checked, check_files
+from pipeline.data.folders.layout import (
     ClassFolders,
     find_class_folders,
     find_known_class_folders,
     real_path,
     walk_visible,
 )
-from pipeline.data.image_formats import ALL, NOT_READ
-from pipeline.data.paths import Names, Paths
+from pipeline.data.folders.paths import Names, Paths
 from pipeline.data.split_names import SPLITS
 from pipeline.data.table import EncodedImages, Source
 from pipeline.errors import UserError

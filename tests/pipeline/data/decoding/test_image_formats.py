@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.image_formats import ALL, BASIC, HEAD_BYTES, UNREAD, format_of, not_read
+from pipeline.data.decoding.image_formats import ALL, BASIC, HEAD_BYTES, UNREAD, format_of, not_read
 
 BEGINNINGS = {
     "HEIC": [b"\0\0\0\x18ftypheic", b"\0\0\0\x1cftypmif1", b"\0\0\0\x24ftyphevc"],

@@ -14,12 +14,12 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.console.progress import Progress
-from pipeline.data.decode import decode_image
-from pipeline.data.deep_range import DeepRange, deep_range
-from pipeline.data.findings import DIGEST_BYTES, Findings, KeptFindings
-from pipeline.data.folder_layout import is_side_file
-from pipeline.data.image_formats import ALL, HEAD_BYTES, NOT_READ, READ, UNREAD, format_of, not_read
-from pipeline.data.pillow_images import verify_fit
+from pipeline.data.decoding.decode import decode_image
+from pipeline.data.decoding.deep_range import DeepRange, deep_range
+from pipeline.data.decoding.image_formats import ALL, HEAD_BYTES, NOT_READ, READ, UNREAD, format_of, not_read
+from pipeline.data.decoding.pillow_images import verify_fit
+from pipeline.data.folders.findings import DIGEST_BYTES, Findings, KeptFindings
+from pipeline.data.folders.layout import is_side_file
 from pipeline.files.kept import version_of
 
 CHUNK = 4096
@@ -108,7 +108,8 @@ def kept_findings(root: bytes, paths: Sequence[bytes], formats: dict[str, bytes]
 @functools.cache
 def _version(formats: tuple[str, ...]) -> str:
     """Tell apart all that decides what is found of a file."""
-    from pipeline.data import decode, deep_range, findings, image_formats, orientation, pillow_images
+    from pipeline.data.decoding import decode, deep_range, image_formats, orientation, pillow_images
+    from pipeline.data.folders import findings
 
     modules = (sys.modules[__name__], findings, decode, deep_range, image_formats, orientation, pillow_images)
     return version_of(*modules, packages=("tensorflow", "pillow", "numpy")) + " ".join(formats)

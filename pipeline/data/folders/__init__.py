@@ -1,0 +1,3 @@
+"""Folders of labelled images: their layout, the check of every file, and the table that comes of it."""
+
+__all__ = ["check", "findings", "folder", "layout"]
