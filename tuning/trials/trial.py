@@ -132,10 +132,14 @@ def train_trial(
     path, run_directory = directory.result(name), directory.run(name)
     trial = read_trial(name, values, plan)
     if not path.exists() or _is_thawed(trial, load_result(path), plan):
+        parent = load_result(directory.result(trial.parent)) if trial.parent else None
         if trial.parent and not run_directory.path.exists():
             _copy_run(directory.run(trial.parent).path, run_directory.path)
 
         def train() -> TrialResult:
+            if parent and parent.status == FAILED:
+                # Hyperband goes on with one where fewer did not fail than go on.
+                return _failed(trial, run_directory, parent.reason)
             run = open_run(resolve(trial.config, ground), run_directory)
             run.fit(_watchers(trial, run, directory.trials, report), trial.last_epoch)
             return _measured(trial, run)
