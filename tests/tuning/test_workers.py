@@ -206,6 +206,44 @@ def test_a_supervisor_looks_after_its_processes(directory, end) -> None:
     }
 
 
+MORTAL = """
+import os, sys, time
+from pathlib import Path
+folder, name = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
+ends = sys.argv[2] == "trials end"
+(folder / "logs").mkdir(exist_ok=True)
+if name == "worker1":
+    before = len(list(folder.glob("death-*")))
+    (folder / f"death-{before}").touch()
+    if ends:
+        trial = folder / "trials" / f"{before:04d}"
+        trial.mkdir(parents=True)
+        (trial / "result.json").touch()
+    sys.exit(3)
+while name != "chief" or not (folder / "death-12").exists():
+    time.sleep(0.01)
+sys.exit(0)
+"""
+"""Stands in for a search whose first worker dies again and again; its chief ends at the 13th death."""
+
+
+@needs_proc
+@pytest.mark.parametrize(("what", "code", "deaths"), [("trials end", 0, 13), ("nothing ends", 1, 11)])
+def test_a_worker_dies_too_often_where_no_trial_ends_meanwhile(directory, what, code, deaths) -> None:
+    directory.path.mkdir()
+    program = SUPERVISOR.replace("sys.argv[1]]\n", f"sys.argv[1], {what!r}]\n")
+    supervisor = subprocess.run(
+        [sys.executable, "-c", program, directory.path, MORTAL],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+    )
+    assert supervisor.returncode == code, supervisor
+    assert supervisor.stdout.count("worker1 ended with 3") in (deaths - 1, deaths)
+    assert ("a worker died too often" in supervisor.stderr) is (code == 1)
+
+
 def test_what_goes_wrong_with_the_chief_ends_it_with_that(tmp_path, monkeypatch) -> None:
     plan = parse_tuning_request([*SETTINGS, *TRIALS]).plan
 
