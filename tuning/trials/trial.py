@@ -14,7 +14,7 @@ from pipeline.config.config import Config
 from pipeline.errors import UserError
 from pipeline.files.csv_file import read_csv
 from pipeline.files.json_file import read_json, write_json
-from pipeline.files.whole import write_text
+from pipeline.files.whole import flush_files, write_text
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import saved_states, step_of
 from pipeline.training.checkpoint_callbacks import Interrupted
@@ -164,10 +164,14 @@ def _is_thawed(trial: Trial, result: TrialResult, plan: SearchPlan) -> bool:
 
 
 def _copy_run(parent: Path, child: Path) -> None:
-    """Begin where the parent stopped: with a copy of its run, but not of its result."""
+    """Begin where the parent stopped: with a copy of its run, but not of its result.
+
+    It is on the disk before it has its name, so that a power cut leaves no part of it.
+    """
     aside = child.with_name(f".aside-{child.name}")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(parent, aside, ignore=shutil.ignore_patterns("result.json", ".lock", "attempts*"))
+    flush_files(aside)
     aside.rename(child)
 
 
