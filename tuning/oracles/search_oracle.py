@@ -153,9 +153,11 @@ class SearchOracle(keras_tuner.Oracle):
     def is_too_short(self) -> bool:
         """Whether the budget ends the search with its first trial, so that there is nothing to compare.
 
-        Once the confirmation has begun it does not: that spends the budget of a search of one trial as well.
+        Nor does it where one was asked for; nor once the confirmation has begun, for that spends the budget
+        of a search that found no second one as well.
         """
-        return self.final is None and len(self.searched()) == 1 and self.is_spent()
+        one = len(self.searched()) == 1 < self.plan.max_trials
+        return self.final is None and one and self.is_spent()
 
     def epochs_left(self) -> float:
         """Return the epochs that the budget leaves to the search; infinity without one."""
@@ -209,8 +211,6 @@ class SearchOracle(keras_tuner.Oracle):
         """Return the trials that run or wait to go on."""
         return [self.trials[name] for name in self.start_order if name not in self.end_order]
 
-    @keras_tuner.synchronized
-    def end_trial(self, trial: Trial) -> None:
     @contextlib.contextmanager
     def _ending_its_chief(self) -> Iterator[None]:
         """Let an error end the search where a chief serves it, in a thread of KerasTuner's server.
@@ -240,6 +240,8 @@ class SearchOracle(keras_tuner.Oracle):
         with self._ending_its_chief():
             return super().update_trial(trial_id, metrics, step)
 
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
         """Note how a trial ended, and tell."""
         with self._ending_its_chief():
             super().end_trial(trial)
