@@ -152,7 +152,9 @@ class SearchDirectory:
             self.path.rmdir()
 
     def _holds_something(self) -> bool:
-        entries = {entry for entry in self.path.iterdir() if entry.name != ".lock"}
+        # What a kill left before the search had begun.
+        begun = {".lock", f".aside-{self.search.name}"}
+        entries = {entry for entry in self.path.iterdir() if entry.name not in begun}
         # A worker that starts before its chief makes the folder of the state.
         return bool(entries - {self.state}) or (self.state in entries and any(self.state.iterdir()))
 

@@ -40,7 +40,7 @@ class SearchTuner(BaseTuner):
 
         Raises:
             KeyboardInterrupt: a signal asked to stop; everything is saved.
-            UserError: the disk is full, or images are gone.
+            UserError: the disk is full, or images are gone; of a chief, whatever a worker asked it for.
         """
         try:
             super().search()
@@ -48,6 +48,8 @@ class SearchTuner(BaseTuner):
             # A chief, that is: where this process trains, `run_trial` has done so, and elsewhere the oracle
             # may be in the middle of a change.
             if is_chief_oracle():
+                if self.oracle.failure:
+                    raise self.oracle.failure from None
                 self.oracle.note_time()
             raise
         except keras_tuner.errors.FatalError as error:

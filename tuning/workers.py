@@ -28,7 +28,7 @@ VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_P
 """KerasTuner's own."""
 
 MAX_DEATHS = 10
-"""Times that a worker is started again."""
+"""Times that a worker is started again before a trial ends: one that ends its process does so thrice."""
 
 LONGEST_FOLDER = 80
 """Bytes of the path of a socket's folder; of a socket's own the system allows about 100."""
@@ -81,11 +81,13 @@ class Supervisor:
 
     def __init__(self, request: Request, arguments: Sequence[str]) -> None:
         self.command = [sys.executable, "-m", "tuning", *arguments]
-        self.logs = SearchDirectory(request.out).logs
+        self.directory = SearchDirectory(request.out)
+        self.logs = self.directory.logs
         self.shared: dict[str, str] = {}
         self.shares = divide_machine(request.workers)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths = dict.fromkeys(self.shares, 0)
+        self.newest_result = 0
 
     def run(self) -> int:
         """Run until the chief has ended."""
@@ -143,9 +145,17 @@ class Supervisor:
             if process is not None and process.poll() in (None, 0):
                 continue
             if process is not None:
-                self.deaths[name] += 1
+                self._count_death(name)
                 print(f"{name} ended with {process.returncode}; see {self._log(name)}", flush=True)
             self._start(name, share, self._log(name))
+
+    def _count_death(self, name: str) -> None:
+        """Count anew where a trial has ended since the last one."""
+        results = self.directory.trials.glob("*/result.json")
+        newest = max((path.stat().st_mtime_ns for path in results), default=0)
+        if newest != self.newest_result:
+            self.newest_result, self.deaths = newest, dict.fromkeys(self.shares, 0)
+        self.deaths[name] += 1
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

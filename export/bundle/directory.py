@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.files.lock import hold_lock
 from pipeline.files.own_files import shown
 from pipeline.files.place import check_can_be_made
-from pipeline.files.whole import refuse_link
+from pipeline.files.whole import flush_files, refuse_link
 
 UNWRITABLE = (
     errno.EACCES,
@@ -160,7 +160,7 @@ class BundleDirectory:
 
     def _move_in(self) -> None:
         list_bundle(self._aside)
-        _flush(self._aside)
+        flush_files(self._aside)
         # Somebody may have put something there meanwhile.
         self.check()
         if self._place.exists():
@@ -172,11 +172,3 @@ class BundleDirectory:
                 self._old.rename(self._place)
             raise
         shutil.rmtree(self._old, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    """Force every file of a folder onto the disk, so that a power cut finds none half there."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())

@@ -113,6 +113,14 @@ def _flush_names(folder: Path) -> None:
         os.close(directory)
 
 
+def flush_files(folder: Path) -> None:
+    """Force every file of a folder onto the disk, so that a power cut finds none half there."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text; see `write_whole`."""
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))

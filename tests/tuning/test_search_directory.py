@@ -48,6 +48,15 @@ def test_a_new_or_empty_directory_becomes_a_search(exists, tmp_path):
     assert json.loads((path / "search.json").read_text())["tuner"] == PLAN.tuner
 
 
+def test_what_a_kill_left_of_the_first_file_is_in_nobodys_way(tmp_path):
+    # As where a kill or a power cut comes before the file is moved into place.
+    for name in (".lock", ".aside-search.json"):
+        (tmp_path / name).touch()
+    SearchDirectory(tmp_path).check_place(PLAN.identity())
+    open_and_leave(tmp_path)
+    assert contents(tmp_path).keys() == {"search.json", "trials", "plots"}
+
+
 def test_the_same_search_goes_on_also_with_more_trials(tmp_path):
     open_and_leave(tmp_path)
     (tmp_path / "trials/0000").mkdir()

@@ -5,17 +5,21 @@ import fnmatch
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from keras_tuner.src.distribute.oracle_client import OracleClient
 
 from pipeline.errors import UserError
 from tests.tuning.search_samples import (
@@ -30,10 +34,12 @@ from tests.tuning.search_samples import (
 )
 from tuning import workers
 from tuning.cost import Costs
+from tuning.oracles.oracles import ORACLES
 from tuning.request import parse_tuning_request
 from tuning.search import build_tuner, prepare_search
 from tuning.search_directory import SearchDirectory
 from tuning.trials.results import FAILED, SEARCH, load_results
+from tuning.tuner import SearchTuner
 
 TRIALS = ("--tuner", "random", "--max-trials", "4")
 BY_HAND = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
@@ -198,6 +204,78 @@ def test_a_supervisor_looks_after_its_processes(directory, end) -> None:
         "worker2-0",
         "worker2-1",
     }
+
+
+MORTAL = """
+import os, sys, time
+from pathlib import Path
+folder, name = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
+ends = sys.argv[2] == "trials end"
+(folder / "logs").mkdir(exist_ok=True)
+if name == "worker1":
+    before = len(list(folder.glob("death-*")))
+    (folder / f"death-{before}").touch()
+    if ends:
+        trial = folder / "trials" / f"{before:04d}"
+        trial.mkdir(parents=True)
+        (trial / "result.json").touch()
+    sys.exit(3)
+while name != "chief" or not (folder / "death-12").exists():
+    time.sleep(0.01)
+sys.exit(0)
+"""
+"""Stands in for a search whose first worker dies again and again; its chief ends at the 13th death."""
+
+
+@needs_proc
+@pytest.mark.parametrize(("what", "code", "deaths"), [("trials end", 0, 13), ("nothing ends", 1, 11)])
+def test_a_worker_dies_too_often_where_no_trial_ends_meanwhile(directory, what, code, deaths) -> None:
+    directory.path.mkdir()
+    program = SUPERVISOR.replace("sys.argv[1]]\n", f"sys.argv[1], {what!r}]\n")
+    supervisor = subprocess.run(
+        [sys.executable, "-c", program, directory.path, MORTAL],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+    )
+    assert supervisor.returncode == code, supervisor
+    assert supervisor.stdout.count("worker1 ended with 3") in (deaths - 1, deaths)
+    assert ("a worker died too often" in supervisor.stderr) is (code == 1)
+
+
+def test_what_goes_wrong_with_the_chief_ends_it_with_that(tmp_path, monkeypatch) -> None:
+    plan = parse_tuning_request([*SETTINGS, *TRIALS]).plan
+
+    def allowed(values: object) -> bool:
+        raise UserError("a disk must have room")
+
+    folder = workers.private_folder()
+    for name, value in zip(BY_HAND, ("chief", "unix", str(folder / "oracle")), strict=True):
+        monkeypatch.setenv(name, value)
+    oracle = ORACLES[plan.tuner](plan, allowed, list, lambda trial: None)
+    chief = SearchTuner(oracle, lambda hp: None, tmp_path / "state")
+    main, over = threading.main_thread().ident, threading.Event()
+
+    def work() -> None:
+        with contextlib.suppress(grpc.RpcError):
+            OracleClient(None).create_trial("worker1")
+        # A chief that is waited for in vain is asked to end, and again where it does not.
+        while not over.wait(20):
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        with pytest.raises((UserError, KeyboardInterrupt)) as caught:
+            chief.search()
+    finally:
+        over.set()
+        worker.join()
+        signal.signal(signal.SIGTERM, handler)
+        shutil.rmtree(folder)
+    assert (caught.type, str(caught.value)) == (UserError, "a disk must have room")
 
 
 def test_a_worker_may_start_before_the_chief(tmp_path, monkeypatch) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from tuning.oracles.freeze_thaw import FreezeThawOracle
-from tuning.oracles.search_oracle import MAX_DRAWS, SearchOracle
+from tuning.oracles.search_oracle import MAX_DRAWS, OBJECTIVE, SearchOracle
 from tuning.oracles.surrogate import propose
 from tuning.plan import TRIALS, SearchPlan
 from tuning.space.search_space import Values, settle
@@ -17,6 +17,9 @@ from tuning.trials.results import COMPLETED, FAILED, SEARCH, STOPPED, TrialResul
 
 FLAT_SHARE = 0.1
 """Of the standard error of the best accuracy: below it, an expected gain pays for no trial."""
+
+BELOW_ALL = -1.0
+"""A score that no trial has which did not fail."""
 
 
 def proposal(values: Values | None) -> dict[str, Any]:
@@ -40,7 +43,9 @@ class HyperbandOracle(SearchOracle, keras_tuner.oracles.HyperbandOracle):
 
     It begins with the bracket that has as many trials as there may be, not with the largest.
     KerasTuner offers no place of its own for that, nor for draws that are allowed: two of its
-    inner methods are overridden here, and in no other place.
+    inner methods are overridden here, and in no other place. And it counts what failed neither among
+    those that go on nor among those that do not, so that of a round with a few such none would go on:
+    here they are the worst of their round.
     """
 
     _current_bracket: int
@@ -67,6 +72,14 @@ class HyperbandOracle(SearchOracle, keras_tuner.oracles.HyperbandOracle):
         self._largest_bracket = self._current_bracket
         self._brackets = []
         self._start_new_bracket()
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """Let one that failed end below all others."""
+        if trial.status == TrialStatus.FAILED:
+            self.update_trial(trial.trial_id, {OBJECTIVE: BELOW_ALL})
+            trial.status = TrialStatus.COMPLETED
+        super().end_trial(trial)
 
     def _random_values(self) -> Values | None:
         draw = super()._random_values

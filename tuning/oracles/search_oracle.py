@@ -5,14 +5,18 @@ allowed never becomes a trial; none is tried twice; a seed, 0 too, makes the sea
 kill at any moment loses nothing; in the end the best are trained again.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine import conditions
+from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from pipeline.config.config import Config
 from pipeline.errors import UserError
@@ -88,6 +92,7 @@ class SearchOracle(keras_tuner.Oracle):
         )
         self.plan, self.allowed, self.results, self.ended = plan, allowed, results, ended
         self.final: SearchPlan | None = None
+        self.failure: Exception | None = None
         self.why_ended = ""
         self._seconds_before = 0.0
         # As its argument KerasTuner takes 0 for none, and draws a seed.
@@ -148,9 +153,11 @@ class SearchOracle(keras_tuner.Oracle):
     def is_too_short(self) -> bool:
         """Whether the budget ends the search with its first trial, so that there is nothing to compare.
 
-        Once the confirmation has begun it does not: that spends the budget of a search of one trial as well.
+        Nor does it where one was asked for; nor once the confirmation has begun, for that spends the budget
+        of a search that found no second one as well.
         """
-        return self.final is None and len(self.searched()) == 1 and self.is_spent()
+        one = len(self.searched()) == 1 < self.plan.max_trials
+        return self.final is None and one and self.is_spent()
 
     def epochs_left(self) -> float:
         """Return the epochs that the budget leaves to the search; infinity without one."""
@@ -204,13 +211,43 @@ class SearchOracle(keras_tuner.Oracle):
         """Return the trials that run or wait to go on."""
         return [self.trials[name] for name in self.start_order if name not in self.end_order]
 
+    @contextlib.contextmanager
+    def _ending_its_chief(self) -> Iterator[None]:
+        """Let an error end the search where a chief serves it, in a thread of KerasTuner's server.
+
+        KerasTuner tells the worker alone, lets the chief wait for others, and holds its lock for ever.
+        """
+        try:
+            yield
+        except Exception as error:
+            if THREADS[self] == threading.current_thread().name:
+                THREADS[self] = None
+                LOCKS[self].release()
+            chief = threading.main_thread()
+            if threading.current_thread() is not chief and chief.ident:
+                self.failure = error
+                # As Ctrl-C does, which is what a chief listens to.
+                signal.pthread_kill(chief.ident, signal.SIGTERM)
+            raise
+
+    def create_trial(self, tuner_id: str) -> Trial:
+        """Give out a trial: one that waits to go on, or what is proposed."""
+        with self._ending_its_chief():
+            return super().create_trial(tuner_id)
+
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
+        """Note the score of a trial."""
+        with self._ending_its_chief():
+            return super().update_trial(trial_id, metrics, step)
+
     @keras_tuner.synchronized
     def end_trial(self, trial: Trial) -> None:
         """Note how a trial ended, and tell."""
-        super().end_trial(trial)
-        # What KerasTuner saved still has the trial among the running ones.
-        self.save()
-        self.ended(trial.trial_id)
+        with self._ending_its_chief():
+            super().end_trial(trial)
+            # What KerasTuner saved still has the trial among the running ones.
+            self.save()
+            self.ended(trial.trial_id)
 
     def get_state(self) -> dict[str, Any]:
         """Return the state with the trials in it.

@@ -118,8 +118,9 @@ class TrialResult:
     def save(self, path: Path) -> None:
         """Write it as JSON, in whole."""
         content = asdict(self)
-        if content["cross_entropy"] == math.inf:
-            # JSON has no word for it, and a trial that did not fail always has one.
+        if self.cross_entropy is not None and not math.isfinite(self.cross_entropy):
+            # JSON has no word for it, and a trial that did not fail always has one. No number, of logits
+            # that overflow in validation alone, is as bad as infinity.
             content["cross_entropy"] = None
         write_json(path, content)
 

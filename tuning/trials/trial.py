@@ -14,7 +14,7 @@ from pipeline.config.config import Config
 from pipeline.errors import UserError
 from pipeline.files.csv_file import read_csv
 from pipeline.files.json_file import read_json, write_json
-from pipeline.files.whole import write_text
+from pipeline.files.whole import flush_files, write_text
 from pipeline.run_directory import RunDirectory
 from pipeline.training.checkpoint import saved_states, step_of
 from pipeline.training.checkpoint_callbacks import Interrupted
@@ -132,10 +132,14 @@ def train_trial(
     path, run_directory = directory.result(name), directory.run(name)
     trial = read_trial(name, values, plan)
     if not path.exists() or _is_thawed(trial, load_result(path), plan):
+        parent = load_result(directory.result(trial.parent)) if trial.parent else None
         if trial.parent and not run_directory.path.exists():
             _copy_run(directory.run(trial.parent).path, run_directory.path)
 
         def train() -> TrialResult:
+            if parent and parent.status == FAILED:
+                # Hyperband goes on with one where fewer did not fail than go on.
+                return _failed(trial, run_directory, parent.reason)
             run = open_run(resolve(trial.config, ground), run_directory)
             run.fit(_watchers(trial, run, directory.trials, report), trial.last_epoch)
             return _measured(trial, run)
@@ -160,10 +164,14 @@ def _is_thawed(trial: Trial, result: TrialResult, plan: SearchPlan) -> bool:
 
 
 def _copy_run(parent: Path, child: Path) -> None:
-    """Begin where the parent stopped: with a copy of its run, but not of its result."""
+    """Begin where the parent stopped: with a copy of its run, but not of its result.
+
+    It is on the disk before it has its name, so that a power cut leaves no part of it.
+    """
     aside = child.with_name(f".aside-{child.name}")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(parent, aside, ignore=shutil.ignore_patterns("result.json", ".lock", "attempts*"))
+    flush_files(aside)
     aside.rename(child)
 
 

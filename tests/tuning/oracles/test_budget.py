@@ -161,6 +161,16 @@ def test_minutes_that_are_over_after_one_trial_confirm_nothing(monkeypatch, tmp_
     assert not driver.oracle.is_too_short()
 
 
+def test_one_trial_that_was_asked_for_is_confirmed_where_a_second_would_not_fit(monkeypatch, tmp_path):
+    plan = dataclasses.replace(budgeted(minutes=5), max_trials=1)
+    driver = Driver(tmp_path, plan, rate_score)
+    clock = Clock(monkeypatch, driver, lambda values: 12)
+    assert len(driver.run()) == 1
+    assert not driver.oracle.is_too_short()
+    assert counts(driver) == (1, 1, 1)
+    assert clock.now <= 300
+
+
 def test_the_only_trial_that_is_allowed_is_confirmed(tmp_path):
     start = []
 

@@ -303,6 +303,16 @@ def test_hyperband_trains_the_better_half_to_the_end(space, tmp_path):
     assert max(map(score, rounds)) == max(score(settle(space, v)) for v in children)
 
 
+def test_hyperband_takes_those_that_failed_for_the_worst_of_their_round(tmp_path):
+    plan = plan_of("hyperband", CONTINUOUS, max_trials=18)
+    driver = Driver(tmp_path, plan, lambda values: None if values["dropout"] < 0.2 else values["dropout"])
+    rounds = [trial.hyperparameters.values["tuner/round"] for trial in driver.search()]
+    failed = sum(result.status == FAILED for result in driver.results)
+    # 12 begin, and 4 and 2 of them go on, however many failed.
+    assert failed >= 3
+    assert rounds == [0] * 12 + [1] * 4 + [2] * 2
+
+
 def test_hyperband_begins_again_until_there_are_trials_enough(tmp_path):
     plan = plan_of("hyperband", CONTINUOUS, max_trials=30)
     assert len(Driver(tmp_path, plan, lambda values: values["dropout"]).run()) == 30

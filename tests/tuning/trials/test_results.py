@@ -93,6 +93,13 @@ def test_a_result_comes_back_as_it_was_saved(result, tmp_path):
     assert json.loads(path.read_text()).keys() == {f.name for f in dataclasses.fields(result)}
 
 
+def test_a_cross_entropy_that_is_no_number_comes_back_as_the_worst(tmp_path):
+    # Of logits that overflow in validation alone; json has no word for it.
+    path = tmp_path / "result.json"
+    make_result(7, 0.1, cross_entropy=math.nan).save(path)
+    assert load_result(path) == make_result(7, 0.1, cross_entropy=math.inf)
+
+
 def test_results_are_those_that_have_ended_in_order(tmp_path):
     assert load_results(tmp_path / "missing") == []
     results = [make_result(10), make_result(2, 0.75), make_result(0)]

@@ -283,6 +283,26 @@ def test_what_hyperband_goes_on_with_ends_as_if_it_had_never_stopped(train, dire
     assert load_results(directory.trials)[1] == parent
 
 
+def test_what_goes_on_with_one_that_failed_fails_as_that_did(train, directory) -> None:
+    train("0000", open_run=fit_raises(MemoryError()))
+    never = raising(AssertionError("it would fail once more"))
+    values = {PARENT: "0000", FIRST_EPOCH: 1, LAST_EPOCH: EPOCHS}
+    child = train("0001", "--tuner", "hyperband", open_run=never, **values)
+    assert (child.status, child.epochs) == (FAILED, 0)
+    assert child.reason == load_results(directory.trials)[0].reason
+
+
+def test_the_copy_that_a_trial_goes_on_with_is_on_the_disk_first(train, directory, monkeypatch) -> None:
+    leave_results(directory, (0.5,), count=1)
+    directory.run("0000").splits.write_text("{}")
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    values = {PARENT: "0000", FIRST_EPOCH: 1, LAST_EPOCH: EPOCHS}
+    with pytest.raises(Interrupted):
+        train("0001", "--tuner", "hyperband", open_run=raising(Interrupted()), **values)
+    assert directory.run("0001").splits.stat().st_ino in flushed
+
+
 class _Killed(BaseException):
     """Ends a process as a kill does: nothing is tidied up."""
 
