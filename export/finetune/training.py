@@ -27,7 +27,7 @@ from pipeline.tflite.constants import read_constants
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.optimization import SoftmaxCrossEntropy
 from pipeline.training.run import class_weights
-from pipeline.training.variables import Damaged, NonFinite, read_variables, save_variables
+from pipeline.training.variables import Damaged, NonFinite, Unreadable, read_variables, save_variables
 
 RATE = 2e-5
 """Of Adam at the start, for weights in units of their channel's greatest magnitude; a half cosine to 0."""
@@ -134,7 +134,7 @@ def train_for_int8(
     Raises:
         ExportFailed: an operation is unknown or computes otherwise than in LiteRT, or a weight is no
             longer finite.
-        UserError: `state` is something else, or cannot be written.
+        UserError: `state` is something else, or cannot be read or written.
     """
     if run.config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -234,6 +234,8 @@ def _restore(training: Training, state: Path, fingerprint: str) -> None:
             f"--finetune keeps how far it is in {state}, which holds something else: {error} "
             "(move it elsewhere)"
         ) from None
+    except Unreadable:
+        raise
     except UserError:
         return  # Of another network.
     if str(saved.get("fingerprint")) == fingerprint:

@@ -1,5 +1,6 @@
 """Training for int8: its loss, what moves until when, and that it may end at any step and go on."""
 
+import errno
 import os
 import signal
 from itertools import pairwise
@@ -19,9 +20,11 @@ from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from pipeline.console.progress import Progress
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
+from pipeline.files.regular import open_regular
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.tflite.file import TFLiteFile
+from pipeline.training import variables as variables_module
 from pipeline.training.optimization import SoftmaxCrossEntropy
 from pipeline.training.variables import NonFinite
 from tests.export.finetune.samples import IMAGES
@@ -155,3 +158,22 @@ def test_something_else_in_the_place_of_the_state_is_refused(make, train, tmp_pa
     ):
         train(tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == [tmp_path / "state.npz"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_state_that_the_machine_does_not_read_now_is_left_for_another_time(
+    number, train, tmp_path, monkeypatch
+):
+    state = tmp_path / "state.npz"
+    train(state, epochs=1)
+    kept = state.read_bytes()
+
+    def open_with_a_fault(path: Path):
+        if path == state:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_regular(path)
+
+    monkeypatch.setattr(variables_module, "open_regular", open_with_a_fault)
+    with pytest.raises(UserError, match=rf"state.npz: {os.strerror(number)}$"):
+        train(state, epochs=1)
+    assert state.read_bytes() == kept
