@@ -50,7 +50,13 @@ def prepare_strategies(
     train = None
     if request.finetune:
         train = partial(
-            train_for_int8, float32, run=run, epochs=request.finetune, validation=validation, state=state
+            train_for_int8,
+            float32,
+            run=run,
+            epochs=request.finetune,
+            validation=validation,
+            state=state,
+            temperature=request.temperature,
         )
     plain = Strategy(calibration, request.input_type, slim=request.slim)
     if not request.repair:

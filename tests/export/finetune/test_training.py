@@ -80,6 +80,19 @@ def test_it_learns_from_labels_and_from_the_float_network(every_operation, obser
     assert learning.step == 2
 
 
+def test_labels_are_compared_with_the_logits_that_the_run_was_trained_with(every_operation, observed):
+    """Where the file's are divided by a temperature, so that the float network's are not sharpened again."""
+    images, labels = IMAGES[:20], np.eye(5, dtype=np.float32)[np.arange(20) % 5]
+    learning = Training(every_operation, observed, SoftmaxCrossEntropy(), total_steps=4, temperature=2.0)
+    logits, floats = learning.predict(images), learning.float_logits(images).numpy()
+    of_labels = -np.sum(labels * log_softmax(2 * logits, axis=-1), axis=-1)
+    of_floats = -np.sum(softmax(floats, axis=-1) * log_softmax(logits, axis=-1), axis=-1)
+    # Sums of a dozen terms in float32.
+    assert float(learning.take_step(images, labels)) == pytest.approx(
+        np.mean(of_labels + of_floats) / 2, rel=1e-5
+    )
+
+
 def test_ranges_stay_from_half_of_the_steps_on_and_those_of_pixels_always(every_operation, observed):
     labels = np.eye(5, dtype=np.float32)[np.arange(20) % 5]
     learning = Training(every_operation, observed, SoftmaxCrossEntropy(), total_steps=4)
