@@ -61,8 +61,10 @@ class Simulation:
                 magnitude = np.abs(self._constants[kernel.index])
                 others = tuple({0, 1, 2, 3} - {axis})
                 self._add_weight(kernel.index, magnitude.max(axis=others, keepdims=True))
-                low, high = self._first[self._group[operation.output.name]]
-                self._add_weight(bias.index, high - low)
+                # Without a bias it reads zeros, which are one tensor for all others without.
+                if self._constants[bias.index].any():
+                    low, high = self._first[self._group[operation.output.name]]
+                    self._add_weight(bias.index, high - low)
 
     def _add_weight(self, place: int, unit: np.ndarray) -> None:
         self._units[place] = np.maximum(unit, np.float32(TINY))

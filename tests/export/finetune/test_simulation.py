@@ -1,11 +1,13 @@
 """The simulation rounds as the int8 file does: its steps, its kernels, its answers."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export.convert.converter import quantize_to_int8
 from export.finetune.simulation import Simulation, group_activations
+from export.quantize.ranges import Calibrator
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
 from tests.export.finetune.samples import IMAGES
@@ -104,3 +106,16 @@ def test_a_channel_of_zeros_stays_zero(every_operation, observed):
     kernel.assign(kernel.numpy() * (np.arange(kernel.shape[0]) > 0).reshape(-1, 1, 1, 1))
     assert np.isfinite(np.asarray(simulation.logits(IMAGES[:2]))).all()
     assert not np.asarray(simulation._constant(next(iter(simulation._weights))))[0].any()
+
+
+def test_a_convolution_without_a_bias_gets_none(converter_of):
+    """Its zeros are one tensor in the file, which all convolutions of as many channels read."""
+    pixels = keras.Input((9, 12, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv1")(pixels)
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv2")(keras.layers.ReLU(name="relu")(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    head = keras.layers.Dense(5, bias_initializer="ones", name="head")
+    file = converter_of(keras.Model(pixels, head(x))).float32()
+    simulation = Simulation(file, Calibrator(file, IMAGES[:2]).full)
+    assert [weight.shape for weight in simulation.weights] == [(4, 3, 3, 3), (4, 3, 3, 4), (5, 1, 1, 4), (5,)]
+    assert np.isfinite(np.asarray(simulation.logits(IMAGES[:2]))).all()
