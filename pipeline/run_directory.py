@@ -199,6 +199,10 @@ class RunDirectory:
         if config.data.exclude and "exclude" in asked:
             # Whether it names the same images, the fingerprints of the splits will tell.
             config = config.with_values({"exclude": asked["exclude"]})
+        for name in ("weights", "teacher"):
+            # They may lie elsewhere by now; their own fingerprints tell whether they are the same.
+            if config.values()[name] and asked.get(name) not in (None, "", "none"):
+                config = config.with_values({name: asked[name]})
         if differences := config.differences(config.with_values(asked)):
             raise UserError(
                 f"--resume must not change the settings of a run; received {', '.join(differences)} "

@@ -145,9 +145,10 @@ def _stability(halves: Mapping[str, Any]) -> str:
 
 
 def _trained(chosen: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    epochs = chosen["trained_epochs"]
     return (
         "Then all weights and ranges were trained with the rounding of int8 simulated "
-        f"(Jacob et al. 2018, arXiv:1712.05877), {chosen['trained_epochs']} epochs on train: so they are "
+        f"(Jacob et al. 2018, arXiv:1712.05877), {epochs} epoch{'s' * (epochs > 1)} on train: so they are "
         "not those of the other files. The file agrees with the simulation on "
         f"{calibration['simulation_agreement']:.2%} of validation."
     )

@@ -61,8 +61,10 @@ class Simulation:
                 magnitude = np.abs(self._constants[kernel.index])
                 others = tuple({0, 1, 2, 3} - {axis})
                 self._add_weight(kernel.index, magnitude.max(axis=others, keepdims=True))
-                low, high = self._first[self._group[operation.output.name]]
-                self._add_weight(bias.index, high - low)
+                # Without a bias it reads zeros, which are one tensor for all others without.
+                if self._constants[bias.index].any():
+                    low, high = self._first[self._group[operation.output.name]]
+                    self._add_weight(bias.index, high - low)
 
     def _add_weight(self, place: int, unit: np.ndarray) -> None:
         self._units[place] = np.maximum(unit, np.float32(TINY))
@@ -116,15 +118,22 @@ class Simulation:
 
 
 def _round_kernel(kernel: tf.Tensor, axis: int) -> tf.Tensor:
-    """Round to -127 to 127 steps, one step a channel; the greatest magnitude is 127."""
+    """Round to -127 to 127 steps, one step a channel; the greatest magnitude is 127.
+
+    No weight is beyond its channel's range, so that the gradient passes for all: TensorFlow's stops where
+    127 steps, in float32, are a bit less than the greatest.
+    """
     to_last = [*(place for place in range(4) if place != axis), axis]
     channels_last = tf.transpose(kernel, to_last)
     greatest = tf.reduce_max(tf.abs(tf.stop_gradient(channels_last)), axis=(0, 1, 2))
     greatest = tf.maximum(greatest, TINY)
-    rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        channels_last, -greatest, greatest, narrow_range=True
-    )
-    return tf.transpose(rounded, np.argsort(to_last))
+
+    def fake_quantize(kernel: tf.Tensor) -> tf.Tensor:
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            kernel, -greatest, greatest, narrow_range=True
+        )
+
+    return tf.transpose(tf.grad_pass_through(fake_quantize)(channels_last), np.argsort(to_last))
 
 
 def _join_ranges(group: Mapping[str, str], ranges: Mapping[str, Range]) -> dict[str, np.ndarray]:

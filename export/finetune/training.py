@@ -27,7 +27,7 @@ from pipeline.tflite.constants import read_constants
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.optimization import SoftmaxCrossEntropy
 from pipeline.training.run import class_weights
-from pipeline.training.variables import Damaged, NonFinite, read_variables, save_variables
+from pipeline.training.variables import Damaged, NonFinite, Unreadable, read_variables, save_variables
 
 RATE = 2e-5
 """Of Adam at the start, for weights in units of their channel's greatest magnitude; a half cosine to 0."""
@@ -50,6 +50,7 @@ class Training:
         ranges: of its activations, to start with.
         label_loss: the loss that the network was trained with.
         total_steps: of the whole training.
+        temperature: what the logits were divided by since.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Training:
         ranges: Mapping[str, Range],
         label_loss: keras.losses.Loss,
         total_steps: int,
+        temperature: float = 1.0,
     ) -> None:
         self.simulation = Simulation(float32, ranges)
+        self._temperature = temperature
         self._label_loss, self._float_loss = label_loss, SoftmaxCrossEntropy()
         self._graph, self._constants = float32.graph, read_constants(float32.content)
         cosine = keras.optimizers.schedules.CosineDecay
@@ -101,7 +104,8 @@ class Training:
         probabilities = tf.nn.softmax(self.float_logits(images))
         with tf.GradientTape() as tape:
             logits = self.simulation.logits(images)
-            loss = (self._label_loss(labels, logits) + self._float_loss(probabilities, logits)) / 2
+            label_loss = self._label_loss(labels, self._temperature * logits)
+            loss = (label_loss + self._float_loss(probabilities, logits)) / 2
         values = [[variable.value for variable in variables] for variables, _ in self._parts]
         gradients = tape.gradient(loss, values)
         for (variables, optimizer), of_part in zip(self._parts, gradients, strict=True):
@@ -117,6 +121,7 @@ def train_for_int8(
     epochs: int,
     validation: KerasAnswers,
     state: Path,
+    temperature: float = 1.0,
 ) -> Trained:
     """Train a network for int8, going on with what `state` holds of the same training.
 
@@ -130,11 +135,12 @@ def train_for_int8(
         epochs: passes over train.
         validation: after each epoch the accuracy on its images is told.
         state: file that is written after each epoch, and where it is interrupted.
+        temperature: what the run's logits are divided by in `float32`.
 
     Raises:
         ExportFailed: an operation is unknown or computes otherwise than in LiteRT, or a weight is no
             longer finite.
-        UserError: `state` is something else, or cannot be written.
+        UserError: `state` is something else, or cannot be read or written.
     """
     if run.config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -142,9 +148,9 @@ def train_for_int8(
     train, batch_size = run.data.examples("train"), run.config.fit.batch_size
     steps_per_epoch = len(train) // batch_size
     total_steps, already = epochs * steps_per_epoch, run.config.total_epochs * steps_per_epoch
-    training = Training(float32, ranges, _label_loss(run), total_steps)
+    training = Training(float32, ranges, _label_loss(run), total_steps, temperature)
     _verify_same(training, float32, load_images(run.data.examples("validation").spread(CHECKED_IMAGES)))
-    fingerprint = _fingerprint(float32, ranges, run, epochs)
+    fingerprint = _fingerprint(float32, ranges, run, epochs, temperature)
     _restore(training, state, fingerprint)
 
     def save() -> None:
@@ -206,7 +212,9 @@ def _verify_same(training: Training, float32: TFLiteFile, images: np.ndarray) ->
         )
 
 
-def _fingerprint(float32: TFLiteFile, ranges: Mapping[str, Range], run: FinishedRun, epochs: int) -> str:
+def _fingerprint(
+    float32: TFLiteFile, ranges: Mapping[str, Range], run: FinishedRun, epochs: int, temperature: float
+) -> str:
     """Digest of all that the training is a function of."""
     settings = {
         "ranges": [(each.low, each.high) for each in ranges.values()],
@@ -216,6 +224,7 @@ def _fingerprint(float32: TFLiteFile, ranges: Mapping[str, Range], run: Finished
         "splits": run.splits,
         "epochs": [epochs, run.config.total_epochs],
         "rates": [RATE, RANGE_RATE, RANGES_UNTIL],
+        "temperature": temperature,
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for values in read_constants(float32.content).values():
@@ -234,6 +243,8 @@ def _restore(training: Training, state: Path, fingerprint: str) -> None:
             f"--finetune keeps how far it is in {state}, which holds something else: {error} "
             "(move it elsewhere)"
         ) from None
+    except Unreadable:
+        raise
     except UserError:
         return  # Of another network.
     if str(saved.get("fingerprint")) == fingerprint:

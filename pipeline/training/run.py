@@ -231,7 +231,7 @@ def _teach(model: keras.Model, teacher: Teacher, config: Config) -> TaughtNetwor
     """Put a teacher beside the network."""
     transfer = config.transfer
     # After the network, whose generators are named as they are without one.
-    network = teacher.build(transfer.teacher_precision, config.run.devices)
+    network = teacher.build(config)
     return TaughtNetwork(model, network, share=transfer.teacher_share, temperature=transfer.temperature)
 
 

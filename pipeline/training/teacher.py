@@ -1,7 +1,7 @@
 """A teacher: a finished run whose answers another network learns from, held to the same task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -45,18 +45,19 @@ class Teacher:
     multiply_adds: int
     compared: bool
 
-    def build(self, precision: str, devices: str) -> keras.Model:
+    def build(self, config: Config) -> keras.Model:
         """Build its network, frozen, of the layers that answer fastest.
 
         Call it in the scope of the strategy.
 
         Args:
-            precision: Keras dtype policy of its layers.
-            devices: as `--devices` writes them.
+            config: of the student, resolved. What else the teacher's own run was trained with may not fit
+                the student's devices.
         """
         names = self.pretrained.class_names
         assert names is not None
-        config = self.config.with_values({"precision": precision, "devices": devices})
+        config = replace(config, model=self.config.model)
+        config = config.with_values({"precision": config.transfer.teacher_precision})
         statistics = PixelStatistics(self.pretrained.mean, self.pretrained.std)
         # Norms that only answer need not be synchronised, so that those of one replica serve any number.
         network = build_training_network(config, len(names), statistics, replicas=1)

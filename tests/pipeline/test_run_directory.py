@@ -118,6 +118,23 @@ def test_what_no_run_wrote_is_not_overwritten(tmp_path, name):
         RunDirectory(tmp_path).check_is_new()
 
 
+def test_what_a_run_began_with_may_lie_elsewhere_when_it_goes_on(tmp_path):
+    """Whether it is the same, its fingerprint tells; whether there is any is a setting."""
+    directory = RunDirectory(tmp_path)
+    recorded = RECORDED.with_values({"weights": "runs/base", "teacher": "runs/large"})
+    directory.config.write_text(recorded.to_json())
+    moved = {"weights": "old/base", "teacher": "old/large"}
+    assert directory.load_unfinished(moved) == recorded.with_values(moved)
+    for name, value in (("weights", "none"), ("teacher", "")):
+        with pytest.raises(
+            UserError, match=rf"settings of a run; received --{name} {recorded.values()[name]} -> "
+        ):
+            directory.load_unfinished({name: value})
+    directory.config.write_text(RECORDED.to_json())
+    with pytest.raises(UserError, match=r"settings of a run; received --teacher  -> old/large"):
+        directory.load_unfinished({"teacher": "old/large"})
+
+
 RECORDED = preset("digits").with_values(
     {"devices": "cpu:1", "precision": "float32", "stem": "cifar", "image_size": 8}
 )

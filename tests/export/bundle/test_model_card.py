@@ -41,6 +41,8 @@ def test_the_card_tells_of_training_and_on_what_strategies_were_compared(report)
     assert "were trained with the rounding of int8 simulated" in card
     assert "3 epochs on train" in card
     assert "agrees with the simulation on 99.75% of validation" in card
+    report["int8_tried"][1]["trained_epochs"] = 1
+    assert "1 epoch on train" in write_card(report, NAMES)
 
 
 def test_the_card_tells_of_c_source_where_there_is_some(report):

@@ -1,11 +1,13 @@
 """The simulation rounds as the int8 file does: its steps, its kernels, its answers."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export.convert.converter import quantize_to_int8
 from export.finetune.simulation import Simulation, group_activations
+from export.quantize.ranges import Calibrator
 from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.interpreter import Interpreter
 from tests.export.finetune.samples import IMAGES
@@ -104,3 +106,34 @@ def test_a_channel_of_zeros_stays_zero(every_operation, observed):
     kernel.assign(kernel.numpy() * (np.arange(kernel.shape[0]) > 0).reshape(-1, 1, 1, 1))
     assert np.isfinite(np.asarray(simulation.logits(IMAGES[:2]))).all()
     assert not np.asarray(simulation._constant(next(iter(simulation._weights))))[0].any()
+
+
+def test_a_convolution_without_a_bias_gets_none(converter_of):
+    """Its zeros are one tensor in the file, which all convolutions of as many channels read."""
+    pixels = keras.Input((9, 12, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv1")(pixels)
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv2")(keras.layers.ReLU(name="relu")(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    head = keras.layers.Dense(5, bias_initializer="ones", name="head")
+    file = converter_of(keras.Model(pixels, head(x))).float32()
+    simulation = Simulation(file, Calibrator(file, IMAGES[:2]).full)
+    assert [weight.shape for weight in simulation.weights] == [(4, 3, 3, 3), (4, 3, 3, 4), (5, 1, 1, 4), (5,)]
+    assert np.isfinite(np.asarray(simulation.logits(IMAGES[:2]))).all()
+
+
+def test_the_gradient_passes_the_rounding_of_every_weight(converter_of):
+    """Of a norm every weight is its channel's greatest, which 127 steps of some miss by a bit."""
+    random = np.random.default_rng(0)
+    pixels = keras.Input((9, 12, 3), name="pixels")
+    x = keras.layers.Conv2D(2000, 1, name="conv")(pixels)
+    depthwise = keras.layers.DepthwiseConv2D(1, name="norm")
+    x = depthwise(keras.layers.ReLU(name="relu")(x))
+    network = keras.Model(pixels, keras.layers.GlobalAveragePooling2D(name="pool")(x))
+    depthwise.set_weights([random.normal(size=(1, 1, 2000, 1)), random.normal(size=2000)])
+    file = converter_of(network).float32()
+    simulation = Simulation(file, Calibrator(file, IMAGES[:2]).full)
+    (kernel,) = (weight for weight in simulation.weights if weight.shape == (1, 1, 1, 2000))
+    place = next(place for place, weight in simulation._weights.items() if weight is kernel)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(simulation._constant(place))
+    np.testing.assert_allclose(tape.gradient(total, kernel.value), simulation._units[place], rtol=1e-6)

@@ -1,5 +1,6 @@
 """Training for int8: its loss, what moves until when, and that it may end at any step and go on."""
 
+import errno
 import os
 import signal
 from itertools import pairwise
@@ -19,9 +20,11 @@ from export.verify.accuracy import KerasAnswers, Split, answer_with_keras
 from pipeline.console.progress import Progress
 from pipeline.data.batches import load_images
 from pipeline.errors import UserError
+from pipeline.files.regular import open_regular
 from pipeline.finished_run import FinishedRun, load_finished_run
 from pipeline.run_directory import RunDirectory
 from pipeline.tflite.file import TFLiteFile
+from pipeline.training import variables as variables_module
 from pipeline.training.optimization import SoftmaxCrossEntropy
 from pipeline.training.variables import NonFinite
 from tests.export.finetune.samples import IMAGES
@@ -75,6 +78,19 @@ def test_it_learns_from_labels_and_from_the_float_network(every_operation, obser
     assert losses[0] == pytest.approx(np.mean(expected), rel=1e-5)
     assert losses[1] < losses[0]
     assert learning.step == 2
+
+
+def test_labels_are_compared_with_the_logits_that_the_run_was_trained_with(every_operation, observed):
+    """Where the file's are divided by a temperature, so that the float network's are not sharpened again."""
+    images, labels = IMAGES[:20], np.eye(5, dtype=np.float32)[np.arange(20) % 5]
+    learning = Training(every_operation, observed, SoftmaxCrossEntropy(), total_steps=4, temperature=2.0)
+    logits, floats = learning.predict(images), learning.float_logits(images).numpy()
+    of_labels = -np.sum(labels * log_softmax(2 * logits, axis=-1), axis=-1)
+    of_floats = -np.sum(softmax(floats, axis=-1) * log_softmax(logits, axis=-1), axis=-1)
+    # Sums of a dozen terms in float32.
+    assert float(learning.take_step(images, labels)) == pytest.approx(
+        np.mean(of_labels + of_floats) / 2, rel=1e-5
+    )
 
 
 def test_ranges_stay_from_half_of_the_steps_on_and_those_of_pixels_always(every_operation, observed):
@@ -155,3 +171,22 @@ def test_something_else_in_the_place_of_the_state_is_refused(make, train, tmp_pa
     ):
         train(tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == [tmp_path / "state.npz"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_state_that_the_machine_does_not_read_now_is_left_for_another_time(
+    number, train, tmp_path, monkeypatch
+):
+    state = tmp_path / "state.npz"
+    train(state, epochs=1)
+    kept = state.read_bytes()
+
+    def open_with_a_fault(path: Path):
+        if path == state:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_regular(path)
+
+    monkeypatch.setattr(variables_module, "open_regular", open_with_a_fault)
+    with pytest.raises(UserError, match=rf"state.npz: {os.strerror(number)}$"):
+        train(state, epochs=1)
+    assert state.read_bytes() == kept

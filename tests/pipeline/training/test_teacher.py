@@ -1,5 +1,6 @@
 """Runs that learn from a teacher: resumed, without a share, and what is refused as a teacher."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -109,11 +110,19 @@ def test_a_network_that_only_answers_agrees_with_the_deployed_one(digits_run, wh
     deployed = keras.saving.load_model(digits_run / "model.keras", compile=False)
     expected = deployed(images, training=False).numpy()
     for precision, tolerance in (("float32", 1e-4), ("mixed_bfloat16", 0.05)):
-        network = teacher.build(precision, "cpu:1")
+        network = teacher.build(whole.resolved.config.with_values({"teacher_precision": precision}))
         assert not network.trainable_variables
         received = network(images, training=True).numpy()
         # bfloat16 holds 8 bits: twenty layers round by some 2^-9 each.
         np.testing.assert_allclose(received, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 50}, {"clip_norm": 1.0}])
+def test_a_teacher_answers_wherever_its_student_trains(whole, settings):
+    """What its own run held for is not asked again of the devices of another."""
+    teacher = whole.resolved.ground.teacher
+    teacher = dataclasses.replace(teacher, config=teacher.config.with_values(settings))
+    assert teacher.build(whole.resolved.config.with_values({"devices": "cpu:4"})).layers
 
 
 DIGITS = [str(digit) for digit in range(10)]
