@@ -33,9 +33,10 @@ def advise(config: Config, *, train_images: int, own_side: int | None) -> str | 
     from_scratch = not config.transfer.weights
     steps = config.total_epochs * (train_images // fit.batch_size)
     if fit.batch_size > LARGEST_BATCH_SHARE * train_images:
+        batch = _power_of_two(train_images / 16)
         return (
             f"--batch-size {fit.batch_size} is more than a quarter of train's {train_images:,} images: "
-            f"--batch-size {_power_of_two(train_images / 16)} takes sixteen steps an epoch or more"
+            f"--batch-size {batch} takes {train_images // batch} steps an epoch"
         )
     if from_scratch and steps < FEW_STEPS:
         epochs = -(-ENOUGH_STEPS // (train_images // fit.batch_size))

@@ -37,9 +37,9 @@ def test_no_preset_needs_advice_on_what_it_is_for(name):
             {"batch_size": 101},
             400,
             300,
-            "--batch-size 101 is more than a quarter of train's 400 images: --batch-size 16 takes sixteen",
+            "--batch-size 101 is more than a quarter of train's 400 images: --batch-size 16 takes 25 steps",
         ),
-        ("folder", {"batch_size": 4}, 10, 300, "--batch-size 1 takes sixteen steps"),
+        ("folder", {"batch_size": 4}, 10, 300, "--batch-size 1 takes 10 steps"),
         # (160 / 32)^2 = 25.
         ("folder_scratch", {}, 459, 32, "--image-size 32 needs about 1/25 of the time"),
         ("folder", {"image_size": 128}, 459, 300, "images of 224 pixels: --image-size 224 suits them"),
