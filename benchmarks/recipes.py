@@ -35,11 +35,19 @@ if TYPE_CHECKING:
 
 RECIPE = "the recipe"
 
+
+@dataclass(frozen=True)
+class Times:
+    """A setting that is so many times the recipe's."""
+
+    factor: float
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "nesterov in place of muon": {"optimizer": "nesterov", "warmup_share": 0.25},
-    "half the kernels' rate": {"muon_rate": 0.04},
-    "twice the kernels' rate": {"muon_rate": 0.16},
-    "a quarter of the others' rate": {"peak_learning_rate": 0.025},
+    "half the kernels' rate": {"muon_rate": Times(0.5)},
+    "twice the kernels' rate": {"muon_rate": Times(2.0)},
+    "a quarter of the others' rate": {"peak_learning_rate": Times(0.25)},
     "warm-up": {"warmup_share": 0.25},
     "batches of 256": {"batch_size": 256},
     "padding of 4": {"crop_padding": 4},
@@ -71,6 +79,15 @@ class Result:
 
     accuracies: list[float]
     gains: list[float]
+
+
+def settings_of(variant: str, recipe: Config) -> dict[str, Any]:
+    """Return the settings in which a variant differs from the recipe."""
+    own = recipe.values()
+    return {
+        name: value.factor * own[name] if isinstance(value, Times) else value
+        for name, value in (VARIANTS | TAUGHT).get(variant, {}).items()
+    }
 
 
 def summarise(values: Sequence[float]) -> str:
@@ -105,7 +122,7 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
     from benchmarks.tuning_tasks import train
     from pipeline.training.resolve import prepare_ground
 
-    variants = {RECIPE: {}, **{name: (VARIANTS | TAUGHT)[name] for name in arguments.variants}}
+    variants = list(dict.fromkeys([RECIPE, *arguments.variants]))
     # One split for all seeds, so that all are asked the same.
     settings = {
         "model": arguments.model,
@@ -123,9 +140,9 @@ def train_all(arguments: argparse.Namespace) -> dict[str, list[float]]:
     with Progress(len(variants) * arguments.seeds, "training", "runs") as progress:
         # Seed by seed, so that all that is there when it is stopped can be compared.
         for seed in range(arguments.seeds):
-            for name, changes in variants.items():
+            for name in variants:
                 start, ground = (taught, with_teacher) if name in TAUGHT else (base, alone)
-                (curve,) = train([start.with_values({**changes, "seed": seed})], ground)
+                (curve,) = train([start.with_values({**settings_of(name, start), "seed": seed})], ground)
                 accuracy = curve[-1][0]
                 accuracies[name].append(accuracy)
                 progress.line(f"{name}, seed {seed}: {100 * accuracy:.2f} %")

@@ -129,11 +129,11 @@ class Config:
         """Tell of those of the named settings that no other setting asks for."""
         values, found = self.values(), []
         for name in names:
-            if needed := _declaration(name).metadata["of"]:
-                other, wanted = needed
-                if not (values[other] in wanted if wanted else values[other]):
-                    beside = " ".join([flag(other), " or ".join(wanted)]).strip()
-                    found.append(f"{flag(name)} has no effect without {beside}")
+            needed = _declaration(name).metadata["of"] or {}
+            met = (values[other] in on if on else values[other] for other, on in needed.items())
+            if needed and not any(met):
+                beside = (f"{flag(other)} {' or '.join(on)}".strip() for other, on in needed.items())
+                found.append(f"{flag(name)} has no effect without {' or '.join(beside)}")
         return found
 
     def differences(self, other: Self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -32,7 +32,7 @@ def option(
     metavar: str | None = None,
     switch: bool = False,
     alone: Any = None,
-    of: tuple[str, tuple[str, ...]] | None = None,
+    of: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Any:
     """Declare one setting: `minimum <= value <= maximum` and `value > above`, where given.
 
@@ -46,8 +46,8 @@ def option(
         metavar: what the help writes for a value.
         switch: true or false, with a flag for true alone.
         alone: the value of the flag where none follows it; None where one must.
-        of: name of another setting and those of its values with which alone this one has an effect; no
-            values: all that switch it on. None: it always has.
+        of: names of other settings, and those of their values with one of which alone this one has an
+            effect; no values: all that switch it on. None: it always has.
     """
     rules = {"choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
     how = {"help": help, "metavar": metavar, "switch": switch, "alone": alone, "of": of}

@@ -147,7 +147,10 @@ class AugmentConfig(Section):
         0, "random crop after padding by this many pixels", minimum=0, maximum=MAX_IMAGE_SIZE
     )
     crop_mode: str = option(
-        "reflect", "what the padding holds", choices=("reflect", "zero"), of=("crop_padding", ())
+        "reflect",
+        "what the padding holds, and the corners of a rotation",
+        choices=("reflect", "zero"),
+        of={"crop_padding": (), "rotation": ()},
     )
     resized_crop_area: float = option(
         0.0, "random resized crop of at least this share of the area", minimum=0, maximum=1
@@ -170,14 +173,14 @@ class AugmentConfig(Section):
         "operations RandAugment applies to an image",
         minimum=1,
         maximum=20,
-        of=("policy", ("randaugment",)),
+        of={"policy": ("randaugment",)},
     )
     randaugment_magnitude: int = option(
         9,
         "strength of RandAugment's operations, of 30",
         minimum=0,
         maximum=30,
-        of=("policy", ("randaugment",)),
+        of={"policy": ("randaugment",)},
     )
     cutout: int = option(0, "side in pixels of a square that is cut out", minimum=0, maximum=MAX_IMAGE_SIZE)
     erasing: float = option(0.0, "probability of random erasing", minimum=0, maximum=1)
@@ -262,7 +265,7 @@ class TransferConfig(Section):
         "their peak learning rate, as a share of --peak-learning-rate",
         above=0,
         maximum=1,
-        of=("finetune_epochs", ()),
+        of={"finetune_epochs": ()},
     )
     stage_rate_decay: float = option(
         1.0, "factor on the learning rate from each stage to the one before it", above=0, maximum=1
@@ -277,20 +280,20 @@ class TransferConfig(Section):
         "share of the loss that is the distance to the teacher's answers",
         minimum=0,
         maximum=1,
-        of=("teacher", ()),
+        of={"teacher": ()},
     )
     temperature: float = option(
         4.0,
         "what logits are divided by before that distance is taken",
         minimum=0.1,
         maximum=100,
-        of=("teacher", ()),
+        of={"teacher": ()},
     )
     teacher_precision: str = option(
         "auto",
         "arithmetic of the teacher's layers",
         choices=("auto", "float32", "mixed_bfloat16"),
-        of=("teacher", ()),
+        of={"teacher": ()},
     )
 
     def __post_init__(self) -> None:
@@ -323,7 +326,7 @@ class FitConfig(Section):
         "of momentum, nesterov, rmsprop and muon",
         minimum=0,
         maximum=0.9999,
-        of=("optimizer", ("momentum", "nesterov", "rmsprop", "muon")),
+        of={"optimizer": ("momentum", "nesterov", "rmsprop", "muon")},
     )
     peak_learning_rate: float = option(
         0.1, "highest learning rate of the schedule", above=0, maximum=MAX_FLOAT
@@ -334,7 +337,7 @@ class FitConfig(Section):
         "--peak-learning-rate is for all else",
         above=0,
         maximum=100,
-        of=("optimizer", ("muon",)),
+        of={"optimizer": ("muon",)},
     )
     schedule: str = option(
         "cosine",
@@ -349,10 +352,10 @@ class FitConfig(Section):
         "schedule step: epochs between two drops",
         minimum=1,
         maximum=MAX_EPOCHS,
-        of=("schedule", ("step",)),
+        of={"schedule": ("step",)},
     )
     step_factor: float = option(
-        0.1, "schedule step: factor of each drop", above=0, maximum=1, of=("schedule", ("step",))
+        0.1, "schedule step: factor of each drop", above=0, maximum=1, of={"schedule": ("step",)}
     )
     weight_decay: float = option(
         0.0005, "decoupled decay times learning rate; spares norms and biases", minimum=0, maximum=MAX_FLOAT

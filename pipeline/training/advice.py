@@ -22,7 +22,7 @@ WITH_MOMENTUM = ("momentum", "nesterov")
 
 
 def advise(config: Config, *, train_images: int, own_side: int | None) -> str | None:
-    """Say in one line what is farthest off, the first of five rules that holds.
+    """Say in one line what is farthest off, the first of eight rules that holds.
 
     Args:
         config: resolved: image size and width are settled.
@@ -33,9 +33,10 @@ def advise(config: Config, *, train_images: int, own_side: int | None) -> str | 
     from_scratch = not config.transfer.weights
     steps = config.total_epochs * (train_images // fit.batch_size)
     if fit.batch_size > LARGEST_BATCH_SHARE * train_images:
+        batch = _power_of_two(train_images / 16)
         return (
             f"--batch-size {fit.batch_size} is more than a quarter of train's {train_images:,} images: "
-            f"--batch-size {_power_of_two(train_images / 16)} takes sixteen steps an epoch or more"
+            f"--batch-size {batch} takes {train_images // batch} steps an epoch"
         )
     if from_scratch and steps < FEW_STEPS:
         epochs = -(-ENOUGH_STEPS // (train_images // fit.batch_size))
@@ -54,6 +55,19 @@ def advise(config: Config, *, train_images: int, own_side: int | None) -> str | 
             f"--peak-learning-rate {fit.peak_learning_rate:g} is far from {linear:.2g}, which batches of "
             f"{fit.batch_size} want where those of 128 want {RATE_AT_128} (linear scaling)"
         )
+    return _without_effect(config)
+
+
+def _without_effect(config: Config) -> str | None:
+    """Say in one line what is asked for and comes to nothing, by how long the run is or by its network."""
+    fit = config.fit
+    longest = max(fit.epochs, config.transfer.finetune_epochs)
+    if fit.schedule == "step" and fit.step_epochs >= longest:
+        return f"the rate never drops: --step-epochs {fit.step_epochs} is not less than {longest} epochs"
+    if fit.early_stopping >= fit.epochs:
+        return f"--early-stopping {fit.early_stopping} cannot stop a run of {fit.epochs} epochs"
+    if fit.optimizer == "muon" and config.model.model == "mlp":
+        return "mlp has no convolutions for --optimizer muon: all of it learns as by nesterov"
     return None
 
 

@@ -19,9 +19,10 @@ ESTIMATE_AFTER_STEPS = 10
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raise `NonFinite` at the first step whose loss is infinite or not a number.
+    """Raise `NonFinite` at the first step or validation whose loss is infinite or not a number.
 
-    The running mean that Keras reports is not finite from the first such loss on.
+    The running mean that Keras reports is not finite from the first such loss on. Come before what
+    records an epoch.
 
     Args:
         progression: the run's.
@@ -37,6 +38,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
         loss = logs["loss"]
         if not math.isfinite(loss):
             raise NonFinite(f"the loss became {loss} at step {self.progression.step + 1:,}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check the validation, which is the first to see what an epoch's last step has made."""
+        assert logs is not None
+        loss = logs["val_cross_entropy"]
+        if not math.isfinite(loss):
+            raise NonFinite(f"the cross-entropy of validation became {loss} in epoch {epoch + 1:,}")
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -57,6 +57,8 @@ class TaughtNetwork(keras.Model):
         self, network: keras.Model, teacher: keras.Model, *, share: float, temperature: float
     ) -> None:
         super().__init__(network.input, network.output, name=network.name)
+        # By it Keras decides whether the loss is scaled, without which gradients vanish in float16.
+        self.dtype_policy = network.dtype_policy
         self.share, self.distance = share, DistillationLoss(temperature)
         # As a function: a model among the attributes would count as a layer of this one.
         self.ask_teacher = partial(teacher, training=False)

@@ -82,8 +82,12 @@ class Muon(keras.optimizers.SGD):
 
 
 def is_kernel_matrix(variable: keras.Variable) -> bool:
-    """Whether it is a kernel [height, width, channels, filters] that sums over channels."""
-    return len(variable.shape) == 4 and variable.shape[2] > 1
+    """Whether it is a kernel [height, width, channels, filters] that sums over channels.
+
+    Those of depthwise convolutions do not: [height, width, channels, 1], or as groups of one
+    [height, width, 1, filters].
+    """
+    return len(variable.shape) == 4 and min(variable.shape[2:]) > 1
 
 
 def _norm(values: Any) -> Any:

@@ -165,7 +165,8 @@ def _fit_and_finish(run: TrainingRun) -> int:
         return INTERRUPTED
     except NonFinite as error:
         saved = run.checkpoints.saved()
-        rate = float(run.schedule(progression.step))
+        # Of the last step that changed the weights: the one after an epoch may be zero.
+        rate = float(run.schedule(max(progression.step - 1, 0)))
         print(f"stopped: {error}, after {progression.step:,} steps, learning rate {rate:.4g}")
         print(f"last good checkpoint: {saved[-1] if saved else 'none yet'}")
         return FAILED

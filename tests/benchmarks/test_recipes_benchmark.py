@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import recipes
-from benchmarks.recipes import RECIPE, TAUGHT, VARIANTS, compare, print_results, summarise
+from benchmarks.recipes import RECIPE, TAUGHT, VARIANTS, compare, print_results, settings_of, summarise
 from pipeline.config.presets import preset
 
 
@@ -35,8 +35,14 @@ def test_what_gains_most_comes_first(capsys):
 @pytest.mark.parametrize("name", VARIANTS | TAUGHT)
 def test_a_variant_differs_from_the_recipe_in_each_setting(name):
     recipe = preset("cifar10_10min")
-    other = recipe.with_values((VARIANTS | TAUGHT)[name])
+    other = recipe.with_values(settings_of(name, recipe))
     assert len(recipe.differences(other)) == len((VARIANTS | TAUGHT)[name])
+
+
+def test_a_share_of_a_rate_is_one_of_the_recipe_that_is_measured():
+    recipe = preset("cifar10_2h")
+    rates = [settings_of(f"{share} the kernels' rate", recipe)["muon_rate"] for share in ("half", "twice")]
+    assert rates == pytest.approx([recipe.fit.muon_rate / 2, recipe.fit.muon_rate * 2])
 
 
 def test_the_last_line_tells_all_figures(capsys):

@@ -342,7 +342,8 @@ def test_help_and_configuration_errors_need_no_tensorflow():
                 "--step-epochs has no effect without --schedule step",
             ],
         ),
-        ({"crop_mode": "zero"}, ["--crop-mode has no effect without --crop-padding"]),
+        ({"crop_mode": "zero"}, ["--crop-mode has no effect without --crop-padding or --rotation"]),
+        ({"crop_mode": "zero", "rotation": 10.0}, []),
         ({"crop_mode": "zero", "crop_padding": 2}, []),
     ],
 )
@@ -355,5 +356,5 @@ def test_what_a_setting_needs_is_a_setting_and_its_values():
     declared = {setting.name: setting for _, setting in SETTINGS}
     needed = [setting.metadata["of"] for setting in declared.values() if setting.metadata["of"]]
     assert needed
-    for other, values in needed:
+    for other, values in (pair for each in needed for pair in each.items()):
         assert set(values) <= set(declared[other].metadata["choices"] or ())

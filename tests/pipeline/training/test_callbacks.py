@@ -51,6 +51,15 @@ def test_the_first_loss_that_is_not_finite_is_seen_in_fit():
         )
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_validation_that_is_not_finite_stops_with_its_epoch(loss):
+    stop = StopOnNonFinite(Progression(step=20))
+    stop.on_epoch_end(0, {"val_cross_entropy": 1e30})
+    with pytest.raises(NonFinite) as error:
+        stop.on_epoch_end(1, {"val_cross_entropy": loss})
+    assert str(error.value) == f"the cross-entropy of validation became {loss} in epoch 2"
+
+
 # (validation accuracy, validation cross-entropy) of each epoch.
 RISING = [(0.1, 3.0), (0.2, 2.0), (0.3, 1.0)]
 FALLING = [(0.3, 1.0), (0.2, 0.5), (0.1, 0.4)]

@@ -81,3 +81,16 @@ def test_a_step_learns_from_both_and_an_evaluation_is_of_labels_alone():
     taught.optimizer.learning_rate = 1.0
     taught.fit(images, labels, verbose=0)
     assert all((weight.numpy() == old).all() for weight, old in zip(teacher.weights, before, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_loss_is_scaled_where_that_of_the_network_alone_is(precision):
+    keras.config.set_dtype_policy(precision)
+    network, teacher = small_network(2), small_network(3)
+    keras.config.set_dtype_policy("float32")
+    taught = TaughtNetwork(network, teacher, share=0.75, temperature=2.0)
+    for model in (network, taught):
+        model.compile(keras.optimizers.SGD(0.0), SoftmaxCrossEntropy(), jit_compile=False)
+    scaled = isinstance(taught.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == isinstance(network.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")

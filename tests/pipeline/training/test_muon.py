@@ -77,7 +77,15 @@ def test_kernels_follow_the_formula_whatever_the_decay(shape):
 
 
 def test_all_else_follows_nesterovs_momentum():
-    shapes = {"head/kernel": (6, 5), "depthwise/kernel": (3, 3, 1, 4), "norm/gamma": (4,), "norm/beta": (4,)}
+    depthwise = keras.layers.DepthwiseConv2D(3)
+    depthwise.build((None, 8, 8, 4))
+    shapes = {
+        "head/kernel": (6, 5),
+        "depthwise/kernel": tuple(depthwise.kernel.shape),
+        "groups of one/kernel": (3, 3, 1, 4),
+        "norm/gamma": (4,),
+        "norm/beta": (4,),
+    }
     ends = []
     for name in ("muon", "nesterov"):
         variables = [

@@ -308,6 +308,18 @@ def test_a_non_finite_loss_stops_the_run_at_once(capsys, tmp_path):
     assert not (run_dir / "metrics.json").exists()
 
 
+def test_weights_that_the_last_step_of_an_epoch_spoils_stop_the_run_with_its_rate(capsys, tmp_path):
+    run_dir = tmp_path / "run"
+    # One step, behind which the schedule is at zero.
+    arguments = "digits --peak-learning-rate 1e30 --warmup-share 0 --batch-size 1274".split()
+    assert train.main([*arguments, *QUICK, "--run-dir", str(run_dir)]) == 1
+    told = capsys.readouterr().out
+    expected = r"stopped: the cross-entropy of validation became (nan|inf) in epoch 1, after 1 steps"
+    assert re.search(rf"{expected}, learning rate 1e\+30\n", told)
+    assert not {"history.csv", "metrics.json"} & {path.name for path in run_dir.iterdir()}
+    assert not any((run_dir / "checkpoints").iterdir())
+
+
 def test_the_moving_average_is_what_is_saved_and_in_float32(tmp_path):
     arguments = ["digits", *QUICK, "--batch-size", "64", "--ema-decay", "0.9", "--precision", "mixed_float16"]
     assert train.main([*arguments, "--run-dir", str(tmp_path / "run")]) == 0
