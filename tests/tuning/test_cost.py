@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.config.config import Config
+from pipeline.data.prepare import PixelStatistics
 from pipeline.errors import UserError
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, prepare_ground
 from tests.commands import ROOT
 from tuning import cost
-from tuning.cost import IMAGES, Cost, Costs
+from tuning.cost import IMAGES, Architecture, Cost, Costs
 from tuning.space.limits import Limits
 
 CLASSES = 10
@@ -61,14 +62,14 @@ def measured(monkeypatch) -> list[SimpleNamespace]:
     return calls
 
 
-def counts_by_table(width: int) -> tuple[int, int]:
-    """ResNet-18 behind a 3x3 stem on 8 x 8 pixels (He et al. 2015, table 1).
+def counts_by_table(width: int, pixels: int = 8) -> tuple[int, int]:
+    """ResNet-18 behind a 3x3 stem on 8 x 8 or other pixels (He et al. 2015, table 1).
 
     Returns:
         Parameters and multiply-adds.
     """
-    convolutions = [(3, 3, width, 8)]  # kernel size, channels in, channels out, size out
-    for stage, size in enumerate((8, 4, 2, 1)):
+    convolutions = [(3, 3, width, pixels)]  # kernel size, channels in, channels out, size out
+    for stage, size in enumerate((pixels, pixels // 2, pixels // 4, pixels // 8)):
         out = width * 2**stage
         convolutions += [(3, out, out, size)] * (4 if stage == 0 else 3)
         if stage:
@@ -119,9 +120,25 @@ def test_an_architecture_is_measured_once(ground, path, measured):
     assert (wider.parameters, wider.multiply_adds) == counts_by_table(width=5)
 
 
+def test_each_size_of_the_images_has_its_own_costs(ground, path, measured):
+    costs, larger = Costs(path, ground), CONFIG.with_values({"image_size": 16})
+    counts = counts_by_table(width=4, pixels=16)
+    assert counts[1] > counts_by_table(width=4)[1]
+    costs.of(CONFIG)
+    assert costs.of(larger) == Cost(*counts, BYTES, LATENCY + 1)
+    assert [call.images.shape for call in measured] == [(IMAGES, size, size, 3) for size in (8, 16)]
+    assert [call.network.input_shape for call in measured] == [(None, size, size, 3) for size in (8, 16)]
+    assert measured[1].timed[0] is measured[1].images
+    limits = Limits(max_mac=counts[1] - 1)
+    assert costs.exceeded(CONFIG, limits) is None
+    assert costs.exceeded(larger, limits) == (
+        f"{counts[1]:,} multiply-adds, more than --max-mac {counts[1] - 1:,}"
+    )
+
+
 def test_every_other_setting_of_the_model_tells_architectures_apart():
     settings = {field.name for field in dataclasses.fields(CONFIG.model)} - {"dropout", "zero_init"}
-    names = cost._name(CONFIG)
+    names = Architecture(CONFIG, CLASSES, PixelStatistics((0, 0, 0), (1, 1, 1))).name
     assert all(f"{name} {CONFIG.values()[name]}" in names for name in {*settings, "image_size"})
     assert "dropout" not in names
     assert "zero_init" not in names
