@@ -1,8 +1,9 @@
 """What a network costs on a device, known before it is trained."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from export.quantize.preview import preview_int8
 from export.verify.micro import measure_arena
 from pipeline.config.config import Config
 from pipeline.config.option import flag
+from pipeline.console.progress import Progress
 from pipeline.data.batches import load_images
 from pipeline.data.prepare import PixelStatistics
 from pipeline.errors import UserError
@@ -23,10 +25,14 @@ from pipeline.tflite.file import TFLiteFile
 from pipeline.tflite.latency import measure_file
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, resolve_network
+from tuning.side_by_side import side_by_side
 from tuning.space.limits import Limits
 
 IMAGES = 8
 """Images of train that quantisation looks at and that latency is measured on."""
+
+FILES_A_PROCESS = 2
+"""As many pay for a process: to load TensorFlow takes it about as long as a file of a small ResNet."""
 
 FREE = ("dropout", "zero_init")
 """Settings of the model section that change nothing in what a deployed network costs."""
@@ -139,6 +145,34 @@ class Costs:
         if not self._knows(architecture):
             self._measure(architecture, self._make(self._untrained(architecture)))
         return self._costs[architecture.name]
+
+    def measure_all(self, configs: Iterable[Config], cores: int) -> None:
+        """Measure the architectures that are not known yet, and show how far that is.
+
+        Files are made side by side, as many at a time as pays, and then each is timed alone: what else
+        computes would slow it. What is measured is written at once, and so is there after a kill. Where it
+        cannot be measured, `of` tells why.
+
+        Args:
+            configs: the settings with the architectures.
+            cores: that may compute.
+        """
+        found = map(self._architecture, configs)
+        missing = list({one.name: one for one in found if not self._knows(one)}.values())
+        if not missing:
+            return
+        count = max(min(cores, len(missing) // FILES_A_PROCESS), 1)
+        with (
+            Progress(len(missing), "measuring what networks cost", "networks") as progress,
+            side_by_side(self._make, count) as make,
+        ):
+            for start in range(0, len(missing), count):
+                batch = missing[start : start + count]
+                for architecture, made in zip(batch, make(list(map(self._untrained, batch))), strict=True):
+                    if made is not None:
+                        with contextlib.suppress(UserError):
+                            self._measure(architecture, made)
+                    progress.update(1)
 
     def exceeded(self, config: Config, limits: Limits) -> str | None:
         """Tell the first limit that the architecture of `config` breaks, with both figures.

@@ -26,6 +26,7 @@ from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
+from tuning.side_by_side import available_cores
 from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values, own_values, settle
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
@@ -168,6 +169,8 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     if not plan.limits.is_set:
         return plan
     names, networks = list_networks(plan)
+    if plan.limits.need_file:
+        _measure_networks(plan, [dict(zip(names, network, strict=True)) for network in networks], costs)
     broken: dict[tuple[Value, ...], list[str | None]] = {}
     for network in networks:
         broken[network] = []
@@ -185,6 +188,15 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     narrowed = dataclasses.replace(plan, space=tuple(_only(kept, names, d) for d in plan.space))
     starts = [dict(zip(names, network, strict=True)) for network in kept if broken[network][0] is None]
     return _begin_with_nearest(narrowed, starts)
+
+
+def _measure_networks(plan: SearchPlan, networks: Sequence[Values], costs: Costs) -> None:
+    """Measure all networks that keep the limits as far as these can be counted, before anything trains."""
+    limits = Limits(max_parameters=plan.limits.max_parameters, max_mac=plan.limits.max_mac)
+    counted = dataclasses.replace(plan, limits=limits)
+    designs = [values for network in networks for values in _designs(plan, network)]
+    kept = [values for values in designs if _broken_limit(values, counted, costs) is None]
+    costs.measure_all([apply(values, plan.config) for values in kept], available_cores())
 
 
 def _designs(plan: SearchPlan, network: Values) -> Iterator[Values]:

@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import json
+import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +136,67 @@ def test_each_size_of_the_images_has_its_own_costs(ground, path, measured):
     assert costs.exceeded(larger, limits) == (
         f"{counts[1]:,} multiply-adds, more than --max-mac {counts[1] - 1:,}"
     )
+
+
+def test_all_are_measured_once_and_written_one_by_one(ground, path, measured, monkeypatch):
+    configs = [CONFIG.with_values({"width": width}) for width in (4, 5, 6, 6)]
+    costs, measure = Costs(path, ground), cost.measure_file
+    costs.of(configs[1])
+
+    def killed_at_the_third(file, images, threads):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return measure(file, images, threads)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(cost, "measure_file", killed_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            costs.measure_all(configs, 1)
+    assert len(json.loads(path.read_text())) == 2
+    again = Costs(path, ground)
+    again.measure_all(configs, 1)
+    # Widths 5, 4 and 6, this one twice, as it was not written down.
+    assert [call.network.name for call in measured] == ["resnet18"] * 4
+    assert len(json.loads(path.read_text())) == 3
+    assert again.of(configs[0]).latency_ms == LATENCY + 1
+    again.measure_all(configs, 1)
+    assert len(measured) == 4
+
+
+def test_what_cannot_be_measured_is_told_by_whoever_asks_for_it(ground, path, measured, monkeypatch):
+    monkeypatch.setattr(cost, "measure_arena", lambda file: "no kernel for FILL")
+    costs = Costs(path, ground, with_arena=True)
+    costs.measure_all([CONFIG], 1)
+    with pytest.raises(UserError, match="received no kernel for FILL"):
+        costs.of(CONFIG)
+
+
+def cpu_ticks(process: multiprocessing.Process) -> int:
+    """User and system time of a process, in the system's ticks (proc(5), fields 14 and 15)."""
+    return sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def test_files_are_made_side_by_side_and_timed_alone(ground, path, monkeypatch):
+    widths, timed = range(2, 2 + 2 * cost.FILES_A_PROCESS), []
+    configs = [CONFIG.with_values({"model": "mlp", "width": width}) for width in widths]
+
+    def measure(file, images, threads):
+        others = multiprocessing.active_children()
+        before = list(map(cpu_ticks, others))
+        time.sleep(0.5)
+        timed.append([now - then for now, then in zip(map(cpu_ticks, others), before, strict=True)])
+        return SimpleNamespace(p50_ms=LATENCY)
+
+    monkeypatch.setattr(cost, "measure_file", measure)
+    costs = Costs(path, ground)
+    costs.measure_all(configs, 2)
+    # A file of two threads that compute would take 50 ticks; a thread that only wakes up takes none.
+    assert len(timed) == len(widths)
+    assert all(len(ticks) == 2 and max(ticks) <= 2 for ticks in timed)
+    assert multiprocessing.active_children() == []
+    assert len(json.loads(path.read_text())) == len(widths)
+    alone = Costs(path.with_name("alone.json"), ground)
+    assert alone.of(configs[-1]) == costs.of(configs[-1])
 
 
 def test_every_other_setting_of_the_model_tells_architectures_apart():
