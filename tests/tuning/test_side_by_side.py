@@ -15,12 +15,17 @@ LONGEST_SECONDS = 300
 """After which a process hangs, on however busy a machine."""
 
 
+SLEEP_SECONDS = 3
+
+
 def work(job: str) -> tuple[str, int]:
-    """Return the job and the process that did it; fail or die where that is the job."""
+    """Return the job and the process that did it; fail, die or sleep where that is the job."""
     if job == "fail":
         raise ValueError(job)
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job == "sleep":
+        time.sleep(SLEEP_SECONDS)
     return job, os.getpid()
 
 
@@ -31,6 +36,10 @@ def test_answers_come_in_the_order_of_the_jobs_and_none_of_what_failed():
         assert len({one, other, os.getpid()}) == 3
         assert call(["fail", "b"]) == [None, ("b", other)]
         assert call(["a"]) == [("a", one)]
+        # The first answer is there at once, and is given with the last.
+        begun = time.monotonic()
+        assert next(iter(call(["a", "sleep"]))) == ("a", one)
+        assert time.monotonic() - begun >= SLEEP_SECONDS
         assert call(["die", "b"]) == [None, ("b", other)]
         assert call(["a", "b"]) == [None, ("b", other)]
     assert multiprocessing.active_children() == []
