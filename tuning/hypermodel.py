@@ -31,9 +31,10 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
 
         KerasTuner builds once to see the space, and what does not fit is only passed over later.
         """
-        data = self.ground.data
-        config = resolve_network(apply(hp.values, self.plan.config), data)
-        return build_deployed_network(config, len(data.source.class_names), self.ground.statistics)
+        config = apply(hp.values, self.plan.config)
+        ground = self.ground.at(config.data.image_size)
+        config = resolve_network(config, ground.data)
+        return build_deployed_network(config, len(ground.data.source.class_names), ground.statistics)
 
     def fit(self, hp: keras_tuner.HyperParameters, model: None, name: str) -> float:
         """Train a trial, an ordinary run, from its newest checkpoint on; return its score.

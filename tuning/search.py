@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pipeline.console.run_command import DONE, FAILED
 from pipeline.data.class_names import list_classes
 from pipeline.data.exclusions import describe_excluded
+from pipeline.data.image_size import size_and_classes
 from pipeline.data.splits import describe_splits
 from pipeline.errors import UserError
 from pipeline.files.whole import write_text
@@ -25,6 +26,8 @@ from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
+from tuning.side_by_side import available_cores
+from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values, own_values, settle
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict
 from tuning.trials.results import SEARCH, TrialResult, load_result, load_results
@@ -47,12 +50,15 @@ def run_search(request: Request, role: str) -> int:
     if role == "worker":
         if directory.search.exists():
             directory.check_identity(plan.identity())
+        plan = begin_with_a_size(plan)
         ground = prepare_search(plan, directory, begin=False)
         build_tuner(plan, directory, ground, open_costs(plan, directory, ground)).search()
         return DONE
     with directory.open(plan.identity()):
+        plan = begin_with_a_size(plan)
         ground = prepare_search(plan, directory)
         costs = open_costs(plan, directory, ground)
+        verify_sizes(plan, costs)
         plan = within_limits(plan, costs)
         print_plan(plan, ground, load_results(directory.trials))
         if role == "chief":
@@ -84,6 +90,31 @@ def run_search(request: Request, role: str) -> int:
         return code
 
 
+def searched_sizes(plan: SearchPlan) -> tuple[int, ...]:
+    """Return the sizes of the images that are searched, pixels; none where it is one that is given."""
+    return tuple(int(size) for d in plan.space if d.name == "image_size" for size in d.choices)
+
+
+def begin_with_a_size(plan: SearchPlan) -> SearchPlan:
+    """Let a search over sizes of the images begin with the nearest to the settings', or to the source's own.
+
+    Where the source has none, for its images are of many sizes, it is the smallest.
+
+    Raises:
+        UserError: the source's own is larger than any network's input.
+    """
+    sizes = searched_sizes(plan)
+    if not sizes:
+        return plan
+    own = plan.config.data.image_size
+    if not own:
+        # Whatever else may be wrong with the data is told by what loads it.
+        with contextlib.suppress(UserError):
+            own, _ = size_and_classes(plan.config.data)
+    start = min(sizes, key=lambda size: abs(size - own))
+    return dataclasses.replace(plan, config=plan.config.with_values({"image_size": start}))
+
+
 def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool = True) -> Ground:
     """Find the devices and the data, and hold them to what the search began with.
 
@@ -94,17 +125,41 @@ def prepare_search(plan: SearchPlan, directory: SearchDirectory, *, begin: bool 
             may be there before its chief, or write the same file in the same moment.
 
     Raises:
-        UserError: the data is missing or another, or the weights to start from do not fit.
+        UserError: the data is missing or another, or the settings or weights to start from do not fit
+            it at each size that is searched.
     """
     ground = prepare_ground(plan.config)
-    verify_start(resolve(plan.config, ground))
+    for size in searched_sizes(plan) or (plan.config.data.image_size,):
+        verify_start(resolve(plan.config.with_values({"image_size": size}), ground))
     if begin or directory.splits.exists():
         directory.check_images(describe_splits(ground.data.source, ground.data.splits))
     return ground
 
 
+def verify_sizes(plan: SearchPlan, costs: Costs) -> None:
+    """Hold each size of the images that is searched to the networks of the space.
+
+    One that some of them do not take stays: such a pair is never tried.
+
+    Raises:
+        UserError: no network takes images of that size.
+    """
+    names, networks = list_networks(plan)
+    unlimited = dataclasses.replace(plan, limits=Limits())
+    for size in searched_sizes(plan):
+        alike = [network for network in networks if network[names.index("image_size")] == size]
+        reasons = (
+            _broken_limit(values, unlimited, costs)
+            for network in alike
+            for values in _designs(plan, dict(zip(names, network, strict=True)))
+        )
+        first = next(reasons)
+        if first and all(reasons):
+            raise UserError(f"--space image_size must hold what a network of the space takes; {first}")
+
+
 def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
-    """Leave the models and widths out of the space with which every network breaks a limit.
+    """Leave the models, widths and image sizes out of the space with which every network breaks a limit.
 
     What the search begins with becomes the nearest that keeps them: of the own model, where one does.
 
@@ -114,6 +169,8 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     if not plan.limits.is_set:
         return plan
     names, networks = list_networks(plan)
+    if plan.limits.need_file:
+        _measure_networks(plan, [dict(zip(names, network, strict=True)) for network in networks], costs)
     broken: dict[tuple[Value, ...], list[str | None]] = {}
     for network in networks:
         broken[network] = []
@@ -133,8 +190,17 @@ def within_limits(plan: SearchPlan, costs: Costs) -> SearchPlan:
     return _begin_with_nearest(narrowed, starts)
 
 
+def _measure_networks(plan: SearchPlan, networks: Sequence[Values], costs: Costs) -> None:
+    """Measure all networks that keep the limits as far as these can be counted, before anything trains."""
+    limits = Limits(max_parameters=plan.limits.max_parameters, max_mac=plan.limits.max_mac)
+    counted = dataclasses.replace(plan, limits=limits)
+    designs = [values for network in networks for values in _designs(plan, network)]
+    kept = [values for values in designs if _broken_limit(values, counted, costs) is None]
+    costs.measure_all([apply(values, plan.config) for values in kept], available_cores())
+
+
 def _designs(plan: SearchPlan, network: Values) -> Iterator[Values]:
-    """Yield a model of one width with each stem and shortcut that is searched, the start's first."""
+    """Yield a model of one width and image size with each stem and shortcut searched, the start's first."""
     own = own_values(plan.config)
     nearest = {dimension.name: dimension.nearest(own[dimension.name]) for dimension in plan.space}
     beside = [dimension for dimension in plan.space if dimension.name in ("stem", "shortcut")]
@@ -147,9 +213,7 @@ def _designs(plan: SearchPlan, network: Values) -> Iterator[Values]:
 def _broken_limit(values: Values, plan: SearchPlan, costs: Costs) -> str | None:
     """Tell the first limit that the network of a configuration breaks."""
     try:
-        # Of its model alone: whether the rest fits the data is another question.
-        model = apply(values, plan.config).model
-        return costs.exceeded(dataclasses.replace(plan.config, model=model), plan.limits)
+        return costs.exceeded(apply(values, plan.config), plan.limits)
     except UserError as error:
         return str(error)
 
@@ -157,8 +221,8 @@ def _broken_limit(values: Values, plan: SearchPlan, costs: Costs) -> str | None:
 def _begin_with_nearest(plan: SearchPlan, networks: Sequence[Values]) -> SearchPlan:
     """Let the settings that the search begins with have the nearest of some networks."""
     searched = {dimension.name for dimension in plan.space}
-    own = own_values(plan.config) | nearest_values(plan.space, plan.config)
-    width = float(own_values(plan.config)["width"])
+    settings = own_values(plan.config)
+    own = settings | nearest_values(plan.space, plan.config)
     starts = [{name: value for name, value in network.items() if name in searched} for network in networks]
     if not starts:
         return plan
@@ -166,19 +230,24 @@ def _begin_with_nearest(plan: SearchPlan, networks: Sequence[Values]) -> SearchP
         starts,
         key=lambda s: (
             s.get("model", own["model"]) != own["model"],
-            abs(float(s.get("width", width)) - width),
+            sum(
+                abs(float(s[name]) / float(settings[name]) - 1)
+                for name in ("width", "image_size")
+                if name in s
+            ),
         ),
     )
     return dataclasses.replace(plan, config=plan.config.with_values(start))
 
 
 def list_networks(plan: SearchPlan) -> tuple[list[str], list[tuple[Value, ...]]]:
-    """List the networks of the space by width and, where it is searched, by model.
+    """List the networks of the space by width and, where they are searched, by image size and model.
 
     Returns:
         What they differ in, and each of them, the narrowest first.
     """
-    own: dict[str, Value] = {"width": plan.config.model.width, "model": plan.config.model.model}
+    settings = plan.config.values()
+    own: dict[str, Value] = {name: settings[name] for name in ("width", "image_size", "model")}
     searched: dict[str, Dimension] = {dimension.name: dimension for dimension in plan.space}
     names = [name for name in own if name == "width" or name in searched]
     choices: list[tuple[Value, ...]] = [

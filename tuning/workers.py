@@ -20,6 +20,7 @@ from pipeline.console.run_command import FAILED
 from pipeline.errors import UserError
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
+from tuning.side_by_side import available_cores
 
 SUPERVISED = "TUNING_SUPERVISED"
 """Set for processes that end when the one that started them does."""
@@ -181,9 +182,7 @@ def private_folder() -> Path:
 
 def divide_machine(workers: int) -> dict[str, dict[str, str]]:
     """Divide cores and GPUs: name of each worker -> its environment variables."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert cores
-    threads = str(max(cores // workers, 1))
+    threads = str(max(available_cores() // workers, 1))
     gpus = visible_gpus()
     shares = {}
     for index in range(workers):

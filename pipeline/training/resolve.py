@@ -4,7 +4,8 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Self
 
 import tensorflow as tf
 
@@ -77,6 +78,21 @@ class Ground:
     pretrained: Pretrained | None = None
     teacher: Teacher | None = None
     hosts: Hosts = field(default_factory=Hosts)
+    _resized: dict[int, Self] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def at(self, image_size: int) -> Self:
+        """Return what runs on the same images at another size share; each size is measured once.
+
+        Args:
+            image_size: height and width, pixels; 0: as they are here.
+        """
+        if image_size in (0, self.data.image_size):
+            return self
+        if image_size not in self._resized:
+            data = replace(self.data, image_size=image_size)
+            statistics = _statistics(data, self.pretrained, self.hosts)
+            self._resized[image_size] = replace(self, data=data, statistics=statistics)
+        return self._resized[image_size]
 
 
 @dataclass(frozen=True)
@@ -162,9 +178,14 @@ def resolve(config: Config, ground: Ground) -> Resolved:
     The shortcut `auto` stays, for it is the network's own, and so does the split's seed of -1,
     which is the run's.
 
+    Args:
+        config: the settings; a size of the images that they name is the run's, whatever `ground` has.
+        ground: what the run shares with others.
+
     Raises:
         UserError: the settings do not fit the data or the devices.
     """
+    ground = ground.at(config.data.image_size)
     check_fits(config, ground.data)
     config, reason = _resolve_devices(resolve_network(config, ground.data), ground.strategy)
     # What the chief's processor computes best rules.
@@ -173,13 +194,10 @@ def resolve(config: Config, ground: Ground) -> Resolved:
 
 
 def resolve_network(config: Config, data: PreparedData) -> Config:
-    """Close what the settings left open of the network: image size, width and stem.
-
-    Raises:
-        UserError: the network does not take images of that size.
-    """
-    model = resolve_model(config.model, data.image_size)
-    return config.with_values({"image_size": data.image_size, "width": model.width, "stem": model.stem})
+    """Close what the settings left open of the network: image size, width and stem."""
+    size = config.data.image_size or data.image_size
+    model = resolve_model(config.model, size)
+    return config.with_values({"image_size": size, "width": model.width, "stem": model.stem})
 
 
 def _resolve_devices(config: Config, strategy: tf.distribute.Strategy) -> tuple[Config, str]:

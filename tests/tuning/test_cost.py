@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import json
+import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 
 from pipeline.config.config import Config
+from pipeline.data.prepare import PixelStatistics
 from pipeline.errors import UserError
 from pipeline.tflite.file import TFLiteFile
 from pipeline.training.networks import build_deployed_network
 from pipeline.training.resolve import Ground, prepare_ground
 from tests.commands import ROOT
 from tuning import cost
-from tuning.cost import IMAGES, Cost, Costs
+from tuning.cost import IMAGES, Architecture, Cost, Costs
 from tuning.space.limits import Limits
 
 CLASSES = 10
@@ -61,14 +64,14 @@ def measured(monkeypatch) -> list[SimpleNamespace]:
     return calls
 
 
-def counts_by_table(width: int) -> tuple[int, int]:
-    """ResNet-18 behind a 3x3 stem on 8 x 8 pixels (He et al. 2015, table 1).
+def counts_by_table(width: int, pixels: int = 8) -> tuple[int, int]:
+    """ResNet-18 behind a 3x3 stem on 8 x 8 or other pixels (He et al. 2015, table 1).
 
     Returns:
         Parameters and multiply-adds.
     """
-    convolutions = [(3, 3, width, 8)]  # kernel size, channels in, channels out, size out
-    for stage, size in enumerate((8, 4, 2, 1)):
+    convolutions = [(3, 3, width, pixels)]  # kernel size, channels in, channels out, size out
+    for stage, size in enumerate((pixels, pixels // 2, pixels // 4, pixels // 8)):
         out = width * 2**stage
         convolutions += [(3, out, out, size)] * (4 if stage == 0 else 3)
         if stage:
@@ -119,9 +122,86 @@ def test_an_architecture_is_measured_once(ground, path, measured):
     assert (wider.parameters, wider.multiply_adds) == counts_by_table(width=5)
 
 
+def test_each_size_of_the_images_has_its_own_costs(ground, path, measured):
+    costs, larger = Costs(path, ground), CONFIG.with_values({"image_size": 16})
+    counts = counts_by_table(width=4, pixels=16)
+    assert counts[1] > counts_by_table(width=4)[1]
+    costs.of(CONFIG)
+    assert costs.of(larger) == Cost(*counts, BYTES, LATENCY + 1)
+    assert [call.images.shape for call in measured] == [(IMAGES, size, size, 3) for size in (8, 16)]
+    assert [call.network.input_shape for call in measured] == [(None, size, size, 3) for size in (8, 16)]
+    assert measured[1].timed[0] is measured[1].images
+    limits = Limits(max_mac=counts[1] - 1)
+    assert costs.exceeded(CONFIG, limits) is None
+    assert costs.exceeded(larger, limits) == (
+        f"{counts[1]:,} multiply-adds, more than --max-mac {counts[1] - 1:,}"
+    )
+
+
+def test_all_are_measured_once_and_written_one_by_one(ground, path, measured, monkeypatch):
+    configs = [CONFIG.with_values({"width": width}) for width in (4, 5, 6, 6)]
+    costs, measure = Costs(path, ground), cost.measure_file
+    costs.of(configs[1])
+
+    def killed_at_the_third(file, images, threads):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return measure(file, images, threads)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(cost, "measure_file", killed_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            costs.measure_all(configs, 1)
+    assert len(json.loads(path.read_text())) == 2
+    again = Costs(path, ground)
+    again.measure_all(configs, 1)
+    # Widths 5, 4 and 6, this one twice, as it was not written down.
+    assert [call.network.name for call in measured] == ["resnet18"] * 4
+    assert len(json.loads(path.read_text())) == 3
+    assert again.of(configs[0]).latency_ms == LATENCY + 1
+    again.measure_all(configs, 1)
+    assert len(measured) == 4
+
+
+def test_what_cannot_be_measured_is_told_by_whoever_asks_for_it(ground, path, measured, monkeypatch):
+    monkeypatch.setattr(cost, "measure_arena", lambda file: "no kernel for FILL")
+    costs = Costs(path, ground, with_arena=True)
+    costs.measure_all([CONFIG], 1)
+    with pytest.raises(UserError, match="received no kernel for FILL"):
+        costs.of(CONFIG)
+
+
+def cpu_ticks(process: multiprocessing.Process) -> int:
+    """User and system time of a process, in the system's ticks (proc(5), fields 14 and 15)."""
+    return sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def test_files_are_made_side_by_side_and_timed_alone(ground, path, monkeypatch):
+    widths, timed = range(2, 2 + 2 * cost.FILES_A_PROCESS), []
+    configs = [CONFIG.with_values({"model": "mlp", "width": width}) for width in widths]
+
+    def measure(file, images, threads):
+        others = multiprocessing.active_children()
+        before = list(map(cpu_ticks, others))
+        time.sleep(0.5)
+        timed.append([now - then for now, then in zip(map(cpu_ticks, others), before, strict=True)])
+        return SimpleNamespace(p50_ms=LATENCY)
+
+    monkeypatch.setattr(cost, "measure_file", measure)
+    costs = Costs(path, ground)
+    costs.measure_all(configs, 2)
+    # A file of two threads that compute would take 50 ticks; a thread that only wakes up takes none.
+    assert len(timed) == len(widths)
+    assert all(len(ticks) == 2 and max(ticks) <= 2 for ticks in timed)
+    assert multiprocessing.active_children() == []
+    assert len(json.loads(path.read_text())) == len(widths)
+    alone = Costs(path.with_name("alone.json"), ground)
+    assert alone.of(configs[-1]) == costs.of(configs[-1])
+
+
 def test_every_other_setting_of_the_model_tells_architectures_apart():
     settings = {field.name for field in dataclasses.fields(CONFIG.model)} - {"dropout", "zero_init"}
-    names = cost._name(CONFIG)
+    names = Architecture(CONFIG, CLASSES, PixelStatistics((0, 0, 0), (1, 1, 1))).name
     assert all(f"{name} {CONFIG.values()[name]}" in names for name in {*settings, "image_size"})
     assert "dropout" not in names
     assert "zero_init" not in names

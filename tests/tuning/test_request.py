@@ -15,8 +15,8 @@ from tuning.__main__ import main
 from tuning.request import parse_tuning_request
 from tuning.space.budget import Budget
 from tuning.space.limits import Limits
-from tuning.space.narrowing import HYPERPARAMETERS
-from tuning.space.search_space import describe_space, search_space
+from tuning.space.narrowing import HYPERPARAMETERS, narrow
+from tuning.space.search_space import describe_space, network_space, search_space
 
 
 def plan_of(arguments: str):
@@ -75,6 +75,34 @@ def test_the_network_is_searched_where_it_is_asked():
     plan = plan_of("digits --space model=resnet8,stem=deep")
     assert (plan.config.model.model, plan.config.model.stem) == ("resnet8", "deep")
     assert {dimension.name for dimension in plan.space} == set(HYPERPARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("48|24|30", (24, 30, 48)), ("24..48", (24, 32, 40, 48)), ("20..26", None)]
+)
+def test_sizes_of_the_images_are_searched_where_it_is_asked(text, sizes):
+    plan = plan_of(f"cifar10 --space image_size={text}")
+    if sizes is None:
+        # One is no question.
+        assert plan.config.data.image_size == 24
+        assert plan.space == search_space(plan.config)
+        return
+    assert [(d.name, d.choices, d.when) for d in plan.space[:1]] == [("image_size", sizes, None)]
+    assert plan.space[1:] == search_space(plan.config)
+
+
+def test_weights_fit_images_of_any_size_and_a_teacher_of_one():
+    imagenet = preset("folder").with_own_width()
+    assert [dimension.name for dimension in network_space(imagenet)] == ["image_size"]
+    taught = preset("cifar10").with_values({"teacher": "runs/teacher"})
+    space = network_space(taught)
+    assert [dimension.name for dimension in space] == ["model", "stem", "shortcut"]
+    with pytest.raises(UserError) as caught:
+        narrow(space, taught, "image_size=24|32")
+    assert str(caught.value) == (
+        "--space must name what is open; received image_size, which is fixed: "
+        "--teacher takes images of one size"
+    )
 
 
 def test_how_far_a_search_goes_may_be_raised():
@@ -145,6 +173,21 @@ BAD_INPUTS = [
     ),
     ("--space model=resnet8|resnet9", "unknown --model 'resnet9'; did you mean 'resnet8'? known: "),
     ("--only model", "--only model needs --space model=A|B|..., which opens it; received none"),
+    (
+        "--image-size 32 --space image_size=24|32",
+        "--space must name what is open; received image_size, which is fixed\n",
+    ),
+    ("--space image_size=24..x", "--space image_size must be a whole number; received 'x'"),
+    ("--space image_size=0|32", "--space image_size must be a number of pixels; received '0'"),
+    ("--space image_size=32|2049", "--image-size must be at least 0 and at most 2048; received 2049"),
+    (
+        "--space image_size=49..55",
+        "--space image_size must hold a multiple of 8, or name others as A|B; received '49..55'",
+    ),
+    (
+        "--only image_size",
+        "--only image_size needs --space image_size=A|B|..., which opens it; received none",
+    ),
     ("--space model=mlp|convnet,stem=auto|deep", "--space stem needs a ResNet; received model=convnet|mlp"),
     ("--minutes 0", "--minutes must be above 0 and at most 525600; received 0"),
     (

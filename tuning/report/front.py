@@ -64,10 +64,11 @@ def describe_front(
     for before, trial in pairwise([None, *front]):
         assert trial is not None
         model, cost = apply(trial.values, plan.config).model, costs[trial.trial]
+        size = f", {trial.values['image_size']} pixels" if "image_size" in trial.values else ""
         error = 100 * standard_error(trial.measured[0], images)
         line = (
             f"  {trial.trial}  {trial.percent:6.2f} ± {error:.2f} %  {cost.int8_bytes / 1024:9,.1f} KiB"
-            f"  {cost.latency_ms:8.3f} ms  {model.model}, width {model.width}"
+            f"  {cost.latency_ms:8.3f} ms  {model.model}, width {model.width}{size}"
         )
         if before and not differ(before, trial, images):
             line += f"  (not told apart from {before.trial})"

@@ -13,6 +13,7 @@ from tuning.report.pareto import plot_pareto
 from tuning.report.plots import plot_confirmation, plot_curves, plot_importance, plot_progress
 from tuning.report.trials_table import write_trials
 from tuning.search_directory import SearchDirectory
+from tuning.side_by_side import available_cores
 from tuning.space.search_space import apply
 from tuning.trials.confirmation import Confirmed
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, TrialResult
@@ -33,9 +34,9 @@ def write_report(
     Raises:
         UserError: a file cannot be written.
     """
-    by_trial: dict[str, Cost] = {
-        result.trial: costs.of(apply(result.values, plan.config)) for result in results
-    }
+    configs = {result.trial: apply(result.values, plan.config) for result in results}
+    costs.measure_all(configs.values(), available_cores())
+    by_trial: dict[str, Cost] = {trial: costs.of(config) for trial, config in configs.items()}
     searched = [result for result in results if result.purpose == SEARCH]
     write_trials(directory.table, results, by_trial, plan.space)
     write_hparams(results, directory.tensorboard, plan.space)

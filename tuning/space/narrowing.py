@@ -11,6 +11,7 @@ from pipeline.config.config import SECTION_OF, Config
 from pipeline.config.presets import preset
 from pipeline.errors import UserError, received, unknown
 from tuning.space.search_space import (
+    SIZE_STEP,
     Dimension,
     Space,
     Value,
@@ -57,7 +58,12 @@ def narrow(space: Space, config: Config, text: str) -> tuple[Space, Config]:
         if name not in ALL:
             raise unknown("hyperparameter", name, ALL)
         if name not in by_name:
-            raise UserError(f"--space must name what is open; received {name}, which is fixed")
+            by = (
+                ": --teacher takes images of one size"
+                if name == "image_size" and config.transfer.teacher
+                else ""
+            )
+            raise UserError(f"--space must name what is open; received {name}, which is fixed{by}")
         if name in asked:
             raise UserError(f"--space must name a hyperparameter once; received {name} twice")
         asked[name] = values
@@ -168,10 +174,9 @@ def _narrow_one(dimension: Dimension, text: str, config: Config) -> Dimension:
         return dataclasses.replace(dimension, low=least, high=most)
     within = tuple(c for c in dimension.choices if not isinstance(c, str) and least <= c <= most)
     if not within:
-        raise UserError(
-            f"--space {name} must hold one of {', '.join(map(str, dimension.choices))}, or name "
-            f"others as A|B; received {text!r}"
-        )
+        known = ", ".join(map(str, dimension.choices))
+        rule = f"a multiple of {SIZE_STEP}" if name == "image_size" else f"one of {known}"
+        raise UserError(f"--space {name} must hold {rule}, or name others as A|B; received {text!r}")
     return dataclasses.replace(dimension, choices=within)
 
 
@@ -198,6 +203,9 @@ def _parse(dimension: Dimension, text: str, config: Config) -> Value:
         raise UserError(
             f"--space {name} must be at least 0 and at most {MAX_STRENGTH}; received {received(text)}"
         )
+    if name == "image_size" and not value:
+        # Nothing is known here of the source, whose own it would be.
+        raise UserError(f"--space {name} must be a number of pixels; received {received(text)}")
     # Raises where the setting does not allow it.
     apply({"mixing": "mixup", name: value} if name == "mixing_alpha" else {name: value}, config)
     return value

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.config import SECTION_OF, SECTIONS, Config
-from pipeline.config.settings import OPTIMIZERS
+from pipeline.config.settings import MAX_IMAGE_SIZE, OPTIMIZERS
 
 Value = float | int | str
 Values = dict[str, Value]
@@ -93,6 +93,9 @@ Space = tuple[Dimension, ...]
 STRENGTHS = ("crop_padding", "rotation", "brightness", "contrast", "saturation", "hue", "cutout", "erasing")
 """Settings that `augment_strength` multiplies."""
 
+SIZE_STEP = 8
+"""Pixels between the sizes of images in LOW..HIGH: networks halve them three times and more."""
+
 DEFAULT_ALPHA = 0.2
 """Of mixup or CutMix where the settings mix nothing (Zhang et al. 2018, arXiv:1710.09412, 3.1)."""
 
@@ -168,16 +171,29 @@ def search_space(config: Config) -> Space:
 
 
 def network_space(config: Config) -> Space:
-    """Return what `--space` may open of the network beside its width, each with its own value alone."""
-    if config.transfer.weights:
-        # They fit one network.
-        return ()
+    """Return what `--space` may open of the network beside its width, where it names it.
+
+    Names have the settings' own value alone; of sizes there are those that a range may hold.
+    """
     own = config.model
-    return (
+    space = (
         Dimension("model", "the network", choices=(own.model,)),
         Dimension("stem", "the first layers", choices=(own.stem,)),
         Dimension("shortcut", "where shapes differ", choices=(own.shortcut,)),
+        Dimension(
+            "image_size",
+            "height and width of its input, pixels",
+            choices=tuple(range(SIZE_STEP, MAX_IMAGE_SIZE + 1, SIZE_STEP)),
+        ),
     )
+    senseless = set()
+    if config.transfer.weights:
+        # They fit one network, but mostly images of any size.
+        senseless |= {"model", "stem", "shortcut"}
+    if config.transfer.teacher:
+        # It answers for images of one size.
+        senseless.add("image_size")
+    return tuple(dimension for dimension in space if dimension.name not in senseless)
 
 
 def _with(choices: tuple[str, ...], own: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pipeline.config.config import Config, load_values
 from tests.tuning.samples import make_plan, make_result
 from tuning.report.front import describe_front, differ, list_front, write_front
 from tuning.search_directory import SearchDirectory
+from tuning.space.search_space import Dimension
 from tuning.trials.results import CONFIRMATION, STOPPED
 
 
@@ -71,3 +72,10 @@ def test_a_line_says_what_cannot_be_told_apart():
         "0000 75.00 ± 4.36 % 40.0 KiB 4.000 ms resnet18, width 16",
         "0002 70.00 ± 4.60 % 40.0 KiB 3.000 ms resnet18, width 16 (not told apart from 0000)",
     ]
+
+
+def test_a_line_has_the_size_of_the_images_where_that_is_searched():
+    space = (Dimension("image_size", "pixels", choices=(24, 48)),)
+    front = [make_result(0, values={"image_size": 48})]
+    (line,) = describe_front(make_plan(space=space), front, COSTS, 100)
+    assert line.endswith("resnet18, width 16, 48 pixels")
