@@ -9,13 +9,15 @@ from typing import Any
 from export.formats import FORMATS
 from export.ready.card import DATA_TERMS, REPORT, write_card
 from export.request import NAME
+from pipeline.config.option import flag
+from pipeline.config.published import IMAGENET
 from pipeline.errors import UserError, received
 from pipeline.files.json_file import read_json, write_json
 from pipeline.files.place import check_can_be_made
 from pipeline.files.regular import open_regular
 from pipeline.files.whole import write_text, write_whole
 from pipeline.prediction.model_file import LABELS, PREPROCESSING
-from pipeline.ready_models import CARD
+from pipeline.ready_models import CARD, describe_ready, list_ready
 from pipeline.run_directory import METRICS, RunDirectory
 from pipeline.tflite.file import crc32
 
@@ -31,7 +33,8 @@ def make_ready(run: RunDirectory, folder: Path) -> None:
 
     Raises:
         UserError: the run is unfinished or not exported to int8, its bundle is damaged or of another
-            run, the terms of its data are not known, or the folder is not new.
+            run, it began with weights or had a teacher that others do not have, the terms of its data are
+            not known, or the folder is not new.
     """
     config, bundle = run.load_finished(), run.path / "export"
     report = read_json(bundle / "report.json", REPORT, of="an exported run")
@@ -46,6 +49,12 @@ def make_ready(run: RunDirectory, folder: Path) -> None:
             f"a ready model's data must be {' or '.join(DATA_TERMS)}, whose terms are known; received "
             f"{received(config.data.data)}"
         )
+    for name in ("weights", "teacher"):
+        if (source := config.values()[name]) not in ("", IMAGENET, *list_ready()):
+            raise UserError(
+                f"a ready model's {flag(name)} must be one that everybody has: {describe_ready()}; "
+                f"received {received(source)}"
+            )
     if not NAME.fullmatch(folder.name) or os.path.lexists(folder):
         raise UserError(
             "FOLDER must be new, and its name words of lower-case letters and digits, joined by _; "

@@ -114,8 +114,8 @@ def change(file: Path, **values: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
-def choose_data(config: Path, data: str) -> None:
-    config.write_text(Config().with_values({**load_values(config), "data": data}).to_json())
+def set_in(config: Path, **values: str) -> None:
+    config.write_text(Config().with_values({**load_values(config), **values}).to_json())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,9 @@ def choose_data(config: Path, data: str) -> None:
         (lambda run: change(run / "export" / "report.json", splits={}), "x", "is of another"),
         (lambda run: (run / "export" / "model_int8.tflite").write_bytes(b"?"), "x", "was changed since"),
         (lambda run: (run / "export" / "labels.txt").unlink(), "x", "labels.txt: No such file"),
-        (lambda run: choose_data(run / "config.json", "mnist"), "x", "must be digits or cifar10"),
+        (lambda run: set_in(run / "config.json", data="mnist"), "x", "must be digits or cifar10"),
+        (lambda run: set_in(run / "config.json", teacher="runs/large"), "x", "--teacher must be one that"),
+        (lambda run: set_in(run / "config.json", weights="a.keras"), "x", "--weights must be one that"),
         (lambda run: None, "X-1", "FOLDER must be new, and its name words"),
         (lambda run: None, "run", "FOLDER must be new, and its name words"),
     ],
