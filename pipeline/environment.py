@@ -11,6 +11,13 @@ from typing import Any
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 
+def available_cores() -> int:
+    """Count the cores that this process may compute on; by how many there are, sums are rounded."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe_environment(*others: str) -> dict[str, Any]:
     """Versions and machine, as environment.json has them.
 
@@ -22,7 +29,7 @@ def describe_environment(*others: str) -> dict[str, Any]:
         "packages": _versions(*PACKAGES, *others),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
     }
 
 

@@ -13,6 +13,7 @@ from pipeline.data.class_names import list_classes
 from pipeline.data.exclusions import describe_excluded
 from pipeline.data.image_size import size_and_classes
 from pipeline.data.splits import describe_splits
+from pipeline.environment import available_cores
 from pipeline.errors import UserError
 from pipeline.files.whole import write_text
 from pipeline.training.resolve import Ground, prepare_ground, resolve, verify_start
@@ -26,7 +27,6 @@ from tuning.report.live_table import LiveTable
 from tuning.report.report import describe_saving, write_report
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
-from tuning.side_by_side import available_cores
 from tuning.space.limits import Limits
 from tuning.space.search_space import Dimension, Value, Values, apply, nearest_values, own_values, settle
 from tuning.trials.confirmation import Confirmed, best_config, confirm, describe_confirmed, verdict

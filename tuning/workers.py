@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.console.run_command import FAILED
+from pipeline.environment import available_cores
 from pipeline.errors import UserError
 from tuning.request import Request
 from tuning.search_directory import SearchDirectory
-from tuning.side_by_side import available_cores
 
 SUPERVISED = "TUNING_SUPERVISED"
 """Set for processes that end when the one that started them does."""

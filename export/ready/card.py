@@ -50,7 +50,13 @@ INT8 = FORMATS["int8"].file
 
 
 def write_card(
-    name: str, config: Config, metrics: Mapping[str, Any], report: Mapping[str, Any], folder: Path
+    name: str,
+    config: Config,
+    metrics: Mapping[str, Any],
+    report: Mapping[str, Any],
+    folder: Path,
+    *,
+    cores: int,
 ) -> str:
     """Write the card in Markdown.
 
@@ -60,6 +66,7 @@ def write_card(
         metrics: of its run.
         report: of its export; see `REPORT`.
         folder: holds the model's other files.
+        cores: that trained it.
     """
     run, splits = report["run"], read_json(folder / "splits.json")
     sizes = ", ".join(f"{split} {of['images']:,}" for split, of in splits["splits"].items())
@@ -82,8 +89,8 @@ def write_card(
         f"```\npython train.py --config ready/{name}/config.json --run-dir runs/{name}\n"
         f"python -m export runs/{name}{_remedies(report['int8_tried'])}{_choices(report, folder)}\n"
         f"python -m export.ready runs/{name} ready/{name}\n```",
-        f"{_describe_machine(report['environment'])} There, the same commands give the same weights and the "
-        "same int8 file, bit for bit; `model.keras` itself holds the time at which it was written.",
+        f"{_describe_machine(report['environment'], cores)} There, the same commands give the same weights "
+        "and the same int8 file, bit for bit; `model.keras` itself holds the time at which it was written.",
         "## Digests",
         markdown_table(("what", "SHA-256"), _digests(folder)),
     ]
@@ -154,9 +161,11 @@ def _flags(config: Config) -> list[str]:
     return words
 
 
-def _describe_machine(environment: Mapping[str, Any]) -> str:
+def _describe_machine(environment: Mapping[str, Any], cores: int) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     where = f"{environment['cores']} cores of {environment['processor']}"
+    if cores != environment["cores"]:
+        where += f" (trained on {cores}, which `taskset` holds a command to)"
     return f"With Python {environment['python']}, {packages} on {where}, at commit {_commit()}."
 
 

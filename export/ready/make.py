@@ -1,7 +1,9 @@
 """A ready model's folder: what is read of a run, the int8 file with what belongs to it, and a card."""
 
+import io
 import os
 import shutil
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,8 @@ def make_ready(run: RunDirectory, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        contents = {file.name: _read(file) for file in (run.metrics, run.splits, run.model)}
+        contents = {file.name: _read(file) for file in (run.metrics, run.splits)}
+        contents |= {run.model.name: _compress(_read(run.model))}
         # With the settings that came after an earlier version's run, lest they be told at every use.
         contents |= {run.config.name: config.to_json().encode()}
         contents |= {LABELS: _read(bundle / LABELS), INT8: int8}
@@ -73,10 +76,20 @@ def make_ready(run: RunDirectory, folder: Path) -> None:
             write_whole(aside / file, partial(Path.write_bytes, data=content))
         write_json(aside / PREPROCESSING, _contract(bundle / PREPROCESSING))
         metrics = read_json(run.metrics, METRICS)
-        write_text(aside / CARD, write_card(folder.name, config, metrics, report, aside))
+        cores = read_json(run.environment, {"cores": int})["cores"]
+        write_text(aside / CARD, write_card(folder.name, config, metrics, report, aside, cores=cores))
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _compress(archive: bytes) -> bytes:
+    """Write a .keras file anew, of which Keras compresses nothing: the same files, smaller."""
+    compressed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as stored, zipfile.ZipFile(compressed, "w") as written:
+        for file in stored.infolist():
+            written.writestr(file, stored.read(file), zipfile.ZIP_DEFLATED)
+    return compressed.getvalue()
 
 
 def _read(file: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.environment import available_cores
 from pipeline.files.whole import write_figure
 from tuning.cost import Cost, Costs
 from tuning.plan import SearchPlan
@@ -13,7 +14,6 @@ from tuning.report.pareto import plot_pareto
 from tuning.report.plots import plot_confirmation, plot_curves, plot_importance, plot_progress
 from tuning.report.trials_table import write_trials
 from tuning.search_directory import SearchDirectory
-from tuning.side_by_side import available_cores
 from tuning.space.search_space import apply
 from tuning.trials.confirmation import Confirmed
 from tuning.trials.results import COMPLETED, FAILED, SEARCH, TrialResult

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pipeline.prediction.model_file import find_model
 from pipeline.tflite.constants import pack
 from pipeline.tflite.file import crc32
 from tests.commands import ROOT, refusal, run_command
+from tests.evaluation.comparison_sample import ENVIRONMENT
 
 make = functools.partial(run_command, main)
 
@@ -33,8 +35,9 @@ def test_what_is_read_of_a_run_is_kept_with_a_card(run, tmp_path):
     folder = tmp_path / "ready" / "small_digits"
     outcome = make(run, folder)
     assert outcome.code == 0, outcome.error
-    copied = {"config.json", "metrics.json", "splits.json", "model.keras"}
+    copied = {"config.json", "metrics.json", "splits.json"}
     assert {path.name for path in folder.iterdir()} == copied | {
+        "model.keras",
         "card.md",
         "labels.txt",
         "model_int8.tflite",
@@ -42,6 +45,9 @@ def test_what_is_read_of_a_run_is_kept_with_a_card(run, tmp_path):
     }
     assert [path.name for path in folder.parent.iterdir()] == ["small_digits"]
     assert all((folder / name).read_bytes() == (run / name).read_bytes() for name in copied)
+    kept, own = (zipfile.ZipFile(place / "model.keras") for place in (folder, run))
+    assert {name: kept.read(name) for name in kept.namelist()} == {n: own.read(n) for n in own.namelist()}
+    assert (folder / "model.keras").stat().st_size < 0.9 * (run / "model.keras").stat().st_size
     digits = tuple(map(str, range(10)))
     keras, int8 = find_model(str(folder)), find_model(str(folder / "model_int8.tflite"))
     assert (keras.path, keras.class_names) == (folder / "model.keras", digits)
@@ -80,6 +86,16 @@ def test_the_card_tells_what_was_measured(run, tmp_path):
         assert f"| `{name}` | {hashlib.sha256((folder / name).read_bytes()).hexdigest()} |" in card
     assert re.search(r"\| weights.* \| [0-9a-f]{64} \|", card)
     assert list(json.loads((folder / "preprocessing.json").read_text())["models"]) == ["model_int8.tflite"]
+
+
+def test_the_card_tells_on_how_many_cores_it_was_trained(run, tmp_path):
+    change(run / "environment.json", cores=3)
+    change(run / "export" / "report.json", environment={**ENVIRONMENT, "cores": 2, "processor": "X"})
+    assert make(run, tmp_path / "small_digits").code == 0
+    assert " on 2 cores of X (trained on 3, " in (tmp_path / "small_digits" / "card.md").read_text()
+    change(run / "environment.json", cores=2)
+    assert make(run, tmp_path / "again").code == 0
+    assert " on 2 cores of X, at commit" in (tmp_path / "again" / "card.md").read_text()
 
 
 @pytest.mark.parametrize(
