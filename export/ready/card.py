@@ -86,7 +86,8 @@ def write_card(
         "settings are in `config.json`; those that are not at their defaults:",
         f"```\n{' '.join(_flags(config))}\n```",
         "## Made by",
-        f"```\npython train.py --config ready/{name}/config.json --run-dir runs/{name}\n"
+        f"```\n{_holding_to(cores, report['environment'])}python train.py --config ready/{name}/config.json "
+        f"--run-dir runs/{name}\n"
         f"python -m export runs/{name}{_remedies(report['int8_tried'])}{_choices(report, folder)}\n"
         f"python -m export.ready runs/{name} ready/{name}\n```",
         f"{_describe_machine(report['environment'], cores)} There, the same commands give the same weights "
@@ -159,6 +160,11 @@ def _flags(config: Config) -> list[str]:
         elif value != default[name]:
             words.append(f"{flag(name)} {value}")
     return words
+
+
+def _holding_to(cores: int, environment: Mapping[str, Any]) -> str:
+    """What a command begins with that is to have no more cores than the training had."""
+    return f"taskset -c {','.join(map(str, range(cores)))} " if cores < environment["cores"] else ""
 
 
 def _describe_machine(environment: Mapping[str, Any], cores: int) -> str:

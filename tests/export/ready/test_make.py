@@ -93,6 +93,10 @@ def test_the_card_tells_on_how_many_cores_it_was_trained(run, tmp_path):
     change(run / "export" / "report.json", environment={**ENVIRONMENT, "cores": 2, "processor": "X"})
     assert make(run, tmp_path / "small_digits").code == 0
     assert " on 2 cores of X (trained on 3, " in (tmp_path / "small_digits" / "card.md").read_text()
+    change(run / "environment.json", cores=1)
+    assert make(run, tmp_path / "held").code == 0
+    lines = (tmp_path / "held" / "card.md").read_text().splitlines()
+    assert "taskset -c 0 python train.py --config ready/held/config.json --run-dir runs/held" in lines
     change(run / "environment.json", cores=2)
     assert make(run, tmp_path / "again").code == 0
     assert " on 2 cores of X, at commit" in (tmp_path / "again" / "card.md").read_text()
